@@ -1,0 +1,254 @@
+//! The catalog as a statement sees it: immutable, cheap to share, made anew by every DDL.
+//!
+//! The server keeps the durable one and builds these from its log. Nothing here knows how a relation runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId};
+use millstream_runtime::source::ConnectorSpec;
+
+use crate::settings::PlanSettings;
+use crate::statement::OnConflict;
+
+/// A schema-qualified name, both parts as stored (folded unless quoted).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QualifiedName {
+    /// The schema.
+    pub schema: String,
+    /// The name within the schema.
+    pub name: String,
+}
+
+/// One relation.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// Its number, never used again.
+    pub id: RelationId,
+    /// Its OID as clients see it, kept over restarts.
+    pub oid: u32,
+    /// Its name.
+    pub name: QualifiedName,
+    /// The columns that a query sees.
+    pub schema: SchemaRef,
+    /// What it is.
+    pub kind: RelationKind,
+    /// The relations that it reads.
+    pub depends_on: Vec<RelationId>,
+    /// The statement that made it, as the user wrote it.
+    pub sql: String,
+    /// The settings under which `sql` was planned.
+    pub settings: PlanSettings,
+}
+
+/// The kinds of relations.
+#[derive(Clone, Debug)]
+pub enum RelationKind {
+    /// Rows by DML, kept; or ingested by a connector and kept.
+    Table(TableDefinition),
+    /// Rows from outside, not kept.
+    Source(SourceDefinition),
+    /// A name for a query, put in where it is used.
+    View {
+        /// The text of the query.
+        query: String,
+    },
+    /// A query whose answer is kept current.
+    MaterializedView(ViewDefinition),
+    /// Rows that leave.
+    Sink(SinkDefinition),
+    /// A relation of schema `millstream`, `pg_catalog` or `information_schema`: answered by the server, can be
+    /// queried but not watched.
+    System,
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct TableDefinition {
+    /// How rows enter the dataflow. Its primary key columns are enforced.
+    pub input: InputRelation,
+    /// One default per column of the schema, as SQL text.
+    pub defaults: Vec<Option<String>>,
+    /// What an INSERT does with a key that is there already, unless it says so itself.
+    pub on_conflict: OnConflict,
+    /// Declared APPEND ONLY: UPDATE and DELETE are refused.
+    pub append_only: bool,
+}
+
+/// A source.
+#[derive(Clone, Debug)]
+pub struct SourceDefinition {
+    /// How rows enter the dataflow.
+    pub input: InputRelation,
+    /// What the connector is told.
+    pub connector: ConnectorSpec,
+}
+
+/// What is known of a materialized view beside its query.
+#[derive(Clone, Debug)]
+pub struct ViewDefinition {
+    /// Whether rows may be taken back.
+    pub changes: Changes,
+    /// The column through which a watermark goes on to the views behind it.
+    pub event_time: Option<EventTimeColumn>,
+    /// Columns that are unique, by construction of the query; empty when not known.
+    pub key: Vec<usize>,
+}
+
+/// A sink.
+#[derive(Clone, Debug)]
+pub struct SinkDefinition {
+    /// What the connector is told.
+    pub connector: ConnectorSpec,
+}
+
+/// The relations of rows that did not get through, each beside its owner under `owner$suffix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Auxiliary {
+    /// `$rejected` beside a source, a table or a view.
+    Rejected,
+    /// `$late` beside a relation that declares a watermark.
+    Late,
+    /// `$refused` beside a sink.
+    Refused,
+}
+
+impl Auxiliary {
+    /// The part of the name after the owner's.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Rejected => "$rejected",
+            Self::Late => "$late",
+            Self::Refused => "$refused",
+        }
+    }
+}
+
+/// What a name in a query stands for.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// A relation of its own.
+    Relation(Arc<Relation>),
+    /// Rows of `owner` that did not get through.
+    Auxiliary {
+        /// The relation beside which it stands.
+        owner: Arc<Relation>,
+        /// Which one.
+        auxiliary: Auxiliary,
+        /// Its columns.
+        schema: SchemaRef,
+    },
+}
+
+/// All relations at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    schemas: BTreeMap<String, u32>,
+    relations: BTreeMap<RelationId, Arc<Relation>>,
+    names: BTreeMap<QualifiedName, RelationId>,
+}
+
+impl Catalog {
+    /// The schemas with their OIDs.
+    pub fn schemas(&self) -> &BTreeMap<String, u32> {
+        &self.schemas
+    }
+
+    /// Adds a schema.
+    pub fn add_schema(&mut self, name: String, oid: u32) {
+        self.schemas.insert(name, oid);
+    }
+
+    /// Takes a schema out.
+    pub fn remove_schema(&mut self, name: &str) {
+        self.schemas.remove(name);
+    }
+
+    /// Adds a relation, or puts one with the same id in its place (a rename).
+    pub fn put(&mut self, relation: Relation) {
+        if let Some(old) = self.relations.remove(&relation.id) {
+            self.names.remove(&old.name);
+        }
+        self.names.insert(relation.name.clone(), relation.id);
+        self.relations.insert(relation.id, Arc::new(relation));
+    }
+
+    /// Takes a relation out.
+    pub fn remove(&mut self, id: RelationId) {
+        if let Some(old) = self.relations.remove(&id) {
+            self.names.remove(&old.name);
+        }
+    }
+
+    /// A relation by number.
+    pub fn get(&self, id: RelationId) -> Option<&Arc<Relation>> {
+        self.relations.get(&id)
+    }
+
+    /// A relation by name.
+    pub fn find(&self, name: &QualifiedName) -> Option<&Arc<Relation>> {
+        self.names.get(name).and_then(|id| self.relations.get(id))
+    }
+
+    /// All relations by number.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.relations.values()
+    }
+
+    /// The relations that read `id` directly, by number.
+    pub fn dependents(&self, id: RelationId) -> Vec<Arc<Relation>> {
+        self.relations.values().filter(|relation| relation.depends_on.contains(&id)).cloned().collect()
+    }
+
+    /// What `name` stands for, auxiliary relations included.
+    pub fn resolve(&self, name: &QualifiedName) -> Option<Resolved> {
+        if let Some(relation) = self.find(name) {
+            return Some(Resolved::Relation(Arc::clone(relation)));
+        }
+        [Auxiliary::Rejected, Auxiliary::Late, Auxiliary::Refused].into_iter().find_map(|auxiliary| {
+            let owner_name = name.name.strip_suffix(auxiliary.suffix())?;
+            let owner = self.find(&QualifiedName { schema: name.schema.clone(), name: owner_name.to_string() })?;
+            let schema = owner.auxiliary_schema(auxiliary)?;
+            Some(Resolved::Auxiliary { owner: Arc::clone(owner), auxiliary, schema })
+        })
+    }
+}
+
+impl Relation {
+    /// The columns of an auxiliary relation of this one; `None` where this kind has none.
+    pub fn auxiliary_schema(&self, auxiliary: Auxiliary) -> Option<SchemaRef> {
+        match (&self.kind, auxiliary) {
+            (RelationKind::Source(_) | RelationKind::Table(_), Auxiliary::Rejected) => Some(rejected_record_schema()),
+            (RelationKind::Source(SourceDefinition { input, .. }), Auxiliary::Late)
+            | (RelationKind::Table(TableDefinition { input, .. }), Auxiliary::Late) => {
+                input.watermark.as_ref().map(|_| Arc::clone(&self.schema))
+            }
+            (RelationKind::MaterializedView(_), Auxiliary::Rejected) | (RelationKind::Sink(_), Auxiliary::Refused) => {
+                Some(rejected_row_schema())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Columns of `$rejected` beside a source or table: `topic, split, position, reason, raw, at`.
+pub fn rejected_record_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("topic", DataType::Utf8, true),
+        Field::new("partition", DataType::Utf8, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("raw", DataType::Binary, true),
+        Field::new("rejected_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+    ]))
+}
+
+/// Columns of `$rejected` beside a view and `$refused` beside a sink: `operator, reason, row`, the row as text.
+pub fn rejected_row_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("operator", DataType::Utf8, false),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("row", DataType::Utf8, false),
+    ]))
+}

@@ -1,0 +1,406 @@
+//! What the planner makes of a statement: everything that the server needs to run it, and no SQL to look
+//! into again.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::LogicalPlan;
+use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
+use millstream_runtime::source::ConnectorSpec;
+
+use crate::catalog::{QualifiedName, ViewDefinition};
+use crate::error::TextPosition;
+
+/// A planned statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// `CREATE SCHEMA`.
+    CreateSchema {
+        /// Its name.
+        name: String,
+        /// Says nothing when it is there already.
+        if_not_exists: bool,
+    },
+    /// `CREATE TABLE`; with a connector, rows are ingested once and kept.
+    CreateTable(Box<CreateTable>),
+    /// `CREATE SOURCE`.
+    CreateSource(Box<CreateSource>),
+    /// `CREATE VIEW`.
+    CreateView(Box<CreateView>),
+    /// `CREATE MATERIALIZED VIEW`.
+    CreateMaterializedView(Box<CreateMaterializedView>),
+    /// `CREATE SINK`, and `INSERT INTO sink_table SELECT` in Flink's spelling.
+    CreateSink(Box<CreateSink>),
+    /// `DROP ...` of one or several relations.
+    Drop(Drop),
+    /// `DROP SCHEMA`.
+    DropSchema {
+        /// Their names.
+        names: Vec<String>,
+        /// Says nothing when one is not there.
+        if_exists: bool,
+        /// Takes the relations inside with it.
+        cascade: bool,
+    },
+    /// `ALTER ... RENAME TO`.
+    Rename {
+        /// What is renamed; `None`: it is not there and `IF EXISTS` was said.
+        relation: Option<RelationId>,
+        /// The new name within its schema.
+        new_name: String,
+        /// For the command tag: `TABLE`, `MATERIALIZED VIEW`, ...
+        object: ObjectKind,
+    },
+    /// `INSERT`.
+    Insert(Box<Insert>),
+    /// `UPDATE`.
+    Update(Box<Update>),
+    /// `DELETE`.
+    Delete(Box<Delete>),
+    /// `TRUNCATE`.
+    Truncate {
+        /// The tables to empty.
+        relations: Vec<RelationId>,
+    },
+    /// `SELECT`, `VALUES`, `TABLE`.
+    Query(Box<Query>),
+    /// `EXPLAIN`.
+    Explain(Box<Explain>),
+    /// `SHOW name` of a setting, lower case; `SHOW ALL` is `all`.
+    ShowSetting {
+        /// The setting's name.
+        name: String,
+    },
+    /// `SHOW TABLES | SOURCES | VIEWS | MATERIALIZED VIEWS | SINKS | SCHEMAS | JOBS`.
+    ShowObjects(ShowObjects),
+    /// `SHOW CREATE ...`.
+    ShowCreate {
+        /// What is shown.
+        relation: RelationId,
+    },
+    /// `DESCRIBE relation`.
+    Describe {
+        /// What is described.
+        relation: RelationId,
+    },
+    /// `SET name = value`; `None` is DEFAULT or RESET.
+    Set {
+        /// The setting's name, lower case; `all` for `RESET ALL`.
+        name: String,
+        /// The value.
+        value: Option<String>,
+        /// `SET LOCAL`.
+        local: bool,
+    },
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin {
+        /// READ ONLY was said.
+        read_only: bool,
+    },
+    /// `COMMIT`, `END`.
+    Commit,
+    /// `ROLLBACK`, `ABORT`.
+    Rollback,
+    /// `FLUSH`.
+    Flush,
+    /// `CHECKPOINT`.
+    Checkpoint,
+    /// `ADVANCE CLOCK BY` (microseconds), for tests with `millstream.clock = 'manual'`.
+    AdvanceClock {
+        /// By how much.
+        micros: i64,
+    },
+    /// `ADVANCE WATERMARK FOR relation TO timestamp`.
+    AdvanceWatermark {
+        /// A table.
+        relation: RelationId,
+        /// The watermark.
+        micros: i64,
+    },
+    /// `DISCARD ALL`, `DEALLOCATE ALL | name`.
+    Discard(Discard),
+    /// SQL-level `PREPARE name AS statement`.
+    Prepare {
+        /// Its name.
+        name: String,
+        /// The text behind AS.
+        sql: String,
+    },
+    /// SQL-level `EXECUTE name (values)`.
+    Execute {
+        /// Its name.
+        name: String,
+        /// The arguments as SQL text.
+        arguments: Vec<String>,
+    },
+    /// A statement without text.
+    Empty,
+}
+
+/// Kinds of objects, for command tags and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// `TABLE`
+    Table,
+    /// `SOURCE`
+    Source,
+    /// `VIEW`
+    View,
+    /// `MATERIALIZED VIEW`
+    MaterializedView,
+    /// `SINK`
+    Sink,
+    /// `SCHEMA`
+    Schema,
+}
+
+impl ObjectKind {
+    /// As it stands in SQL and in command tags.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Table => "TABLE",
+            Self::Source => "SOURCE",
+            Self::View => "VIEW",
+            Self::MaterializedView => "MATERIALIZED VIEW",
+            Self::Sink => "SINK",
+            Self::Schema => "SCHEMA",
+        }
+    }
+}
+
+/// `CREATE TABLE`. Relation ids inside are [`NEW_RELATION`]; the server puts the real one in.
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Says nothing when it is there already.
+    pub if_not_exists: bool,
+    /// How rows enter.
+    pub input: InputRelation,
+    /// One default per column, as SQL text.
+    pub defaults: Vec<Option<String>>,
+    /// What an INSERT does with a key that is there already.
+    pub on_conflict: OnConflict,
+    /// Declared APPEND ONLY.
+    pub append_only: bool,
+    /// With a connector.
+    pub connector: Option<ConnectorSpec>,
+}
+
+/// The id that stands in a planned CREATE for the relation that is being made.
+pub const NEW_RELATION: RelationId = RelationId(u32::MAX);
+
+/// `CREATE SOURCE`.
+#[derive(Clone, Debug)]
+pub struct CreateSource {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Says nothing when it is there already.
+    pub if_not_exists: bool,
+    /// How rows enter.
+    pub input: InputRelation,
+    /// What the connector is told.
+    pub connector: ConnectorSpec,
+}
+
+/// `CREATE VIEW`.
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    /// Its name.
+    pub name: QualifiedName,
+    /// `OR REPLACE`.
+    pub or_replace: bool,
+    /// Says nothing when it is there already.
+    pub if_not_exists: bool,
+    /// The text of the query.
+    pub query: String,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// What it reads.
+    pub depends_on: Vec<RelationId>,
+}
+
+/// `CREATE MATERIALIZED VIEW`.
+#[derive(Clone, Debug)]
+pub struct CreateMaterializedView {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Says nothing when it is there already.
+    pub if_not_exists: bool,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// The dataflow; its leaves are tables, sources and materialized views.
+    pub dataflow: Dataflow,
+    /// What is known beside the query.
+    pub definition: ViewDefinition,
+    /// What it reads, plain views included.
+    pub depends_on: Vec<RelationId>,
+    /// Options of WITH, names lower case.
+    pub options: BTreeMap<String, String>,
+}
+
+/// `CREATE SINK`.
+#[derive(Clone, Debug)]
+pub struct CreateSink {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Says nothing when it is there already.
+    pub if_not_exists: bool,
+    /// The rows that leave.
+    pub dataflow: Dataflow,
+    /// What the connector is told.
+    pub connector: ConnectorSpec,
+    /// What it reads.
+    pub depends_on: Vec<RelationId>,
+}
+
+/// `DROP` of relations, resolved: dependents are in the list already if CASCADE was said.
+#[derive(Clone, Debug)]
+pub struct Drop {
+    /// For the command tag.
+    pub object: ObjectKind,
+    /// What goes, dependents before what they read.
+    pub relations: Vec<RelationId>,
+    /// Notices: what was not there, what CASCADE takes along.
+    pub notices: Vec<String>,
+}
+
+/// What to do with a key that is there already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Error 23505.
+    #[default]
+    Error,
+    /// The old row stays.
+    DoNothing,
+    /// The new row takes its place: all columns, or those assigned in an `INSERT ... ON CONFLICT DO UPDATE`.
+    DoUpdate,
+}
+
+/// `INSERT`.
+#[derive(Clone, Debug)]
+pub struct Insert {
+    /// The table.
+    pub relation: RelationId,
+    /// Gives rows with all physical columns of the table, in order, defaults put in, types as stored.
+    pub rows: LogicalPlan,
+    /// What to do with a key that is there already.
+    pub on_conflict: OnConflict,
+    /// For `DO UPDATE SET`: one expression per table column over (old columns, then new columns), applied by
+    /// the server through [`crate::bind`]; `None` replaces the whole row.
+    pub conflict_assignments: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// RETURNING: a projection over the table's schema.
+    pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// Parameters by number, as far as their types are known.
+    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+}
+
+/// `UPDATE`.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The table.
+    pub relation: RelationId,
+    /// Gives the old row (all columns), then the new physical columns: twice the table's width without
+    /// generated columns on the new side.
+    pub rows: LogicalPlan,
+    /// RETURNING over the new row.
+    pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// Parameters by number.
+    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+}
+
+/// `DELETE`.
+#[derive(Clone, Debug)]
+pub struct Delete {
+    /// The table.
+    pub relation: RelationId,
+    /// Gives the rows that go, all columns.
+    pub rows: LogicalPlan,
+    /// RETURNING over the old row.
+    pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// Parameters by number.
+    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+}
+
+/// `SELECT`.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The analyzed plan; its table scans carry [`crate::bind::RelationTable`] as sources.
+    pub plan: LogicalPlan,
+    /// The columns that the client sees: names may repeat.
+    pub schema: SchemaRef,
+    /// What it reads, views put in.
+    pub reads: Vec<Read>,
+    /// Parameters by number.
+    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+}
+
+/// A relation that a query reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Read {
+    /// The relation, or the owner of the auxiliary one.
+    pub relation: RelationId,
+    /// Set for `$rejected`, `$late`, `$refused`.
+    pub auxiliary: Option<crate::catalog::Auxiliary>,
+}
+
+/// `EXPLAIN`.
+#[derive(Clone, Debug)]
+pub struct Explain {
+    /// What is explained.
+    pub statement: Statement,
+    /// The mode.
+    pub mode: ExplainMode,
+}
+
+/// What EXPLAIN shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplainMode {
+    /// The plan.
+    Plan,
+    /// The plan with types and fingerprints.
+    Verbose,
+    /// Runs it and shows times (queries), or the counters of a running view's operators.
+    Analyze,
+    /// What bounds the state of every operator.
+    State,
+}
+
+/// What SHOW lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShowObjects {
+    /// Tables.
+    Tables,
+    /// Sources.
+    Sources,
+    /// Views.
+    Views,
+    /// Materialized views.
+    MaterializedViews,
+    /// Sinks.
+    Sinks,
+    /// Schemas.
+    Schemas,
+    /// Jobs.
+    Jobs,
+}
+
+/// What DISCARD or DEALLOCATE forgets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// Everything of the session.
+    All,
+    /// All prepared statements.
+    Prepared,
+    /// One prepared statement.
+    One(String),
+}
+
+/// A statement's text within what a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatementText {
+    /// The text, without the semicolon.
+    pub sql: String,
+    /// Where it starts in what the client sent.
+    pub start: TextPosition,
+}

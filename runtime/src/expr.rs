@@ -1,0 +1,1 @@
+//! Row expressions with the failing rows set apart.

@@ -1,0 +1,28 @@
+//! Every limit of the runtime, with its reason.
+
+/// Rows per batch that operators aim for: large enough to amortise a call, small enough for the L2 cache.
+pub const BATCH_ROWS: usize = 8192;
+
+/// Bytes that one epoch takes from one source: bounds an epoch's memory and its time to about 50 ms.
+pub const EPOCH_SOURCE_BYTES: usize = 16 << 20;
+
+/// Bytes that a source's reader may hold decoded ahead of the dataflow.
+pub const READER_QUEUE_BYTES: usize = 32 << 20;
+
+/// Bytes under way to one subtask through exchanges before its producers stop taking input.
+pub const EXCHANGE_BYTES: usize = 16 << 20;
+
+/// Bytes of rejected or late rows kept per relation; the oldest leave first and are counted.
+pub const KEPT_BAD_ROWS_BYTES: usize = 64 << 20;
+
+/// Raw bytes kept of one rejected record: the rest adds nothing to a diagnosis.
+pub const REJECTED_RAW_BYTES: usize = 64 << 10;
+
+/// Deltas of an operator may grow to this multiple of its base before they are folded into a new one.
+pub const DELTA_TO_BASE_RATIO: f64 = 1.0;
+
+/// Rows per chunk of a versioned relation: a deletion copies at most one bitmap of 1 KiB.
+pub const CHUNK_ROWS: usize = 8192;
+
+/// Bytes of a commit's rows that are inlined in a log entry; larger ones get objects of their own.
+pub const INLINE_ROWS_BYTES: usize = 1 << 20;

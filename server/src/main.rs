@@ -1,0 +1,3 @@
+//! The `millstream` binary.
+
+fn main() {}
