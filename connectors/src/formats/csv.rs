@@ -1,0 +1,216 @@
+//! CSV (RFC 4180): fields in declared order, or named by a header.
+//!
+//! An unquoted field that equals the option `null` (the empty text unless set) is NULL; a quoted one never is.
+
+use millstream_runtime::source::{ConnectorSpec, FormatSpec};
+use millstream_runtime::{Error, Result};
+
+use super::node::{Fault, Kind, Node};
+use crate::options::{Options, wrong};
+
+/// What the options of CSV say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CsvOptions {
+    /// Whether the first line names the columns.
+    pub(crate) header: bool,
+    /// Stands between two fields.
+    pub(crate) delimiter: u8,
+    /// Unquoted, it is NULL.
+    pub(crate) null: String,
+}
+
+impl CsvOptions {
+    /// Reads and checks the options.
+    pub(crate) fn of(format: &FormatSpec) -> Result<Self> {
+        let mut options = Options::of_format(format);
+        let header = options.boolean(&["header"])?;
+        let without_header = options.boolean(&["without_header"])?;
+        if header.is_some() && without_header.is_some() {
+            return Err(Error::invalid("options \"header\" and \"without_header\" mean the same")
+                .with_hint("Give only one of them."));
+        }
+        let delimiter = match options.text(&["delimiter", "field-delimiter"])? {
+            None => b',',
+            Some("\\t") => b'\t',
+            Some(text) => match text.as_bytes() {
+                [byte] if byte.is_ascii() && !b"\"\r\n".contains(byte) => *byte,
+                _ => return Err(wrong("delimiter", "one ASCII character", text)),
+            },
+        };
+        let null = options.text(&["null", "null-literal"])?.unwrap_or_default().to_string();
+        options.finish()?;
+        let header = header.or(without_header.map(|without| !without)).unwrap_or(false);
+        Ok(Self { header, delimiter, null })
+    }
+}
+
+/// Reads lines into nodes.
+#[derive(Debug)]
+pub(crate) struct CsvReader {
+    /// The declared columns.
+    pub(crate) nodes: Vec<Node>,
+    options: CsvOptions,
+    /// By field of a line: the column it fills.
+    targets: Vec<Option<usize>>,
+    spans: Vec<Span>,
+    scratch: String,
+}
+
+/// A field of a line, without its quotes.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+    quoted: bool,
+}
+
+impl CsvReader {
+    /// A reader for these columns.
+    pub(crate) fn new(spec: &ConnectorSpec, format: &FormatSpec, nodes: Vec<Node>) -> Result<Self> {
+        let options = CsvOptions::of(format)?;
+        if options.header && spec.connector != "file" {
+            return Err(Error::invalid(format!("connector '{}' has no place for a CSV header", spec.connector))
+                .with_hint("Leave out option \"header\"."));
+        }
+        if let Some(node) = nodes.iter().find(|node| matches!(node.kind, Kind::List(_) | Kind::Struct(_))) {
+            return Err(Error::invalid(format!(
+                "column \"{}\": CSV has no values of type {}",
+                node.name, node.sql_type
+            )));
+        }
+        let targets = (0..nodes.len()).map(Some).collect();
+        Ok(Self { nodes, options, targets, spans: Vec::new(), scratch: String::new() })
+    }
+
+    /// Whether the first line of a file names its columns.
+    pub(crate) fn has_header(&self) -> bool {
+        self.options.header
+    }
+
+    /// Takes the names of the fields of the lines that follow.
+    pub(crate) fn read_header(&mut self, line: &[u8]) -> Result<()> {
+        let data = |reason: String| Error::data(format!("the CSV header can't be read: {reason}"));
+        let text = std::str::from_utf8(line).map_err(|_| data("it is not UTF-8".into()))?;
+        // Spreadsheets begin UTF-8 files with a byte order mark.
+        let text = without_line_end(text.strip_prefix('\u{feff}').unwrap_or(text));
+        split(text, self.options.delimiter, &mut self.spans).map_err(data)?;
+        self.targets.clear();
+        for span in &self.spans {
+            let name = unquoted(text, *span, &mut self.scratch);
+            let exact = self.nodes.iter().position(|node| node.name == name);
+            let folded = || self.nodes.iter().position(|node| node.name.to_lowercase() == name.to_lowercase());
+            self.targets.push(exact.or_else(folded));
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            match self.targets.iter().filter(|target| **target == Some(index)).count() {
+                0 if !node.nullable => {
+                    return Err(data(format!("it has no column \"{}\", which is NOT NULL", node.name)));
+                }
+                0 | 1 => {}
+                _ => return Err(data(format!("it names column \"{}\" twice", node.name))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a line, with or without its line end.
+    pub(crate) fn read(&mut self, payload: &[u8]) -> Result<(), Fault> {
+        let text = std::str::from_utf8(payload)
+            .map_err(|error| format!("the record is not UTF-8 at byte {}", error.valid_up_to()))?;
+        let text = without_line_end(text);
+        split(text, self.options.delimiter, &mut self.spans)?;
+        if self.spans.len() != self.targets.len() {
+            return Err(format!("expected {} fields, got {}", self.targets.len(), self.spans.len()));
+        }
+        let mut filled = 0;
+        for (span, target) in self.spans.iter().zip(&self.targets) {
+            let Some(target) = *target else { continue };
+            let node = &mut self.nodes[target];
+            filled += 1;
+            let field = unquoted(text, *span, &mut self.scratch);
+            if !span.quoted && field == self.options.null {
+                if !node.nullable {
+                    return Err(format!("column \"{}\" is NOT NULL, but the field is null", node.name));
+                }
+                node.push_null();
+            } else {
+                node.push_text(field).map_err(|fault| format!("column \"{}\": {fault}", node.name))?;
+            }
+        }
+        if filled < self.nodes.len() {
+            let targets = &self.targets;
+            let absent = self.nodes.iter_mut().enumerate().filter(|(index, _)| !targets.contains(&Some(*index)));
+            absent.for_each(|(_, node)| node.push_null());
+        }
+        Ok(())
+    }
+}
+
+fn without_line_end(line: &str) -> &str {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+/// The fields of one record.
+fn split(text: &str, delimiter: u8, spans: &mut Vec<Span>) -> Result<(), Fault> {
+    let bytes = text.as_bytes();
+    spans.clear();
+    let mut at = 0;
+    loop {
+        if bytes.get(at) == Some(&b'"') {
+            let end = quoted_end(bytes, at + 1).ok_or("a quoted field does not end: truncated?")?;
+            spans.push(Span { start: at + 1, end, quoted: true });
+            at = end + 1;
+            if at < bytes.len() && bytes[at] != delimiter {
+                return Err(format!("text behind the closing quote of field {}", spans.len()));
+            }
+        } else {
+            let end = memchr::memchr2(delimiter, b'\n', &bytes[at..]).map_or(bytes.len(), |offset| at + offset);
+            if bytes.get(end) == Some(&b'\n') {
+                return Err("more than one line in the record".to_string());
+            }
+            spans.push(Span { start: at, end, quoted: false });
+            at = end;
+        }
+        if at == bytes.len() {
+            return Ok(());
+        }
+        at += 1;
+    }
+}
+
+/// Where the quote stands that ends a field; doubled ones stand for themselves.
+fn quoted_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr::memchr(b'"', &bytes[at..])?;
+        if bytes.get(at + 1) != Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+/// A field's text; `scratch` holds it where quotes were doubled.
+fn unquoted<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &'a str {
+    let field = &text[span.start..span.end];
+    if !span.quoted || !field.contains('"') {
+        return field;
+    }
+    scratch.clear();
+    scratch.push_str(&field.replace("\"\"", "\""));
+    scratch
+}
+
+/// The length of the first record of `bytes` with its line end; `None` when it does not end there. A line end
+/// within quotes belongs to its field.
+pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    for at in memchr::memchr2_iter(b'"', b'\n', bytes) {
+        if bytes[at] == b'"' {
+            quoted = !quoted;
+        } else if !quoted {
+            return Some(at + 1);
+        }
+    }
+    None
+}
