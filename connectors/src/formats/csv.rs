@@ -2,9 +2,12 @@
 //!
 //! An unquoted field that equals the option `null` (the empty text unless set) is NULL; a quoted one never is.
 
+use arrow::array::RecordBatch;
 use millstream_runtime::source::{ConnectorSpec, FormatSpec};
 use millstream_runtime::{Error, Result};
 
+use super::cells::{CellKind, Cells};
+use super::json::encode::write_value;
 use super::node::{Fault, Kind, Node};
 use crate::options::{Options, wrong};
 
@@ -213,4 +216,77 @@ pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
         }
     }
     None
+}
+
+/// The rows of a batch as CSV lines. Arrays and structs are written as JSON.
+#[derive(Debug)]
+pub(crate) struct CsvRows<'a> {
+    cells: Vec<Cells<'a>>,
+    options: &'a CsvOptions,
+}
+
+impl<'a> CsvRows<'a> {
+    /// An `Invalid` error names a column whose type has no text.
+    pub(crate) fn new(rows: &'a RecordBatch, options: &'a CsvOptions) -> Result<Self> {
+        let columns = rows.schema_ref().fields().iter().zip(rows.columns());
+        let cells = columns.map(|(field, array)| Cells::new(field, array)).collect::<Result<_>>()?;
+        Ok(Self { cells, options })
+    }
+
+    /// Appends the line of a row with its line end. A refusal appends nothing.
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
+        let start = out.len();
+        let mut text = Vec::new();
+        for (index, cells) in self.cells.iter().enumerate() {
+            if index > 0 {
+                out.push(self.options.delimiter);
+            }
+            if cells.is_null(row) {
+                out.extend_from_slice(self.options.null.as_bytes());
+                continue;
+            }
+            text.clear();
+            let result = match &cells.kind {
+                CellKind::List(..) | CellKind::Struct(_) => write_value(cells, row, &mut text),
+                _ => cells.write_text(row, &mut text),
+            };
+            if let Err(refusal) = result {
+                out.truncate(start);
+                return Err(format!("column {}: {refusal}", index + 1));
+            }
+            write_field(&text, self.options, out);
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+/// The line that names the columns.
+pub(crate) fn header<'a>(names: impl Iterator<Item = &'a str>, options: &CsvOptions) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, name) in names.enumerate() {
+        if index > 0 {
+            out.push(options.delimiter);
+        }
+        write_field(name.as_bytes(), options, &mut out);
+    }
+    out.push(b'\n');
+    out
+}
+
+/// Quotes what would be read back as something else.
+fn write_field(text: &[u8], options: &CsvOptions, out: &mut Vec<u8>) {
+    let special = |byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || *byte == options.delimiter;
+    if text != options.null.as_bytes() && !text.iter().any(special) {
+        out.extend_from_slice(text);
+        return;
+    }
+    out.push(b'"');
+    for &byte in text {
+        if byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }

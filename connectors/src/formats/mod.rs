@@ -5,8 +5,9 @@
 //! depends only on the record and on the declared schema: pruned columns are checked like all others.
 
 mod bytes;
+mod cells;
 mod column;
-mod csv;
+pub(crate) mod csv;
 mod json;
 mod node;
 mod text;
@@ -21,6 +22,7 @@ use millstream_runtime::{Error, Result};
 
 use self::bytes::BytesReader;
 use self::csv::CsvReader;
+pub use self::json::encode::JsonRows;
 use self::json::object::ObjectReader;
 use self::json::scan::Scanner;
 use self::node::{Fault, Node};

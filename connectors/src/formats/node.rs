@@ -170,12 +170,15 @@ impl Node {
     }
 
     fn push_double(&mut self, text: &str, expected: Fault) -> Result<(), Fault> {
-        let value = text::double(text).ok_or(expected)?;
-        let single = value as f32;
-        let is_real = matches!(self.kind, Kind::Real);
+        // Each width is read from the text itself: rounding twice could end one step off.
+        let value = match self.kind {
+            Kind::Real => text::real(text).map(f64::from),
+            _ => text::double(text),
+        };
+        let value = value.ok_or(expected)?;
         // A number that only the rounding made infinite is out of range.
         let written_finite = text.bytes().any(|byte| byte.is_ascii_digit());
-        if written_finite && (value.is_infinite() || is_real && single.is_infinite()) {
+        if written_finite && value.is_infinite() {
             return Err(out_of_range(text, &self.sql_type));
         }
         self.column.push_float(value);

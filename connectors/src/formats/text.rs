@@ -52,15 +52,27 @@ pub(crate) fn is_integer(text: &str) -> bool {
 
 /// A finite decimal or exponent notation, or `NaN`, `Infinity`, `-Infinity`.
 pub(crate) fn double(text: &str) -> Option<f64> {
+    special_float(text).or_else(|| lexical_core::parse(float_digits(text)?).ok())
+}
+
+/// As [`double`], rounded once to 32 bits.
+pub(crate) fn real(text: &str) -> Option<f32> {
+    special_float(text).map(|value| value as f32).or_else(|| lexical_core::parse(float_digits(text)?).ok())
+}
+
+fn special_float(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),
         "Infinity" => Some(f64::INFINITY),
         "-Infinity" => Some(f64::NEG_INFINITY),
-        _ if text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) => {
-            lexical_core::parse(text.as_bytes()).ok()
-        }
         _ => None,
     }
+}
+
+/// The text, unless it is one of the words that the parser reads as well.
+fn float_digits(text: &str) -> Option<&[u8]> {
+    let bytes = text.as_bytes();
+    bytes.iter().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte)).then_some(bytes)
 }
 
 /// The digits of a decimal at `scale`, exactly: `12.50` at scale 2 is 1250.
