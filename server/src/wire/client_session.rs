@@ -1,0 +1,125 @@
+//! What the wire asks of a session: the boundary at which it is tested with sessions made up for the purpose.
+
+use std::future::Future;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use millstream_planner::statement::StatementText;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::{Outcome, Prepared, Session, SqlError, TransactionStatus};
+
+/// Who connects, from the startup packet and after the password was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The database's name; the user's name when the client named none.
+    pub database: String,
+    /// The number by which CancelRequest and `pg_backend_pid()` name the connection.
+    pub process_id: i32,
+}
+
+/// A statement that was planned.
+pub trait Described: Send + Sync + 'static {
+    /// The types of its parameters, in order.
+    fn parameters(&self) -> &[DataType];
+
+    /// The columns of its rows; `None` when it gives none.
+    fn columns(&self) -> Option<&SchemaRef>;
+}
+
+/// Runs the statements of one client. Used by one task at a time; see [`Session`] for what each call means.
+pub trait ClientSession: ClientSettings + Send + 'static {
+    /// A statement that was planned.
+    type Prepared: Described;
+
+    /// Cuts what a client sent into statements.
+    fn split(&self, sql: &str) -> Result<Vec<StatementText>, SqlError>;
+
+    /// Plans a statement; dropping the future leaves the session as it was.
+    fn prepare(
+        &mut self,
+        text: &StatementText,
+        types: &[Option<DataType>],
+    ) -> impl Future<Output = Result<Self::Prepared, SqlError>> + Send;
+
+    /// Runs a statement. When `cancel` fires it ends with SQLSTATE 57014.
+    fn execute(
+        &mut self,
+        prepared: &Self::Prepared,
+        parameters: Vec<ScalarValue>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Result<Outcome, SqlError>> + Send;
+
+    /// Ends the implicit transaction.
+    fn sync(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
+
+    /// Tells the session that a statement failed on the wire.
+    fn failed(&mut self);
+}
+
+/// What the wire reads and sets beside statements.
+pub trait ClientSettings {
+    /// What ReadyForQuery says.
+    fn transaction_status(&self) -> TransactionStatus;
+
+    /// A setting's value, by lower-case name.
+    fn setting(&self, name: &str) -> Option<String>;
+
+    /// A setting from the startup packet.
+    fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError>;
+}
+
+impl Described for Prepared {
+    fn parameters(&self) -> &[DataType] {
+        &self.parameters
+    }
+
+    fn columns(&self) -> Option<&SchemaRef> {
+        self.columns.as_ref()
+    }
+}
+
+impl ClientSession for Session {
+    type Prepared = Prepared;
+
+    fn split(&self, sql: &str) -> Result<Vec<StatementText>, SqlError> {
+        Session::split(self, sql)
+    }
+
+    async fn prepare(&mut self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
+        Session::prepare(self, text, types).await
+    }
+
+    async fn execute(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        Session::execute(self, prepared, parameters, cancel).await
+    }
+
+    async fn sync(&mut self) -> Result<(), SqlError> {
+        Session::sync(self).await
+    }
+
+    fn failed(&mut self) {
+        Session::failed(self);
+    }
+}
+
+impl ClientSettings for Session {
+    fn transaction_status(&self) -> TransactionStatus {
+        Session::transaction_status(self)
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        Session::setting(self, name)
+    }
+
+    fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
+        Session::set_at_start(self, name, value)
+    }
+}

@@ -1,0 +1,226 @@
+//! One message after the other, until the client goes or the server stops.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::cancel::Registration;
+use super::client_session::ClientSession;
+use super::codec::{self, Message, Target};
+use super::errors::{self, Failure};
+use super::extended::{Portal, Statement};
+use super::limits::LINGER;
+use super::reply;
+use super::socket::Socket;
+use crate::session::{CommandTag, Outcome, SqlError, TransactionStatus};
+
+/// Settings that clients are told of: their names, as Postgres spells them, and what holds when the session
+/// does not know them.
+pub(super) const REPORTED_SETTINGS: &[(&str, &str, &str)] = &[
+    ("application_name", "application_name", ""),
+    ("client_encoding", "client_encoding", "UTF8"),
+    ("datestyle", "DateStyle", "ISO, MDY"),
+    ("default_transaction_read_only", "default_transaction_read_only", "off"),
+    ("in_hot_standby", "in_hot_standby", "off"),
+    ("integer_datetimes", "integer_datetimes", "on"),
+    ("intervalstyle", "IntervalStyle", "postgres"),
+    ("is_superuser", "is_superuser", "on"),
+    ("server_encoding", "server_encoding", "UTF8"),
+    ("server_version", "server_version", concat!("15.0 (Millstream ", env!("CARGO_PKG_VERSION"), ")")),
+    ("session_authorization", "session_authorization", ""),
+    ("standard_conforming_strings", "standard_conforming_strings", "on"),
+    ("timezone", "TimeZone", "UTC"),
+];
+
+/// A client that has logged in.
+pub(super) struct Connection<S: ClientSession> {
+    pub(super) socket: Socket,
+    pub(super) session: S,
+    pub(super) statements: HashMap<String, Arc<Statement<S::Prepared>>>,
+    pub(super) portals: HashMap<String, Portal<S::Prepared>>,
+    pub(super) registration: Registration,
+    /// Fires when the server stops; parent of every statement's token.
+    pub(super) shutdown: CancellationToken,
+    /// An extended statement failed: everything up to the next Sync is skipped.
+    skipping: bool,
+}
+
+/// Serves a client that has logged in until it goes or `shutdown` fires.
+pub(super) async fn run<S: ClientSession>(
+    socket: Socket,
+    session: S,
+    registration: Registration,
+    shutdown: CancellationToken,
+) {
+    let (statements, portals) = (HashMap::new(), HashMap::new());
+    let mut connection = Connection { socket, session, statements, portals, registration, shutdown, skipping: false };
+    match connection.serve().await {
+        Ok(()) | Err(Failure::Gone) => {}
+        Err(Failure::Statement(error) | Failure::Fatal(error)) => {
+            reply::error(&mut connection.socket.output, "FATAL", &error);
+            let Connection { socket, session, portals, .. } = connection;
+            // Queries that still run stop before the client is waited for.
+            drop((portals, session));
+            socket.close(LINGER).await;
+        }
+    }
+}
+
+impl<S: ClientSession> Connection<S> {
+    async fn serve(&mut self) -> Result<(), Failure> {
+        while let Some(message) = self.next_message().await? {
+            if let Message::Terminate = message {
+                break;
+            }
+            if self.skipping && !matches!(message, Message::Sync) {
+                continue;
+            }
+            let simple =
+                matches!(message, Message::Query(_) | Message::FunctionCall | Message::NotText { simple: true, .. });
+            // Statements are large futures: an idle connection does not carry their size.
+            match Box::pin(self.handle(message)).await {
+                Err(Failure::Statement(error)) => self.statement_failed(&error, simple).await?,
+                other => other?,
+            }
+            self.socket.flush_if_large().await?;
+        }
+        Ok(())
+    }
+
+    /// The next message; `None` when the client is gone.
+    async fn next_message(&mut self) -> Result<Option<Message>, Failure> {
+        loop {
+            if self.shutdown.is_cancelled() {
+                return Err(Failure::Fatal(errors::shutting_down()));
+            }
+            if let Some(message) = codec::message(&mut self.socket.input)? {
+                return Ok(Some(message));
+            }
+            // Before a wait everything that is known is sent, asked for by a Flush or not.
+            self.socket.flush().await?;
+            self.socket.shrink();
+            tokio::select! {
+                more = self.socket.read() => if !more? { return Ok(None) },
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) -> Result<(), Failure> {
+        match message {
+            Message::Query(sql) => self.simple_query(&sql).await,
+            Message::Parse { name, sql, type_oids } => self.parse(name, &sql, type_oids).await,
+            Message::Bind(bind) => self.bind(bind),
+            Message::Describe(Target::Statement(name)) => self.describe_statement(&name),
+            Message::Describe(Target::Portal(name)) => self.describe_portal(&name),
+            Message::Execute { portal, row_limit } => self.execute_portal(portal, row_limit).await,
+            Message::Close(target) => {
+                self.close(&target);
+                Ok(())
+            }
+            Message::Flush => Ok(self.socket.flush().await?),
+            Message::Sync => self.sync().await,
+            Message::Terminate => Ok(()),
+            Message::Copy => {
+                Err(Failure::Fatal(errors::protocol_violation("unexpected COPY message: no COPY is under way")))
+            }
+            Message::Password => {
+                Err(Failure::Fatal(errors::protocol_violation("unexpected password message after the login")))
+            }
+            Message::FunctionCall => {
+                let hint = "Call the function in a SELECT.";
+                Err(errors::unsupported("the function call message is not supported", hint).into())
+            }
+            Message::NotText { error, .. } => Err(error.into()),
+        }
+    }
+
+    /// Tells of a statement's failure and puts the connection into the state that follows it.
+    async fn statement_failed(&mut self, error: &SqlError, simple: bool) -> Result<(), Failure> {
+        reply::error(&mut self.socket.output, "ERROR", error);
+        self.session.failed();
+        self.portals.clear();
+        if simple {
+            // The failure above is the statement's terminal message: whatever ending it says is not told.
+            if let Err(error) = self.session.sync().await {
+                tracing::debug!(error = error.message, "a failed statement could not be ended");
+            }
+            reply::ready_for_query(&mut self.socket.output, self.session.transaction_status());
+        } else {
+            self.skipping = true;
+        }
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<(), Failure> {
+        self.skipping = false;
+        if let Err(error) = self.session.sync().await {
+            reply::error(&mut self.socket.output, "ERROR", &error);
+            self.session.failed();
+            self.portals.clear();
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// Ends a simple query or a series of messages. Portals end with their transaction.
+    pub(super) fn ready(&mut self) {
+        let status = self.session.transaction_status();
+        if status == TransactionStatus::Idle {
+            self.portals.clear();
+        }
+        reply::ready_for_query(&mut self.socket.output, status);
+    }
+
+    /// A token for one statement.
+    pub(super) fn statement_token(&self) -> CancellationToken {
+        self.shutdown.child_token()
+    }
+
+    /// Runs a statement in the session; a client that goes away cancels it.
+    pub(super) async fn run_statement(
+        &mut self,
+        prepared: &S::Prepared,
+        parameters: Vec<datafusion::common::ScalarValue>,
+        token: &CancellationToken,
+    ) -> Result<Outcome, Failure> {
+        let mut running = Box::pin(self.session.execute(prepared, parameters, token.clone()));
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut running => outcome,
+            () = self.socket.gone() => {
+                // The session ends the statement itself: dropping it half-way could leave a commit unknown.
+                token.cancel();
+                (&mut running).await
+            }
+        };
+        drop(running);
+        let outcome = outcome?;
+        self.after_execution(&outcome);
+        Ok(outcome)
+    }
+
+    fn after_execution(&mut self, outcome: &Outcome) {
+        for notice in &outcome.notices {
+            reply::notice(&mut self.socket.output, notice);
+        }
+        for (name, value) in &outcome.changed_parameters {
+            let lower = name.to_ascii_lowercase();
+            let shown = REPORTED_SETTINGS.iter().find(|(known, ..)| *known == lower);
+            reply::parameter_status(&mut self.socket.output, shown.map_or(name, |(_, shown, _)| shown), value);
+        }
+        match &outcome.tag {
+            CommandTag::Fixed(tag) => match tag.as_str() {
+                "COMMIT" | "ROLLBACK" => self.portals.clear(),
+                "DEALLOCATE ALL" => self.statements.clear(),
+                "DISCARD ALL" => {
+                    self.portals.clear();
+                    self.statements.clear();
+                }
+                _ => {}
+            },
+            CommandTag::Counted(_) | CommandTag::Empty => {}
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The simple protocol: a text with any number of statements, which stops at the first that fails.
+
+use std::sync::Arc;
+
+use super::client_session::{ClientSession, Described};
+use super::connection::Connection;
+use super::errors::{self, Failure};
+use super::extended::describe_columns;
+use super::reply;
+use super::rows::ResultRows;
+use super::values::DisplaySettings;
+use crate::session::CommandTag;
+use millstream_planner::statement::StatementText;
+
+impl<S: ClientSession> Connection<S> {
+    /// Runs every statement of a text, then says that the next can come.
+    pub(super) async fn simple_query(&mut self, sql: &str) -> Result<(), Failure> {
+        self.portals.remove("");
+        self.statements.remove("");
+        let texts = self.session.split(sql)?;
+        if texts.is_empty() {
+            reply::complete(&mut self.socket.output, &CommandTag::Empty, 0);
+        }
+        for (index, text) in texts.iter().enumerate() {
+            let (tag, rows_sent) = self.simple_statement(text).await?;
+            // The last statement counts as done only when the implicit transaction has ended well.
+            if index + 1 == texts.len() {
+                self.session.sync().await?;
+            }
+            reply::complete(&mut self.socket.output, &tag, rows_sent);
+        }
+        if texts.is_empty() {
+            self.session.sync().await?;
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// Runs one statement up to, but without, its terminal message.
+    async fn simple_statement(&mut self, text: &StatementText) -> Result<(CommandTag, u64), Failure> {
+        let prepared = self.session.prepare(text, &[]).await?;
+        if !prepared.parameters().is_empty() {
+            return Err(errors::undefined_parameter().into());
+        }
+        let columns = prepared.columns().map(describe_columns).transpose()?;
+        let token = self.statement_token();
+        let _running = self.registration.running(token.clone());
+        let outcome = self.run_statement(&prepared, Vec::new(), &token).await?;
+        let mut rows_sent = 0;
+        if let Some(columns) = columns {
+            let formats = vec![0; columns.len()];
+            reply::row_description(&mut self.socket.output, &columns, &formats);
+            if let Some(stream) = outcome.rows {
+                let columns: Arc<[_]> = columns.into_iter().map(|(_, column)| column).collect();
+                let display = DisplaySettings::of(&self.session);
+                let mut rows = ResultRows::new(stream, columns, formats, display, token);
+                rows_sent = rows.send(&mut self.socket, None).await?.rows;
+            }
+        } else if outcome.rows.is_some() {
+            return Err(errors::internal("a statement without columns gave rows").into());
+        }
+        Ok((outcome.tag, rows_sent))
+    }
+}

@@ -1,0 +1,9 @@
+//! The wire over real sockets: drivers and raw bytes on one side, a made-up session on the other.
+#![allow(clippy::unwrap_used)]
+
+mod cancel;
+mod fake;
+mod hostile;
+mod login;
+mod protocol;
+mod raw;

@@ -1,0 +1,106 @@
+//! Maps, which Postgres has no type for, as JSON objects. Keys are shown as text.
+
+use std::fmt::Write as _;
+
+use bytes::{BufMut, BytesMut};
+
+use super::value::{Elements, Value};
+use super::{DisplaySettings, text};
+use crate::session::SqlError;
+
+/// Writes a map as an object.
+pub(super) fn put_map(
+    output: &mut BytesMut,
+    keys: &Elements,
+    values: &Elements,
+    display: &DisplaySettings,
+) -> Result<(), SqlError> {
+    output.put_u8(b'{');
+    for (index, (key, value)) in keys.iter().zip(values.iter()).enumerate() {
+        if index > 0 {
+            output.put_slice(b", ");
+        }
+        match key {
+            Some(key) => put_string(output, &key, display)?,
+            None => output.put_slice(b"\"\""),
+        }
+        output.put_slice(b": ");
+        put_value(output, value.as_ref(), display)?;
+    }
+    output.put_u8(b'}');
+    Ok(())
+}
+
+fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, display: &DisplaySettings) -> Result<(), SqlError> {
+    let Some(value) = value else {
+        output.put_slice(b"null");
+        return Ok(());
+    };
+    match value {
+        Value::Bool(value) => output.put_slice(if *value { b"true" } else { b"false" }),
+        Value::Int2(_) | Value::Int4(_) | Value::Int8(_) | Value::Oid(_) | Value::Numeric(..) | Value::Jsonb(_) => {
+            text::put(output, value, display)?;
+        }
+        Value::Float4(float) if float.is_finite() => text::put(output, value, display)?,
+        Value::Float8(float) if float.is_finite() => text::put(output, value, display)?,
+        Value::Array(elements) => {
+            output.put_u8(b'[');
+            for (index, element) in elements.iter().enumerate() {
+                if index > 0 {
+                    output.put_slice(b", ");
+                }
+                put_value(output, element.as_ref(), display)?;
+            }
+            output.put_u8(b']');
+        }
+        Value::Record(fields, row) => {
+            output.put_u8(b'{');
+            for (index, field) in fields.iter().enumerate() {
+                if index > 0 {
+                    output.put_slice(b", ");
+                }
+                escape(output, &field.name);
+                output.put_slice(b": ");
+                put_value(output, field.reader.get(*row).as_ref(), display)?;
+            }
+            output.put_u8(b'}');
+        }
+        Value::Map { keys, values } => put_map(output, keys, values, display)?,
+        Value::Float4(_)
+        | Value::Float8(_)
+        | Value::Text(_)
+        | Value::Bytes(_)
+        | Value::Uuid(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::Timestamp(_)
+        | Value::Timestamptz(_)
+        | Value::Interval { .. } => put_string(output, value, display)?,
+    }
+    Ok(())
+}
+
+fn put_string(output: &mut BytesMut, value: &Value<'_>, display: &DisplaySettings) -> Result<(), SqlError> {
+    let mut shown = BytesMut::new();
+    text::put(&mut shown, value, display)?;
+    escape(output, &String::from_utf8_lossy(&shown));
+    Ok(())
+}
+
+fn escape(output: &mut BytesMut, text: &str) {
+    output.put_u8(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => output.put_slice(b"\\\""),
+            '\\' => output.put_slice(b"\\\\"),
+            '\n' => output.put_slice(b"\\n"),
+            '\r' => output.put_slice(b"\\r"),
+            '\t' => output.put_slice(b"\\t"),
+            control if control < ' ' => {
+                write!(output, "\\u{:04x}", control as u32).expect("writing to memory does not fail");
+            }
+            other => output.put_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    output.put_u8(b'"');
+}

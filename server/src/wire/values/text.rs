@@ -1,0 +1,125 @@
+//! Values in the text format.
+
+use std::fmt::Write as _;
+
+use bytes::{BufMut, BytesMut};
+
+use super::datetime::{put_date, put_interval, put_time, put_timestamp, put_timestamptz};
+use super::float::{put_float4, put_float8};
+use super::numeric::Decimal;
+use super::value::{Elements, RecordField, Value};
+use super::{DisplaySettings, json};
+use crate::session::SqlError;
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes a value.
+pub(super) fn put(output: &mut BytesMut, value: &Value<'_>, display: &DisplaySettings) -> Result<(), SqlError> {
+    match value {
+        Value::Bool(value) => output.put_u8(if *value { b't' } else { b'f' }),
+        Value::Int2(value) => put_integer(output, i64::from(*value)),
+        Value::Int4(value) => put_integer(output, i64::from(*value)),
+        Value::Int8(value) => put_integer(output, *value),
+        Value::Oid(value) => put_integer(output, i64::from(*value)),
+        Value::Float4(value) => put_float4(output, *value),
+        Value::Float8(value) => put_float8(output, *value),
+        Value::Numeric(unscaled, scale) => Decimal::new(*unscaled, *scale).put_text(output),
+        Value::Text(text) | Value::Jsonb(text) => output.put_slice(text.as_bytes()),
+        Value::Bytes(bytes) => put_hex(output, bytes),
+        Value::Uuid(bytes) => put_uuid(output, *bytes),
+        Value::Date(days) => put_date(output, *days),
+        Value::Time(micros) => put_time(output, *micros),
+        Value::Timestamp(micros) => put_timestamp(output, *micros),
+        Value::Timestamptz(micros) => put_timestamptz(output, *micros, display.zone),
+        Value::Interval { months, days, micros } => put_interval(output, *months, *days, *micros),
+        Value::Array(elements) => put_array(output, elements, display)?,
+        Value::Record(fields, row) => put_record(output, fields, *row, display)?,
+        Value::Map { keys, values } => json::put_map(output, keys, values, display)?,
+    }
+    Ok(())
+}
+
+fn put_integer(output: &mut BytesMut, value: i64) {
+    write!(output, "{value}").expect("writing to memory does not fail");
+}
+
+fn put_hex(output: &mut BytesMut, bytes: &[u8]) {
+    output.reserve(2 + bytes.len() * 2);
+    output.put_slice(b"\\x");
+    for byte in bytes {
+        output.put_u8(HEX_DIGITS[usize::from(byte >> 4)]);
+        output.put_u8(HEX_DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+pub(super) fn put_uuid(output: &mut BytesMut, bytes: [u8; 16]) {
+    write!(output, "{}", uuid::Uuid::from_bytes(bytes)).expect("writing to memory does not fail");
+}
+
+fn put_array(output: &mut BytesMut, elements: &Elements, display: &DisplaySettings) -> Result<(), SqlError> {
+    output.put_u8(b'{');
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            output.put_u8(b',');
+        }
+        match element {
+            None => output.put_slice(b"NULL"),
+            // An array within an array is a further dimension and is never quoted.
+            Some(Value::Array(inner)) => put_array(output, &inner, display)?,
+            Some(value) => {
+                let start = output.len();
+                put(output, &value, display)?;
+                let text = &output[start..];
+                if text.is_empty() || text.eq_ignore_ascii_case(b"null") || text.iter().any(|byte| is_special(*byte)) {
+                    quote(output, start, |byte| if byte == b'"' || byte == b'\\' { Some(b'\\') } else { None });
+                }
+            }
+        }
+    }
+    output.put_u8(b'}');
+    Ok(())
+}
+
+/// Bytes that make the quotes of an array's element necessary.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+}
+
+fn put_record(
+    output: &mut BytesMut,
+    fields: &[RecordField],
+    row: usize,
+    display: &DisplaySettings,
+) -> Result<(), SqlError> {
+    output.put_u8(b'(');
+    for (index, field) in fields.iter().enumerate() {
+        if index > 0 {
+            output.put_u8(b',');
+        }
+        let Some(value) = field.reader.get(row) else { continue };
+        let start = output.len();
+        put(output, &value, display)?;
+        let text = &output[start..];
+        let quoted =
+            |byte: &u8| matches!(byte, b'"' | b'\\' | b'(' | b')' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+        if text.is_empty() || text.iter().any(quoted) {
+            // Here both are doubled.
+            quote(output, start, |byte| if byte == b'"' || byte == b'\\' { Some(byte) } else { None });
+        }
+    }
+    output.put_u8(b')');
+    Ok(())
+}
+
+/// Puts what was written since `start` into quotes; `escape` names the byte that goes before another one.
+fn quote(output: &mut BytesMut, start: usize, escape: impl Fn(u8) -> Option<u8>) {
+    let plain = output.split_off(start);
+    output.put_u8(b'"');
+    for byte in plain {
+        if let Some(before) = escape(byte) {
+            output.put_u8(before);
+        }
+        output.put_u8(byte);
+    }
+    output.put_u8(b'"');
+}
