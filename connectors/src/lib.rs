@@ -4,4 +4,5 @@
 //! ever sees a barrier, an epoch or a watermark.
 
 pub mod formats;
+pub mod kafka;
 pub mod options;

@@ -1,0 +1,184 @@
+//! What is wrong or away: named errors, never a silent reset.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use millstream_runtime::ErrorKind;
+use millstream_runtime::source::{Position, SourceReader};
+use rdkafka::admin::AdminOptions;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{DEADLINE, TestTopic, broker, from_start, range, read_until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_topic_and_unreachable_broker_fail_in_time() {
+    let Some(broker) = broker() else { return };
+    let topic = TestTopic::create(&broker, 1);
+    let cases = [
+        ([("topic", "millstream-no-such-topic"), ("properties.group.id", "x")], ErrorKind::Invalid, "does not exist"),
+        (
+            // A port that nobody listens on.
+            [("properties.bootstrap.server", "127.0.0.1:1"), ("properties.sasl.password", "s3cret")],
+            ErrorKind::Unavailable,
+            "can't be reached",
+        ),
+        (
+            // The broker speaks plain text.
+            [("properties.security.protocol", "ssl"), ("properties.sasl.password", "s3cret")],
+            ErrorKind::Unavailable,
+            "SSL",
+        ),
+    ];
+    for (options, kind, expected) in cases {
+        let began = Instant::now();
+        let error = topic.source(&options).splits().await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}: {error}", began.elapsed());
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.message.contains(expected) && error.hint.is_some(), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+    // What librdkafka refuses is named without its value.
+    let options = [("properties.ssl.key.pem", "s3cret"), ("properties.security.protocol", "ssl")];
+    let error = topic.source(&options).splits().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_offsets_are_named() {
+    let Some(broker) = broker() else { return };
+    let topic = TestTopic::create(&broker, 1);
+    topic.produce(0, 0..20);
+    let source = topic.source(&[]);
+    let splits = source.splits().await.unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&topic.name, 0, Offset::Offset(12)).unwrap();
+    topic.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
+    let error = source.open(from_start(&splits, None), vec![0]).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Data);
+    for part in ["offset 0", "partition 0", topic.name.as_str(), "12", "20"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    let error = source.open(vec![range(&splits[0], 21, None)], vec![0]).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Data);
+    assert!(error.message.contains("ends at offset 20"), "{error}");
+    let mut reader = source.open(vec![range(&splits[0], 12, None)], vec![0]).await.unwrap();
+    let seen = read_until(reader.as_mut(), |seen| seen.all().len() == 8).await;
+    assert_eq!(seen.all(), (12..20).collect::<Vec<_>>());
+}
+
+async fn first_error(reader: &mut dyn SourceReader) -> millstream_runtime::Error {
+    loop {
+        if let Err(error) = tokio::time::timeout(DEADLINE, reader.next()).await.expect("an event in time") {
+            return error;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_created_again_is_another_one() {
+    let Some(broker) = broker() else { return };
+    let topic = TestTopic::create(&broker, 1);
+    topic.produce(0, 0..5);
+    let source = topic.source(&[]);
+    let splits = source.splits().await.unwrap();
+    let mut reader = source.open(from_start(&splits, None), vec![0]).await.unwrap();
+    read_until(reader.as_mut(), |seen| seen.all().len() == 5).await;
+    topic.delete();
+    topic.create_again(1);
+    // As many records again, so that the offset alone would not tell.
+    topic.produce(0, 100..110);
+    let error = first_error(reader.as_mut()).await;
+    assert_eq!(error.kind, ErrorKind::Data, "{error}");
+    assert!(error.message.contains("created again") || error.message.contains("ends at"), "{error}");
+    let error = source.open(vec![range(&splits[0], 5, None)], vec![0]).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Data);
+    assert!(error.message.contains("created again"), "{error}");
+}
+
+/// A broker of the test's own, on a port of its own.
+struct OwnBroker {
+    folder: tempfile::TempDir,
+    service: String,
+}
+
+impl OwnBroker {
+    const PORT: &str = "9192";
+
+    fn start(service: &str) -> Self {
+        let broker = Self { folder: tempfile::tempdir().unwrap(), service: service.to_string() };
+        broker.start_again();
+        broker
+    }
+
+    fn run(&self, script: &str, arguments: &[&str]) {
+        let status = Command::new(format!("{}/{script}", self.service))
+            .arg(self.folder.path())
+            .args(arguments)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{script}");
+    }
+
+    fn start_again(&self) {
+        self.run("start", &[Self::PORT]);
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", Self::PORT)
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        self.run("stop", &[]);
+    }
+}
+
+/// Needs `MILLSTREAM_TEST_KAFKA_SERVICE`, a folder with the scripts `start DIR PORT` and `stop DIR`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_back_is_read_on() {
+    let Ok(service) = std::env::var("MILLSTREAM_TEST_KAFKA_SERVICE") else {
+        use std::io::Write;
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED a_broker_that_comes_back: MILLSTREAM_TEST_KAFKA_SERVICE is not set");
+        return;
+    };
+    let broker = OwnBroker::start(&service);
+    let topic = TestTopic::create(&broker.address(), 1);
+    topic.produce(0, 0..5);
+    let source = topic.source(&[]);
+    let splits = source.splits().await.unwrap();
+    let mut patient = source.open(from_start(&splits, None), vec![0]).await.unwrap();
+    read_until(patient.as_mut(), |seen| seen.all().len() == 5).await;
+
+    // A short absence: the reader says nothing and reads on.
+    broker.run("stop", &["-9"]);
+    broker.start_again();
+    topic.produce(0, 5..10);
+    let seen = read_until(patient.as_mut(), |seen| seen.all().len() == 5).await;
+    assert_eq!(seen.all(), (5..10).collect::<Vec<_>>());
+
+    // A long one: it reports it, and a new reader goes on from the same position.
+    broker.run("stop", &["-9"]);
+    let away = Instant::now();
+    let error = first_error(patient.as_mut()).await;
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    eprintln!("reported after {:?}: {error}", away.elapsed());
+    let error = source.open(vec![range(&splits[0], 10, None)], vec![0]).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    broker.start_again();
+    topic.produce(0, 10..15);
+    let deadline = Instant::now() + DEADLINE;
+    let mut reader = loop {
+        match source.open(vec![range(&splits[0], 10, None)], vec![0]).await {
+            Ok(reader) => break reader,
+            Err(error) => assert!(error.kind == ErrorKind::Unavailable && Instant::now() < deadline, "{error}"),
+        }
+    };
+    let seen = read_until(reader.as_mut(), |seen| seen.all().len() == 5).await;
+    assert_eq!(seen.all(), (10..15).collect::<Vec<_>>());
+    let _: BTreeMap<_, Position> = source.ends().await.unwrap();
+}
