@@ -41,6 +41,10 @@ pub enum PlanErrorKind {
     IndeterminateDatatype,
     /// 22P02: a literal that its type does not read
     InvalidTextRepresentation,
+    /// 22012
+    DivisionByZero,
+    /// 22003
+    NumericValueOutOfRange,
     /// 22023: an option with a wrong name or value
     InvalidParameterValue,
     /// 2BP01

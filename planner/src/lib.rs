@@ -7,7 +7,11 @@
 //! [`catalog`] with DataFusion's `SqlToRel`, [`optimize`] with the rules that are sound for changes, then
 //! [`lower`] a view onto the runtime's dataflow, or leave a query to DataFusion's batch engine.
 
+pub mod batch;
+pub mod bind;
 pub mod catalog;
 pub mod error;
+pub mod functions;
+pub mod optimize;
 pub mod settings;
 pub mod statement;

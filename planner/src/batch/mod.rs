@@ -1,0 +1,143 @@
+//! Batch queries: an analyzed plan over snapshots, run by DataFusion's engine.
+//!
+//! The server names the tables ([`BatchQuery::physical_plan`] asks it for a provider per scan) and streams the
+//! result. The session state that DataFusion wants is made here per statement and holds no catalog, no table
+//! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
+//! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
+
+mod window_exec;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+
+use crate::bind::{self, RelationTable, client_schema, plan_error};
+use crate::error::Result;
+use crate::functions::{self, SessionFacts};
+use crate::optimize;
+
+/// What the batch queries of a process share: their memory.
+#[derive(Clone, Debug)]
+pub struct BatchRuntime {
+    environment: Arc<RuntimeEnv>,
+    partitions: usize,
+}
+
+impl BatchRuntime {
+    /// Queries together may hold `memory_bytes` in sorts, joins and aggregates; a query that needs more fails
+    /// and nothing is written to disk. Each runs in `partitions` tasks at most.
+    pub fn new(memory_bytes: usize, partitions: usize) -> Self {
+        let environment = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()
+            .expect("an environment without a disk needs nothing of the system");
+        Self { environment, partitions: partitions.max(1) }
+    }
+
+    /// Gets a statement ready to be run.
+    pub fn query(&self, facts: SessionFacts) -> BatchQuery {
+        let mut options = bind::planner_options().clone();
+        options.execution.target_partitions = self.partitions;
+        options.optimizer.skip_failed_rules = false;
+        options.extensions.insert(facts);
+        let config = SessionConfig::from(options).with_create_default_catalog_and_schema(false);
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(Arc::clone(&self.environment))
+            .with_analyzer_rules(Vec::new())
+            .with_optimizer_rules(optimize::batch_rules())
+            .build();
+        BatchQuery { state }
+    }
+}
+
+/// One statement's run.
+pub struct BatchQuery {
+    state: SessionState,
+}
+
+/// A plan that is ready to be streamed.
+#[derive(Clone, Debug)]
+pub struct BatchPlan {
+    /// DataFusion's plan.
+    pub physical: Arc<dyn ExecutionPlan>,
+    /// The columns as the client sees them; batches have the same types in the same order.
+    pub schema: SchemaRef,
+    task: Arc<TaskContext>,
+}
+
+impl BatchQuery {
+    /// Optimises an analyzed plan and makes it runnable. `parameters` are the values of `$1`, `$2`, ... in the
+    /// types that the statement named; `provider` gives the rows of every relation that the plan scans.
+    pub async fn physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        parameters: Vec<ScalarValue>,
+        provider: &mut (dyn FnMut(&RelationTable) -> Result<Arc<dyn TableProvider>> + Send),
+    ) -> Result<BatchPlan> {
+        let schema = client_schema(plan);
+        let optimized = self.optimized(plan, parameters)?;
+        let bound = with_providers(optimized, provider)?;
+        let checked = functions::checked_functions(bound).map_err(plan_error)?;
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(window_exec::WindowExtension)]);
+        let physical = planner.create_physical_plan(&checked, &self.state).await.map_err(plan_error)?;
+        Ok(BatchPlan { physical, schema, task: self.state.task_ctx() })
+    }
+
+    /// The logical plan that would be run.
+    pub fn optimized(&self, plan: &LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> {
+        let plan = match parameters.is_empty() {
+            true => plan.clone(),
+            false => plan.clone().replace_params_with_values(&ParamValues::from(parameters)).map_err(plan_error)?,
+        };
+        let plan = functions::fold_constants(plan).map_err(plan_error)?;
+        let plan = optimize::settle_ties(plan).map_err(plan_error)?;
+        self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(plan_error)
+    }
+}
+
+impl BatchPlan {
+    /// Starts it. Dropping the stream stops it.
+    pub fn stream(&self) -> std::result::Result<SendableRecordBatchStream, DataFusionError> {
+        execute_stream(Arc::clone(&self.physical), Arc::clone(&self.task))
+    }
+
+    /// The plan as text, one operator a line.
+    pub fn display(&self) -> String {
+        displayable(self.physical.as_ref()).indent(false).to_string()
+    }
+}
+
+/// Puts the providers in the place of the relations.
+fn with_providers(
+    plan: LogicalPlan,
+    provider: &mut (dyn FnMut(&RelationTable) -> Result<Arc<dyn TableProvider>> + Send),
+) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::TableScan(mut scan) => {
+            let Some(table) = scan.source.downcast_ref::<RelationTable>() else {
+                return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+            };
+            let provider = provider(table).map_err(|error| DataFusionError::External(Box::new(error)))?;
+            scan.source = provider_as_source(provider);
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+    .map(|transformed| transformed.data)
+    .map_err(plan_error)
+}

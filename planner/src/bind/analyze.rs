@@ -1,0 +1,151 @@
+//! Types settled: parameters inferred, literals narrowed, operands coerced, casts as Postgres rounds them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
+
+use super::context::planner_options;
+use super::diagnose::plan_error;
+use crate::error::{PlanError, PlanErrorKind, Result};
+
+/// A plan with the types of all of its parameters.
+pub struct TypedParameters {
+    /// The plan; its placeholders carry their types.
+    pub plan: LogicalPlan,
+    /// The types of `$1`, `$2`, ...
+    pub parameters: Vec<DataType>,
+}
+
+/// Plans with the types that are known, takes those that the planner infers, and where nothing tells plans
+/// once more with text, as Postgres does.
+pub(super) fn with_parameters(
+    mut known: Vec<Option<DataType>>,
+    plan: impl Fn(&[Option<DataType>]) -> Result<LogicalPlan>,
+) -> Result<TypedParameters> {
+    let first = plan(&known)?;
+    let inferred: HashMap<String, Option<DataType>> = first.get_parameter_types().map_err(plan_error)?;
+    let mut complete = true;
+    for (name, data_type) in inferred {
+        let number: usize = name.trim_start_matches('$').parse().map_err(|_| {
+            PlanError::new(PlanErrorKind::SyntaxError, format!("parameters are numbered: \"{name}\" is not"))
+        })?;
+        if known.len() < number {
+            known.resize(number, None);
+        }
+        complete &= data_type.is_some() && (known[number - 1].is_some() || known[number - 1] == data_type);
+        if known[number - 1].is_none() {
+            known[number - 1] = data_type;
+        }
+    }
+    let parameters: Vec<DataType> = known.into_iter().map(|known| known.unwrap_or(DataType::Utf8)).collect();
+    let plan = if complete { first } else { plan(&parameters.iter().cloned().map(Some).collect::<Vec<_>>())? };
+    Ok(TypedParameters { plan, parameters })
+}
+
+static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
+    Analyzer::with_rules(vec![
+        Arc::new(NarrowLiterals),
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(TypeCoercion::new()),
+        Arc::new(RoundingCasts),
+    ])
+});
+
+/// Settles the types of a plan that `SqlToRel` made.
+pub(super) fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
+    ANALYZER.execute_and_check(plan, planner_options(), |_, _| {}).map_err(plan_error)
+}
+
+/// An integer literal is `integer` if it fits, as in Postgres; DataFusion makes all of them `bigint`.
+#[derive(Debug)]
+struct NarrowLiterals;
+
+impl AnalyzerRule for NarrowLiterals {
+    fn name(&self) -> &str {
+        "narrow_literals"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
+        rewrite_expressions(plan, &|expr, node| match expr {
+            // The rows of VALUES have one type per column, which is settled already.
+            expr if matches!(node, LogicalPlan::Values(_)) => Ok(Transformed::no(expr)),
+            Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
+                Ok(narrow) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(narrow)), metadata))),
+                Err(_) => Ok(Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))),
+            },
+            other => Ok(Transformed::no(other)),
+        })
+    }
+}
+
+/// A number with a fraction is rounded when it is cast to an integer type; DataFusion cuts it.
+#[derive(Debug)]
+struct RoundingCasts;
+
+impl AnalyzerRule for RoundingCasts {
+    fn name(&self) -> &str {
+        "rounding_casts"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
+        rewrite_expressions(plan, &|expr, plan| match expr {
+            Expr::Cast(Cast { expr, field }) if field.data_type().is_integer() => {
+                let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
+                let schema = if plan.inputs().is_empty() { plan.schema().as_ref() } else { &schema };
+                let (inner, rounded) = rounded(*expr, schema)?;
+                Ok(Transformed::new_transformed(Expr::Cast(Cast { expr: Box::new(inner), field }), rounded))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+    }
+}
+
+/// `expr` rounded to a whole number if its type has fractions, and whether that was so.
+pub(super) fn rounded(expr: Expr, schema: &datafusion::common::DFSchema) -> DataFusionResult<(Expr, bool)> {
+    let fractional = match expr.get_type(schema)? {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => scale > 0,
+        data_type => data_type.is_floating(),
+    };
+    if !fractional || is_round(&expr) {
+        return Ok((expr, false));
+    }
+    let round = crate::functions::registry().scalar("round").expect("DataFusion has round");
+    Ok((round.call(vec![expr]), true))
+}
+
+fn is_round(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(function) if function.name() == "round")
+}
+
+/// Rewrites every expression of a plan bottom-up, subqueries included; output names stay as they are. The
+/// counts of LIMIT are left alone: DataFusion wants them as they are.
+pub(crate) fn rewrite_expressions(
+    plan: LogicalPlan,
+    rewrite: &dyn Fn(Expr, &LogicalPlan) -> DataFusionResult<Transformed<Expr>>,
+) -> DataFusionResult<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::Limit(_)) {
+            return Ok(Transformed::no(node));
+        }
+        let names = NamePreserver::new(&node);
+        let original = node.clone();
+        let changed = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|expr| rewrite(expr, &original))?;
+            Ok(changed.update_data(|expr| name.restore(expr)))
+        })?;
+        changed.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(rewritten.data)
+}

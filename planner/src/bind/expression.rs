@@ -1,0 +1,193 @@
+//! Expressions that stand alone: generated columns, watermarks, defaults, checks; and the assignment of an
+//! expression's value to a column of another type.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue, TableReference};
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use sqlparser::ast::{self, Spanned};
+
+use super::context::Context;
+use super::diagnose::{plan_error, span_position};
+use super::{Binder, analyze, normalize};
+use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions::{self, FunctionUse};
+
+/// Where an expression stands: decides which functions it may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A generated column, a watermark, a check: the same row gives the same value for ever.
+    RowOnly,
+    /// A default: evaluated once per INSERT, may ask for the time or draw a random number. Names no column.
+    Default,
+}
+
+/// An expression over a relation's columns.
+#[derive(Clone, Debug)]
+pub struct BoundExpression {
+    /// It, with types settled, over columns without qualifiers.
+    pub logical: Expr,
+    /// It, checked: integer overflow and division by zero are errors.
+    pub physical: Arc<dyn PhysicalExpr>,
+    /// The type of its value.
+    pub data_type: DataType,
+    /// Whether its value can be null.
+    pub nullable: bool,
+}
+
+impl Binder<'_> {
+    /// Binds an expression over the columns of `schema`.
+    pub fn expression(&self, expr: &ast::Expr, schema: &SchemaRef, purpose: Purpose) -> Result<BoundExpression> {
+        let position = span_position(expr.span());
+        let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(plan_error)?;
+        let logical = self.logical_expression(expr, &df_schema).map_err(|error| error.at(position))?;
+        check_standalone(&logical, purpose).map_err(|error| error.at(position))?;
+        self.physical(logical, &df_schema).map_err(|error| error.at(position))
+    }
+
+    /// The same, with its value assigned to a column: cast to `target` where Postgres would do it by itself.
+    pub fn expression_as(
+        &self,
+        expr: &ast::Expr,
+        schema: &SchemaRef,
+        target: &DataType,
+        column: &str,
+        purpose: Purpose,
+    ) -> Result<BoundExpression> {
+        let position = span_position(expr.span());
+        let bound = self.expression(expr, schema, purpose)?;
+        let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(plan_error)?;
+        let assigned = assign(bound.logical, &df_schema, target, column).map_err(|error| error.at(position))?;
+        self.physical(assigned, &df_schema)
+    }
+
+    fn physical(&self, logical: Expr, schema: &DFSchema) -> Result<BoundExpression> {
+        let field = logical.to_field(schema).map_err(plan_error)?.1;
+        let physical = functions::physical_expression(&logical, schema)?;
+        Ok(BoundExpression { logical, physical, data_type: field.data_type().clone(), nullable: field.is_nullable() })
+    }
+
+    /// Names and types of an expression resolved over a schema.
+    pub(crate) fn logical_expression(&self, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
+        let mut expr = expr.clone();
+        let mut parameters = Vec::new();
+        normalize::expression(&mut expr, &mut parameters)?;
+        let context = Context::new(self);
+        let planned =
+            SqlToRel::new(&context).sql_to_expr(expr, schema, &mut PlannerContext::new()).map_err(plan_error)?;
+        analyze_expression(planned, schema)
+    }
+}
+
+/// Settles the types of one expression by way of a projection.
+pub(super) fn analyze_expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let input = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) });
+    let projection = Projection::try_new(vec![expr.alias("value")], Arc::new(input)).map_err(plan_error)?;
+    match analyze::analyze(LogicalPlan::Projection(projection))? {
+        LogicalPlan::Projection(projection) => {
+            let [expr] = <[Expr; 1]>::try_from(projection.expr).expect("analysis keeps the columns of a projection");
+            Ok(expr.unalias())
+        }
+        other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
+    }
+}
+
+fn check_standalone(expr: &Expr, purpose: Purpose) -> Result<()> {
+    let mut problem = None;
+    expr.apply(|node| {
+        problem = match node {
+            Expr::AggregateFunction(_) => Some((PlanErrorKind::GroupingError, "aggregate functions are not allowed")),
+            Expr::WindowFunction(_) => Some((PlanErrorKind::GroupingError, "window functions are not allowed")),
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => {
+                Some((PlanErrorKind::FeatureNotSupported, "subqueries are not allowed"))
+            }
+            Expr::Placeholder(_) => Some((PlanErrorKind::InvalidDefinition, "parameters are not allowed")),
+            Expr::Column(_) if purpose == Purpose::Default => {
+                Some((PlanErrorKind::FeatureNotSupported, "columns are not allowed in a default"))
+            }
+            _ => None,
+        };
+        Ok(if problem.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })
+    .map_err(plan_error)?;
+    if let Some((kind, message)) = problem {
+        return Err(PlanError::new(kind, format!("{message} here")));
+    }
+    match purpose {
+        Purpose::RowOnly => functions::check_use(expr, FunctionUse::Row),
+        Purpose::Default => Ok(()),
+    }
+}
+
+/// `expr` as the value of a column of type `target`: unchanged, cast, or refused as Postgres does.
+pub(crate) fn assign(expr: Expr, schema: &DFSchema, target: &DataType, column: &str) -> Result<Expr> {
+    let source = expr.get_type(schema).map_err(plan_error)?;
+    if source == *target {
+        return Ok(expr);
+    }
+    if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
+        return literal_of_type(text, target);
+    }
+    if !assignable(&source, target) {
+        return Err(PlanError::new(
+            PlanErrorKind::DatatypeMismatch,
+            format!(
+                "column \"{column}\" is of type {} but expression is of type {}",
+                functions::sql_type(target),
+                functions::sql_type(&source)
+            ),
+        )
+        .with_hint("You will need to rewrite or cast the expression."));
+    }
+    let expr = if target.is_integer() { analyze::rounded(expr, schema).map_err(plan_error)?.0 } else { expr };
+    Ok(Expr::Cast(Cast::new(Box::new(expr), target.clone())))
+}
+
+/// A quoted literal read as a value of a type, now, so that a wrong one is an error of the statement.
+fn literal_of_type(text: &str, target: &DataType) -> Result<Expr> {
+    let value = ScalarValue::Utf8(Some(text.trim().to_string()));
+    let invalid = || {
+        PlanError::new(
+            PlanErrorKind::InvalidTextRepresentation,
+            format!("invalid input syntax for type {}: \"{text}\"", functions::sql_type(target)),
+        )
+    };
+    match value.cast_to(target) {
+        Ok(value) if !value.is_null() => Ok(Expr::Literal(value, None)),
+        Ok(_) | Err(_) => Err(invalid()),
+    }
+}
+
+/// Whether Postgres casts by itself on assignment.
+fn assignable(source: &DataType, target: &DataType) -> bool {
+    use DataType as T;
+    if source.is_null() || (source.is_numeric() && target.is_numeric()) {
+        return true;
+    }
+    match (source, target) {
+        (T::List(from), T::List(to)) => {
+            from.data_type() == to.data_type() || assignable(from.data_type(), to.data_type())
+        }
+        (_, T::Utf8) => !source.is_nested() && !source.is_binary(),
+        (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) => true,
+        (T::Timestamp(..) | T::Interval(_), T::Time64(_)) => true,
+        (T::Utf8View | T::LargeUtf8, _) => assignable(&T::Utf8, target),
+        (T::Struct(from), T::Struct(to)) => {
+            from.len() == to.len()
+                && from.iter().zip(to).all(|(from, to)| {
+                    from.data_type() == to.data_type() || assignable(from.data_type(), to.data_type())
+                })
+        }
+        _ => source.equals_datatype(target),
+    }
+}
+
+/// The columns of a relation under its name, as expressions over it are bound.
+pub(super) fn relation_schema(table: &TableReference, schema: &Schema) -> Result<DFSchema> {
+    DFSchema::try_from_qualified_schema(table.clone(), schema).map_err(plan_error)
+}

@@ -1,0 +1,145 @@
+//! Names, types and functions resolved: syntax trees in, DataFusion's analyzed plans out.
+//!
+//! The life of a query here: [`normalize`] refuses what would be dropped in silence and names the columns;
+//! DataFusion's `SqlToRel` resolves names over the catalog through [`context`] and window functions through
+//! [`window`]; [`analyze`] settles types; [`diagnose`] words what went wrong. No `SessionContext` exists: a
+//! text can reach nothing but the catalog, the function registry and the types.
+
+mod analyze;
+mod context;
+mod diagnose;
+mod expression;
+mod normalize;
+mod relation;
+mod types;
+mod window;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::datatype::DataTypeExt;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use millstream_runtime::plan::RelationId;
+use sqlparser::ast::{self, Statement as SqlStatement};
+
+use self::context::Context;
+use crate::catalog::Catalog;
+use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::settings::PlanSettings;
+use crate::statement;
+
+pub use analyze::TypedParameters;
+pub(crate) use analyze::rewrite_expressions;
+pub(crate) use context::planner_options;
+pub use context::{DATABASE, resolve, search_schemas, unknown_relation};
+pub(crate) use diagnose::refuse;
+pub use diagnose::{nearest, plan_error, span_position};
+pub use expression::{BoundExpression, Purpose};
+pub use normalize::visible_name;
+pub use relation::{RelationTable, reads};
+pub use window::{WINDOW_END, WINDOW_START, WindowNode, WindowShape, interval_micros};
+
+/// Binds the parts of one statement against one catalog.
+#[derive(Clone, Copy, Debug)]
+pub struct Binder<'a> {
+    catalog: &'a Catalog,
+    settings: &'a PlanSettings,
+}
+
+/// A query with its names and types settled.
+#[derive(Clone, Debug)]
+pub struct BoundQuery {
+    /// The analyzed plan.
+    pub plan: LogicalPlan,
+    /// The columns as the client sees them: names may repeat.
+    pub schema: SchemaRef,
+    /// The plain views that were put in.
+    pub views: Vec<RelationId>,
+    /// The types of `$1`, `$2`, ...
+    pub parameters: Vec<DataType>,
+}
+
+impl<'a> Binder<'a> {
+    /// A binder for a statement.
+    pub fn new(catalog: &'a Catalog, settings: &'a PlanSettings) -> Self {
+        Self { catalog, settings }
+    }
+
+    /// Plans a query. `parameter_types` are those that the client named; the others are inferred, as text
+    /// where nothing tells.
+    pub fn query(&self, query: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<statement::Query> {
+        let bound = self.bind_query(query, parameter_types)?;
+        let reads = reads(&bound.plan).map_err(plan_error)?;
+        let parameters = bound.parameters.into_iter().map(Some).collect();
+        Ok(statement::Query { plan: bound.plan, schema: bound.schema, reads, parameters })
+    }
+
+    /// Plans a query that stands in a definition: it has no parameters.
+    pub fn definition(&self, query: &ast::Query) -> Result<BoundQuery> {
+        let bound = self.bind_query(query, &[])?;
+        if !bound.parameters.is_empty() {
+            return Err(PlanError::new(PlanErrorKind::InvalidDefinition, "there is no parameter $1 in a definition"));
+        }
+        let mut names = std::collections::HashSet::new();
+        for field in bound.schema.fields() {
+            if !names.insert(field.name()) {
+                return Err(PlanError::new(
+                    PlanErrorKind::DuplicateColumn,
+                    format!("column \"{}\" specified more than once", field.name()),
+                )
+                .with_hint("Give the columns different names with AS."));
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Plans a query down to the analyzed plan.
+    pub fn bind_query(&self, query: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<BoundQuery> {
+        let context = Context::new(self);
+        let mut parameters = parameter_types.to_vec();
+        let mut query = query.clone();
+        normalize::query(&mut query, &mut parameters)?;
+        let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
+        let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
+        let plan = analyze::analyze(plan)?;
+        let schema = client_schema(&plan);
+        Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters })
+    }
+}
+
+/// The columns of a plan as a client sees them.
+pub(crate) fn client_schema(plan: &LogicalPlan) -> SchemaRef {
+    let fields = plan.schema().fields().iter();
+    let shown = fields.map(|field| {
+        Field::new(visible_name(field.name()), field.data_type().clone(), field.is_nullable())
+            .with_metadata(field.metadata().clone())
+    });
+    Arc::new(Schema::new(shown.collect::<Vec<_>>()))
+}
+
+impl Context<'_> {
+    /// The plan of a normalized query, before analysis.
+    fn query_plan(&self, query: &ast::Query, parameters: &[Option<DataType>]) -> Result<LogicalPlan> {
+        let planner = SqlToRel::new(self);
+        let fields = parameters.iter().map(|known| known.clone().map(DataTypeExt::into_nullable_field_ref)).collect();
+        let mut planner_context = PlannerContext::new().with_prepare_param_data_types(fields);
+        planner
+            .sql_statement_to_plan_with_context(SqlStatement::Query(Box::new(query.clone())), &mut planner_context)
+            .map_err(plan_error)
+    }
+
+    /// The plan of a plain view's text, put in where the view is named.
+    fn view_plan(&self, text: &str) -> Result<LogicalPlan> {
+        let mut query = parse_stored(text)?;
+        normalize::query(&mut query, &mut Vec::new())?;
+        self.query_plan(&query, &[])
+    }
+}
+
+fn parse_stored(text: &str) -> Result<ast::Query> {
+    let parsed = sqlparser::parser::Parser::new(&sqlparser::dialect::PostgreSqlDialect {})
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_query());
+    parsed.map(|query| *query).map_err(|error| PlanError::new(PlanErrorKind::SyntaxError, error.to_string()))
+}

@@ -1,0 +1,393 @@
+//! The pass over a query's syntax tree before names are resolved.
+//!
+//! It refuses what DataFusion's planner would drop without a word, spells `FETCH FIRST` as `LIMIT`, gives
+//! columns the names that Postgres gives them, and notes the types that casts give to parameters.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use arrow::datatypes::DataType;
+use sqlparser::ast::{
+    CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident,
+    LimitClause, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, TableFactor, Value,
+    ValueWithSpan, VisitMut, VisitorMut,
+};
+use sqlparser::tokenizer::Span;
+
+use super::diagnose::span_position;
+use crate::error::{PlanError, PlanErrorKind, Result};
+
+/// Stands before a number that makes a repeated column name unique inside the planner; clients never see it.
+const REPEATED: char = '\u{0}';
+
+/// The name of an output column as the client sees it.
+pub fn visible_name(name: &str) -> &str {
+    name.split(REPEATED).next().unwrap_or(name)
+}
+
+/// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
+pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
+    let mut pass = Pass { parameters, depth: 0 };
+    match VisitMut::visit(query, &mut pass) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// The same for an expression that stands alone.
+pub(super) fn expression(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
+    let mut pass = Pass { parameters, depth: 0 };
+    match VisitMut::visit(expr, &mut pass) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Pass<'a> {
+    parameters: &'a mut Vec<Option<DataType>>,
+    /// Queries around the current place; 1 at the top.
+    depth: usize,
+}
+
+type Flow = ControlFlow<PlanError>;
+
+impl VisitorMut for Pass<'_> {
+    type Break = PlanError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
+        self.depth += 1;
+        flow(self.check_query(query))
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> Flow {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
+        flow(self.check_select(select).map(|()| name_columns(select, self.depth <= 1)))
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        flow(self.check_table_factor(factor))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        flow(self.check_expression(expr))
+    }
+}
+
+fn flow(result: Result<()>) -> Flow {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
+    }
+}
+
+impl Pass<'_> {
+    fn refuse_if(&self, present: bool, construct: &str, span: Span) -> Result<()> {
+        if present {
+            return Err(PlanError::unsupported(format!("{construct} is not supported")).at(span_position(span)));
+        }
+        Ok(())
+    }
+
+    fn check_query(&mut self, query: &mut Query) -> Result<()> {
+        let span = query.body.span();
+        self.refuse_if(!query.locks.is_empty(), "FOR UPDATE / FOR SHARE", span)
+            .map_err(|error| error.with_hint("Readers never block here: leave the clause out."))?;
+        self.refuse_if(query.for_clause.is_some(), "a FOR clause", span)?;
+        self.refuse_if(query.settings.is_some(), "SETTINGS", span)?;
+        self.refuse_if(query.format_clause.is_some(), "FORMAT in a query", span)?;
+        self.refuse_if(!query.pipe_operators.is_empty(), "the pipe syntax |>", span)?;
+        if let Some(fetch) = query.fetch.take() {
+            self.fetch_to_limit(query, fetch)?;
+        }
+        match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
+                self.refuse_if(!limit_by.is_empty(), "LIMIT ... BY", span)?;
+                let counts = limit.iter().chain(offset.iter().map(|offset| &offset.value));
+                let numbers: Vec<usize> = counts.filter_map(parameter_number).collect();
+                numbers.into_iter().for_each(|number| self.note_parameter(number, DataType::Int64));
+            }
+            Some(LimitClause::OffsetCommaLimit { .. }) => {
+                self.refuse_if(true, "LIMIT #,#", span)
+                    .map_err(|error| error.with_hint("Use separate LIMIT and OFFSET clauses."))?;
+            }
+            None => {}
+        }
+        if let SetExpr::Table(_) = query.body.as_ref() {
+            self.refuse_if(true, "TABLE name", span).map_err(|error| error.with_hint("Write SELECT * FROM name."))?;
+        }
+        Ok(())
+    }
+
+    fn fetch_to_limit(&self, query: &mut Query, fetch: Fetch) -> Result<()> {
+        let span = query.body.span();
+        self.refuse_if(fetch.with_ties, "FETCH ... WITH TIES", span)?;
+        self.refuse_if(fetch.percent, "FETCH ... PERCENT", span)?;
+        let one = || Expr::Value(Value::Number("1".to_string(), false).with_empty_span());
+        let quantity = fetch.quantity.unwrap_or_else(one);
+        match &mut query.limit_clause {
+            None => {
+                query.limit_clause =
+                    Some(LimitClause::LimitOffset { limit: Some(quantity), offset: None, limit_by: Vec::new() });
+                Ok(())
+            }
+            Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => {
+                *limit = Some(quantity);
+                Ok(())
+            }
+            Some(LimitClause::LimitOffset { .. } | LimitClause::OffsetCommaLimit { .. }) => {
+                Err(PlanError::new(PlanErrorKind::SyntaxError, "multiple LIMIT clauses not allowed")
+                    .at(span_position(span)))
+            }
+        }
+    }
+
+    fn check_select(&self, select: &Select) -> Result<()> {
+        let span = select.select_token.0.span;
+        let grouping_modifiers = match &select.group_by {
+            GroupByExpr::All(modifiers) | GroupByExpr::Expressions(_, modifiers) => !modifiers.is_empty(),
+        };
+        let dropped = [
+            (!select.optimizer_hints.is_empty(), "an optimizer hint"),
+            (select.select_modifiers.is_some(), "a SELECT modifier"),
+            (select.top.is_some(), "TOP"),
+            (select.exclude.is_some(), "EXCLUDE"),
+            (select.into.is_some(), "SELECT INTO"),
+            (!select.lateral_views.is_empty(), "LATERAL VIEW"),
+            (select.prewhere.is_some(), "PREWHERE"),
+            (!select.connect_by.is_empty(), "CONNECT BY"),
+            (!select.cluster_by.is_empty(), "CLUSTER BY"),
+            (!select.distribute_by.is_empty(), "DISTRIBUTE BY"),
+            (!select.sort_by.is_empty(), "SORT BY"),
+            (select.value_table_mode.is_some(), "SELECT AS VALUE / STRUCT"),
+            (grouping_modifiers, "a modifier of GROUP BY"),
+            (select.flavor != SelectFlavor::Standard, "FROM before SELECT"),
+        ];
+        dropped.into_iter().try_for_each(|(present, construct)| self.refuse_if(present, construct, span))
+    }
+
+    fn check_table_factor(&self, factor: &TableFactor) -> Result<()> {
+        let span = factor.span();
+        match factor {
+            TableFactor::Table {
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_hints,
+                args,
+                ..
+            } => {
+                let settings = args.as_ref().is_some_and(|args| args.settings.is_some());
+                let dropped = [
+                    (!with_hints.is_empty(), "a table hint"),
+                    (version.is_some(), "FOR SYSTEM_TIME AS OF"),
+                    (*with_ordinality, "WITH ORDINALITY"),
+                    (!partitions.is_empty(), "PARTITION"),
+                    (json_path.is_some(), "a JSON path in FROM"),
+                    (sample.is_some(), "TABLESAMPLE"),
+                    (!index_hints.is_empty(), "an index hint"),
+                    (settings, "SETTINGS of a table function"),
+                ];
+                dropped.into_iter().try_for_each(|(present, construct)| self.refuse_if(present, construct, span))
+            }
+            TableFactor::Derived { sample, .. } => self.refuse_if(sample.is_some(), "TABLESAMPLE", span),
+            TableFactor::Function { with_ordinality, .. } => self.refuse_if(*with_ordinality, "WITH ORDINALITY", span),
+            TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => self.refuse_if(true, "PIVOT / UNPIVOT", span),
+            TableFactor::MatchRecognize { .. } => self.refuse_if(true, "MATCH_RECOGNIZE", span),
+            TableFactor::JsonTable { .. } | TableFactor::OpenJsonTable { .. } => {
+                self.refuse_if(true, "JSON_TABLE", span)
+            }
+            TableFactor::XmlTable { .. } => self.refuse_if(true, "XMLTABLE", span),
+            // The planner refuses the rest by name itself.
+            _ => Ok(()),
+        }
+    }
+
+    fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
+        match expr {
+            Expr::Function(function) => self.check_function(function),
+            Expr::Cast { kind, expr: inner, data_type, format, array } => {
+                let span = inner.span();
+                self.refuse_if(format.is_some() || *array, "CAST ... FORMAT", span)?;
+                self.refuse_if(!matches!(kind, CastKind::Cast | CastKind::DoubleColon), "TRY_CAST", span)?;
+                if let Some(number) = parameter_number(inner) {
+                    let data_type = super::types::arrow_type(data_type)?;
+                    self.note_parameter(number, data_type);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_parameter(&mut self, number: usize, data_type: DataType) {
+        if self.parameters.len() < number {
+            self.parameters.resize(number, None);
+        }
+        self.parameters[number - 1].get_or_insert(data_type);
+    }
+
+    fn check_function(&self, function: &Function) -> Result<()> {
+        let span = function.span();
+        let name = function.name.to_string();
+        self.refuse_if(function.uses_odbc_syntax, "{fn ...}", span)?;
+        self.refuse_if(
+            !matches!(function.parameters, FunctionArguments::None),
+            "a second list of function arguments",
+            span,
+        )?;
+        self.refuse_if(function.null_treatment.is_some(), "IGNORE NULLS / RESPECT NULLS", span)?;
+        let FunctionArguments::List(list) = &function.args else { return Ok(()) };
+        for clause in &list.clauses {
+            let construct = match clause {
+                FunctionArgumentClause::OrderBy(_) => continue,
+                FunctionArgumentClause::IgnoreOrRespectNulls(_) => "IGNORE NULLS / RESPECT NULLS",
+                FunctionArgumentClause::Limit(_) => "LIMIT in an argument list",
+                FunctionArgumentClause::OnOverflow(_) => "ON OVERFLOW",
+                FunctionArgumentClause::Having(_) => "HAVING in an argument list",
+                FunctionArgumentClause::Separator(_) => "SEPARATOR",
+                FunctionArgumentClause::JsonNullClause(_) | FunctionArgumentClause::JsonReturningClause(_) => {
+                    "a JSON clause in an argument list"
+                }
+            };
+            self.refuse_if(true, construct, span)?;
+        }
+        let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
+        self.refuse_if(distinct && function.over.is_some(), "DISTINCT in a window function", span)?;
+        let ordered = list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)));
+        if (distinct || ordered || function.filter.is_some()) && crate::functions::is_scalar(&name) {
+            return Err(PlanError::new(
+                PlanErrorKind::WrongObjectType,
+                format!("DISTINCT, ORDER BY or FILTER specified, but {name} is not an aggregate function"),
+            )
+            .at(span_position(span)));
+        }
+        Ok(())
+    }
+}
+
+/// The number of a bare `$n`.
+pub(super) fn parameter_number(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => {
+            name.strip_prefix('$')?.parse().ok().filter(|number| (1..=u16::MAX as usize).contains(number))
+        }
+        Expr::Nested(inner) => parameter_number(inner),
+        _ => None,
+    }
+}
+
+/// Gives every column of a SELECT the name that Postgres gives it; repeated names are marked.
+fn name_columns(select: &mut Select, top: bool) {
+    let mut columns: HashSet<String> = HashSet::new();
+    let mut column_names: HashSet<String> = HashSet::new();
+    let mut other_names: HashSet<String> = HashSet::new();
+    let mut marks = 0_usize;
+    let has_wildcard = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    for item in &mut select.projection {
+        let (expr, name, plain) = match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                (expr.clone(), column_name(expr).unwrap_or_else(|| "?column?".to_string()), plain)
+            }
+            SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), folded(alias), false),
+            SelectItem::ExprWithAliases { .. } | SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => {
+                continue;
+            }
+        };
+        // `a.x, b.x` are different columns to the planner and keep their qualifiers for the queries around.
+        let repeated = if plain {
+            let taken = other_names.contains(&name) || !columns.insert(expr.to_string());
+            column_names.insert(name.clone());
+            taken
+        } else {
+            column_names.contains(&name) || !other_names.insert(name.clone())
+        };
+        if repeated || (has_wildcard && top) {
+            marks += 1;
+            *item =
+                SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("{name}{REPEATED}{marks}")) };
+        } else if !plain {
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
+        }
+    }
+}
+
+/// An identifier as it is stored: folded unless quoted.
+pub(super) fn folded(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// The last part of a name, folded.
+fn last_part(name: &ObjectName) -> Option<String> {
+    name.0.last().and_then(|part| part.as_ident()).map(folded)
+}
+
+/// The name that Postgres gives to an output column without AS; `None` is `?column?`.
+fn column_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(folded(ident)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(folded),
+        Expr::Function(function) => last_part(&function.name),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner),
+        Expr::Cast { expr: inner, data_type, .. } => column_name(inner).or_else(|| Some(type_name(data_type))),
+        Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
+        Expr::Interval(_) => Some("interval".to_string()),
+        Expr::Case { else_result, .. } => {
+            else_result.as_deref().and_then(column_name).or_else(|| Some("case".to_string()))
+        }
+        Expr::Extract { .. } => Some("extract".to_string()),
+        Expr::Position { .. } => Some("position".to_string()),
+        Expr::Substring { .. } => Some("substring".to_string()),
+        Expr::Trim { .. } => Some("btrim".to_string()),
+        Expr::Ceil { .. } => Some("ceil".to_string()),
+        Expr::Floor { .. } => Some("floor".to_string()),
+        Expr::Overlay { .. } => Some("overlay".to_string()),
+        Expr::AtTimeZone { .. } => Some("timezone".to_string()),
+        Expr::Array(_) => Some("array".to_string()),
+        Expr::Exists { .. } => Some("exists".to_string()),
+        Expr::Tuple(_) => Some("row".to_string()),
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.as_slice() {
+                [SelectItem::UnnamedExpr(expr)] => column_name(expr),
+                [SelectItem::ExprWithAlias { alias, .. }] => Some(folded(alias)),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The catalog's name of a type, as Postgres uses it for an unnamed cast.
+fn type_name(data_type: &sqlparser::ast::DataType) -> String {
+    let written = data_type.to_string().to_lowercase();
+    let base = written.split(['(', '<', '[']).next().unwrap_or_default().trim();
+    match base {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "real" => "float4",
+        "double precision" | "double" | "float" => "float8",
+        "boolean" => "bool",
+        "decimal" | "dec" => "numeric",
+        "character varying" => "varchar",
+        "timestamp with time zone" => "timestamptz",
+        "timestamp without time zone" => "timestamp",
+        "character" | "char" => "bpchar",
+        other => other,
+    }
+    .to_string()
+}

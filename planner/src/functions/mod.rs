@@ -1,0 +1,172 @@
+//! The one registry of functions for views and ad hoc queries, so that the two can be held against each other.
+//!
+//! Scalar functions are DataFusion's where they agree with Postgres, ours where they don't (the clock, the
+//! session). The aggregates that a view can keep are wrappers of the runtime's own states, so that a batch
+//! query and a view agree to the bit; the other aggregates of DataFusion serve ad hoc queries only.
+
+mod checked;
+mod session;
+mod use_check;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, WindowUDF};
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::bind::plan_error;
+use crate::error::Result;
+
+pub use checked::{checked_functions, fold_constants};
+pub use session::SessionFacts;
+pub use use_check::{FunctionUse, check_use, check_view_functions};
+
+/// Every function by its name.
+pub struct Registry {
+    scalars: HashMap<String, Arc<ScalarUDF>>,
+    aggregates: HashMap<String, Arc<AggregateUDF>>,
+    windows: HashMap<String, Arc<WindowUDF>>,
+}
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::build);
+
+/// The registry.
+pub fn registry() -> &'static Registry {
+    &REGISTRY
+}
+
+/// Functions of DataFusion that have no place here: they show its inside, or lie about what this server is.
+const LEFT_OUT: &[&str] = &["version", "current_timestamp", "now", "current_date", "today", "current_time"];
+
+impl Registry {
+    fn build() -> Self {
+        let mut scalars = HashMap::new();
+        for function in SessionStateDefaults::default_scalar_functions() {
+            for name in names(function.name(), function.aliases()).filter(|name| !LEFT_OUT.contains(name)) {
+                scalars.insert(name.to_string(), Arc::clone(&function));
+            }
+        }
+        if let Some(uuid) = scalars.get("uuid").cloned() {
+            scalars.insert("gen_random_uuid".to_string(), uuid);
+        }
+        for function in session::functions() {
+            for name in names(function.name(), function.aliases()) {
+                scalars.insert(name.to_string(), Arc::clone(&function));
+            }
+        }
+        let mut aggregates = HashMap::new();
+        for function in SessionStateDefaults::default_aggregate_functions() {
+            for name in names(function.name(), function.aliases()) {
+                aggregates.insert(name.to_string(), Arc::clone(&function));
+            }
+        }
+        let mut windows = HashMap::new();
+        for function in SessionStateDefaults::default_window_functions() {
+            for name in names(function.name(), function.aliases()) {
+                windows.insert(name.to_string(), Arc::clone(&function));
+            }
+        }
+        Self { scalars, aggregates, windows }
+    }
+
+    /// A scalar function; `pg_catalog.` may stand before its name.
+    pub fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalars.get(local_name(name)).cloned()
+    }
+
+    /// An aggregate.
+    pub fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregates.get(local_name(name)).cloned()
+    }
+
+    /// A window function.
+    pub fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.windows.get(local_name(name)).cloned()
+    }
+
+    /// The names of all scalar functions, sorted.
+    pub fn scalar_names(&self) -> Vec<String> {
+        sorted(self.scalars.keys())
+    }
+
+    /// The names of all aggregates, sorted.
+    pub fn aggregate_names(&self) -> Vec<String> {
+        sorted(self.aggregates.keys())
+    }
+
+    /// The names of all window functions, sorted.
+    pub fn window_names(&self) -> Vec<String> {
+        sorted(self.windows.keys())
+    }
+}
+
+fn names<'a>(name: &'a str, aliases: &'a [String]) -> impl Iterator<Item = &'a str> {
+    std::iter::once(name).chain(aliases.iter().map(String::as_str))
+}
+
+fn local_name(name: &str) -> &str {
+    name.strip_prefix("pg_catalog.").unwrap_or(name)
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut names: Vec<String> = names.cloned().collect();
+    names.sort();
+    names
+}
+
+/// Whether a name is a scalar function and nothing else.
+pub fn is_scalar(name: &str) -> bool {
+    let name = name.to_lowercase();
+    registry().scalar(&name).is_some() && registry().aggregate(&name).is_none() && registry().window(&name).is_none()
+}
+
+/// The checked physical expression of an analyzed one: integer overflow is an error of the row.
+pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    let expr = checked::without_unary_minus(expr.clone(), schema).map_err(plan_error)?;
+    let mut properties = ExecutionProps::new();
+    properties.config_options = Some(Arc::new(crate::bind::planner_options().clone()));
+    let physical = datafusion::physical_expr::create_physical_expr(
+        &expr,
+        schema,
+        &properties,
+        &PhysicalPlanningContext::default(),
+    )
+    .map_err(plan_error)?;
+    checked::physical(physical).map_err(plan_error)
+}
+
+/// The name of a type as Postgres shows it in messages.
+pub fn sql_type(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Null => "unknown".to_string(),
+        DataType::Boolean => "boolean".to_string(),
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_string(),
+        DataType::Int32 | DataType::UInt16 => "integer".to_string(),
+        DataType::Int64 | DataType::UInt32 => "bigint".to_string(),
+        DataType::Float16 | DataType::Float32 => "real".to_string(),
+        DataType::Float64 => "double precision".to_string(),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("numeric({precision},{scale})")
+        }
+        DataType::UInt64 => "numeric".to_string(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_string(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_string(),
+        DataType::Date32 | DataType::Date64 => "date".to_string(),
+        DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_string(),
+        DataType::Timestamp(_, None) => "timestamp without time zone".to_string(),
+        DataType::Timestamp(
+            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond,
+            _,
+        ) => "timestamp with time zone".to_string(),
+        DataType::Interval(IntervalUnit::YearMonth | IntervalUnit::DayTime | IntervalUnit::MonthDayNano)
+        | DataType::Duration(_) => "interval".to_string(),
+        DataType::List(field) | DataType::LargeList(field) => format!("{}[]", sql_type(field.data_type())),
+        DataType::Struct(_) => "record".to_string(),
+        other => other.to_string(),
+    }
+}

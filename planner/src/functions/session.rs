@@ -1,0 +1,187 @@
+//! Functions whose value is the statement's, not the row's: the clock and who asks.
+//!
+//! Their values come in with the statement as [`SessionFacts`]; nothing here reads a clock.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use super::sql_type;
+
+/// What a statement's functions may ask about its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// The statement's time, microseconds since 1970.
+    pub now_micros: i64,
+    /// The user who is logged in.
+    pub user: String,
+    /// The database that was connected to.
+    pub database: String,
+    /// The first schema of the search path.
+    pub schema: String,
+    /// What `version()` says; begins with `PostgreSQL 1x.y`, or drivers do not connect.
+    pub version: String,
+}
+
+impl ConfigExtension for SessionFacts {
+    const PREFIX: &'static str = "millstream";
+}
+
+impl ExtensionOptions for SessionFacts {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, _value: &str) -> Result<()> {
+        Err(DataFusionError::Configuration(format!("{key} can't be set")))
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        Vec::new()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Fact {
+    Now,
+    LocalNow,
+    Today,
+    TimeOfDay,
+    User,
+    Database,
+    Schema,
+    Version,
+}
+
+/// Name, aliases and fact of every function without arguments.
+const FACTS: &[(&str, &[&str], Fact)] = &[
+    ("now", &["current_timestamp", "transaction_timestamp", "statement_timestamp"], Fact::Now),
+    ("localtimestamp", &[], Fact::LocalNow),
+    ("current_date", &["today"], Fact::Today),
+    ("localtime", &["current_time"], Fact::TimeOfDay),
+    ("current_user", &["session_user", "user", "current_role"], Fact::User),
+    ("current_database", &["current_catalog"], Fact::Database),
+    ("current_schema", &[], Fact::Schema),
+    ("version", &[], Fact::Version),
+];
+
+/// The functions.
+pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
+    let facts = FACTS.iter().map(|(name, aliases, fact)| {
+        Arc::new(ScalarUDF::new_from_impl(FactFunction {
+            name,
+            aliases: aliases.iter().map(ToString::to_string).collect(),
+            fact: *fact,
+            signature: Signature::nullary(Volatility::Stable),
+        }))
+    });
+    let type_of = TypeOf { signature: Signature::any(1, Volatility::Immutable) };
+    facts.chain([Arc::new(ScalarUDF::new_from_impl(type_of))]).collect()
+}
+
+/// Whether a function asks for the time.
+pub(super) fn asks_for_time(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<FactFunction>().is_some_and(|function| match function.fact {
+        Fact::Now | Fact::LocalNow | Fact::Today | Fact::TimeOfDay => true,
+        Fact::User | Fact::Database | Fact::Schema | Fact::Version => false,
+    })
+}
+
+/// Whether a function asks who is asking.
+pub(super) fn asks_for_session(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<FactFunction>().is_some() && !asks_for_time(function)
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FactFunction {
+    name: &'static str,
+    aliases: Vec<String>,
+    fact: Fact,
+    signature: Signature,
+}
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+impl ScalarUDFImpl for FactFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(match self.fact {
+            Fact::Now => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Fact::LocalNow => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Fact::Today => DataType::Date32,
+            Fact::TimeOfDay => DataType::Time64(TimeUnit::Microsecond),
+            Fact::User | Fact::Database | Fact::Schema | Fact::Version => DataType::Utf8,
+        })
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let facts = args.config_options.extensions.get::<SessionFacts>().ok_or_else(|| {
+            DataFusionError::Execution(format!("{}() has a value only where a statement runs", self.name))
+        })?;
+        let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
+        let value = match self.fact {
+            Fact::Now => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), Some("UTC".into())),
+            Fact::LocalNow => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), None),
+            Fact::Today => {
+                let day = i32::try_from(facts.now_micros.div_euclid(DAY_MICROS))
+                    .map_err(|_| DataFusionError::Execution("date out of range".to_string()))?;
+                ScalarValue::Date32(Some(day))
+            }
+            Fact::TimeOfDay => ScalarValue::Time64Microsecond(Some(facts.now_micros.rem_euclid(DAY_MICROS))),
+            Fact::User => text(&facts.user),
+            Fact::Database => text(&facts.database),
+            Fact::Schema => text(&facts.schema),
+            Fact::Version => text(&facts.version),
+        };
+        Ok(ColumnarValue::Scalar(value))
+    }
+}
+
+/// `pg_typeof(x)`: the name of the type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TypeOf {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for TypeOf {
+    fn name(&self) -> &str {
+        "pg_typeof"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let name = args.arg_fields.first().map(|field| sql_type(field.data_type()));
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(name)))
+    }
+}
