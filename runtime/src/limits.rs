@@ -26,3 +26,21 @@ pub const CHUNK_ROWS: usize = 8192;
 
 /// Bytes of a commit's rows that are inlined in a log entry; larger ones get objects of their own.
 pub const INLINE_ROWS_BYTES: usize = 1 << 20;
+
+/// Bytes at which a log entry takes no further commit: more would only delay those that wait for it.
+pub const LOG_ENTRY_BYTES: usize = 4 << 20;
+
+/// Bytes of commits that may wait for the log before whoever commits has to wait, too.
+pub const LOG_QUEUE_BYTES: usize = 64 << 20;
+
+/// Log entries fetched at once: hides the latency of object storage at a start.
+pub const LOG_READS_AT_ONCE: usize = 16;
+
+/// Seconds after which a storage root that does not answer fails a start.
+pub const STORAGE_OPEN_SECONDS: u64 = 9;
+
+/// Objects above this go to S3 in parts of this size (at least 5 MiB, and at most 10,000 parts an object).
+pub const UPLOAD_PART_BYTES: usize = 16 << 20;
+
+/// Parts of one object under way at once.
+pub const UPLOAD_PARTS_AT_ONCE: usize = 4;
