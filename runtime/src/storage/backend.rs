@@ -47,6 +47,8 @@ pub(crate) struct Timing {
     pub(crate) retry_most: Duration,
     /// An owner without commits looks for a newer term that often.
     pub(crate) look_every: Duration,
+    /// A root that does not answer fails a start after that long.
+    pub(crate) open_patience: Duration,
 }
 
 impl Timing {
@@ -54,6 +56,7 @@ impl Timing {
         retry_first: Duration::from_millis(20),
         retry_most: Duration::from_secs(2),
         look_every: Duration::from_secs(2),
+        open_patience: Duration::from_secs(limits::STORAGE_OPEN_SECONDS),
     };
 }
 
@@ -71,7 +74,7 @@ impl Backend {
     pub(crate) fn open(url: &str) -> Result<Self> {
         match url.split_once("://") {
             Some(("memory", name)) => Ok(Self::memory(name)),
-            Some(("s3", place)) => Self::s3(url, place),
+            Some(("s3", place)) => Self::s3(AmazonS3Builder::from_env(), url, place, Timing::STANDARD),
             Some(("file", _)) => Self::directory(&file_url(url)?),
             None if url.is_empty() => Err(unknown(url)),
             None => Self::directory(FilePath::new(url)),
@@ -110,7 +113,8 @@ impl Backend {
         })
     }
 
-    fn s3(url: &str, place: &str) -> Result<Self> {
+    /// Below a prefix of a bucket that `builder` says how to reach.
+    pub(crate) fn s3(builder: AmazonS3Builder, url: &str, place: &str, timing: Timing) -> Result<Self> {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         if bucket.contains('@') || bucket.contains(':') {
             return Err(Error::invalid("a storage URL holds no credentials")
@@ -122,12 +126,12 @@ impl Backend {
         let objects_retry = RetryConfig { retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
         let entries_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         Ok(Self {
-            objects: s3_store(bucket, prefix, objects_retry, "120 seconds")?,
-            entries: s3_store(bucket, prefix, entries_retry, "8 seconds")?,
+            objects: s3_store(builder.clone(), bucket, prefix, objects_retry, "120 seconds")?,
+            entries: s3_store(builder, bucket, prefix, entries_retry, "8 seconds")?,
             label: format!("s3://{place}"),
             exclusive: false,
             multipart: true,
-            timing: Timing::STANDARD,
+            timing,
         })
     }
 
@@ -230,8 +234,14 @@ fn named_memory(name: &str) -> Arc<dyn ObjectStore> {
     Arc::clone(named.entry(name.to_owned()).or_default()) as Arc<dyn ObjectStore>
 }
 
-fn s3_store(bucket: &str, prefix: &str, retry: RetryConfig, timeout: &str) -> Result<Arc<dyn ObjectStore>> {
-    let store = AmazonS3Builder::from_env()
+fn s3_store(
+    builder: AmazonS3Builder,
+    bucket: &str,
+    prefix: &str,
+    retry: RetryConfig,
+    timeout: &str,
+) -> Result<Arc<dyn ObjectStore>> {
+    let store = builder
         .with_bucket_name(bucket)
         .with_retry(retry)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), "3 seconds")

@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::backend::Backend;
 use super::names;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The layout that this release knows and makes.
 const LAYOUT: u32 = 1;
@@ -25,9 +26,26 @@ struct Layout {
     layout: u32,
 }
 
+/// [`check`], repeated while the store does not answer, for as long as a person waits at a start.
+pub(crate) async fn check_patiently(backend: &Backend) -> Result<String> {
+    let deadline = Instant::now() + backend.timing.open_patience;
+    let mut last = Error::unavailable(format!("{} does not answer", backend.label));
+    loop {
+        match tokio::time::timeout_at(deadline, check(backend)).await {
+            Err(_elapsed) => break,
+            Ok(Err(error)) if error.kind == ErrorKind::Unavailable => last = error,
+            Ok(decided) => return decided,
+        }
+        if tokio::time::timeout_at(deadline, tokio::time::sleep(backend.timing.retry_most)).await.is_err() {
+            break;
+        }
+    }
+    Err(last.with_hint("Look at the endpoint, the credentials and the network, then try again."))
+}
+
 /// Checks the layout, makes it where there is none, and gives back the root's identity.
 pub(crate) async fn check(backend: &Backend) -> Result<String> {
-    let stored = match backend.read(names::FORMAT).await? {
+    let stored = match backend.read_entry(names::FORMAT).await? {
         Some(stored) => stored,
         None => make(backend).await?,
     };
@@ -53,8 +71,12 @@ async fn make(backend: &Backend) -> Result<Bytes> {
     let made = Bytes::from(serde_json::to_vec(&format).expect("a struct of a number and a string"));
     let created = backend.create_entry(names::FORMAT, made.clone()).await;
     // Two servers may start on an empty root at once: what stands there now is what counts.
-    match (backend.read(names::FORMAT).await?, created) {
+    match (backend.read_entry(names::FORMAT).await?, created) {
         (Some(stored), _) => Ok(stored),
+        (None, Err(error @ object_store::Error::NotFound { .. })) => {
+            Err(Error::invalid(format!("there is no bucket for {}: {error}", backend.label))
+                .with_hint("Create the bucket first, or name another one."))
+        }
         (None, Err(error)) => Err(backend.failed("make the storage", &error)),
         (None, Ok(())) => Err(Error::invalid(format!("{} does not show what was written to it", backend.label))
             .with_hint("Use a store whose reads are consistent with its writes.")),

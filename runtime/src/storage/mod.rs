@@ -31,10 +31,11 @@ mod object;
 mod record;
 mod recover;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -77,11 +78,7 @@ impl Storage {
     }
 
     async fn open_over(backend: Backend) -> Result<Arc<Self>> {
-        let limit = Duration::from_secs(limits::STORAGE_OPEN_SECONDS);
-        let root_id = tokio::time::timeout(limit, format::check(&backend)).await.map_err(|_elapsed| {
-            Error::unavailable(format!("{} does not answer", backend.label))
-                .with_hint("Look at the endpoint, the credentials and the network, then try again.")
-        })??;
+        let root_id = format::check_patiently(&backend).await?;
         Ok(Arc::new(Self {
             backend: Arc::new(backend),
             root_id,
