@@ -13,5 +13,7 @@ pub mod catalog;
 pub mod error;
 pub mod functions;
 pub mod optimize;
+pub mod parse;
 pub mod settings;
 pub mod statement;
+pub mod types;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
@@ -123,6 +123,8 @@ pub enum Statement {
     Prepare {
         /// Its name.
         name: String,
+        /// The types of its first parameters, as far as they were said.
+        parameter_types: Vec<DataType>,
         /// The text behind AS.
         sql: String,
     },
@@ -292,7 +294,7 @@ pub struct Insert {
     /// RETURNING: a projection over the table's schema.
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number, as far as their types are known.
-    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// `UPDATE`.
@@ -306,7 +308,7 @@ pub struct Update {
     /// RETURNING over the new row.
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number.
-    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// `DELETE`.
@@ -319,7 +321,7 @@ pub struct Delete {
     /// RETURNING over the old row.
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number.
-    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// `SELECT`.
@@ -332,7 +334,7 @@ pub struct Query {
     /// What it reads, views put in.
     pub reads: Vec<Read>,
     /// Parameters by number.
-    pub parameters: Vec<Option<arrow::datatypes::DataType>>,
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// A relation that a query reads.

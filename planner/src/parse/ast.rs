@@ -1,0 +1,359 @@
+//! The statements as they are written: names folded, nothing resolved.
+//!
+//! Queries and DML are sqlparser's trees; everything else is ours, because `Dialect::parse_statement` can only
+//! give back sqlparser's closed enum.
+
+use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update};
+
+use crate::error::TextPosition;
+use crate::statement::{Discard, ExplainMode, ObjectKind, ShowObjects};
+
+/// A parsed statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    /// A text without a statement.
+    Empty,
+    /// `SELECT`, `VALUES`, `TABLE`, `WITH ...`.
+    Query(Box<Query>),
+    /// `INSERT`.
+    Insert(Box<Insert>),
+    /// `UPDATE`.
+    Update(Box<Update>),
+    /// `DELETE`.
+    Delete(Box<Delete>),
+    /// `TRUNCATE`.
+    Truncate {
+        /// The tables.
+        names: Vec<Name>,
+    },
+    /// `CREATE SCHEMA`.
+    CreateSchema {
+        /// Its name.
+        name: Identifier,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+    },
+    /// `CREATE TABLE` or `CREATE SOURCE`.
+    CreateRelation(Box<CreateRelation>),
+    /// `CREATE VIEW` or `CREATE MATERIALIZED VIEW`.
+    CreateView(Box<CreateView>),
+    /// `CREATE SINK`.
+    CreateSink(Box<CreateSink>),
+    /// `DROP` of relations.
+    Drop {
+        /// Their kind.
+        object: ObjectKind,
+        /// What goes.
+        names: Vec<Name>,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// `CASCADE`.
+        cascade: bool,
+    },
+    /// `DROP SCHEMA`.
+    DropSchema {
+        /// Their names.
+        names: Vec<Identifier>,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// `CASCADE`.
+        cascade: bool,
+    },
+    /// `ALTER ... RENAME TO`.
+    Rename {
+        /// The kind that was said.
+        object: ObjectKind,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// What is renamed.
+        name: Name,
+        /// The new name within its schema.
+        new_name: Identifier,
+    },
+    /// `EXPLAIN`.
+    Explain {
+        /// The mode.
+        mode: ExplainMode,
+        /// What is explained; never an EXPLAIN again.
+        statement: Box<Statement>,
+    },
+    /// `SHOW setting`.
+    ShowSetting {
+        /// Lower case.
+        name: String,
+    },
+    /// `SHOW TABLES` and the like.
+    ShowObjects(ShowObjects),
+    /// `SHOW CREATE ...`.
+    ShowCreate {
+        /// The kind that was said.
+        object: ObjectKind,
+        /// What is shown.
+        name: Name,
+    },
+    /// `DESCRIBE relation`, `SHOW COLUMNS FROM relation`.
+    Describe {
+        /// What is described.
+        name: Name,
+    },
+    /// `SET`, `RESET`.
+    Set {
+        /// Lower case; `all` for `RESET ALL`.
+        name: String,
+        /// `None` for DEFAULT and RESET.
+        value: Option<String>,
+        /// `SET LOCAL`.
+        local: bool,
+    },
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin {
+        /// `READ ONLY`.
+        read_only: bool,
+    },
+    /// `COMMIT`, `END`.
+    Commit,
+    /// `ROLLBACK`, `ABORT`.
+    Rollback,
+    /// `FLUSH`.
+    Flush,
+    /// `CHECKPOINT`.
+    Checkpoint,
+    /// `ADVANCE CLOCK BY interval`.
+    AdvanceClock {
+        /// By how much.
+        by: SqlExpression,
+    },
+    /// `ADVANCE WATERMARK FOR relation TO timestamp`.
+    AdvanceWatermark {
+        /// Whose.
+        name: Name,
+        /// To when.
+        to: SqlExpression,
+    },
+    /// `DISCARD`, `DEALLOCATE`.
+    Discard(Discard),
+    /// `PREPARE name AS statement`.
+    Prepare {
+        /// Its name.
+        name: String,
+        /// The types of its first parameters, as far as they were said.
+        parameter_types: Vec<DataType>,
+        /// The text behind AS.
+        sql: String,
+    },
+    /// `EXECUTE name (arguments)`.
+    Execute {
+        /// Its name.
+        name: String,
+        /// SQL text of the arguments.
+        arguments: Vec<String>,
+    },
+}
+
+/// One identifier, folded unless it was quoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identifier {
+    /// As stored.
+    pub value: String,
+    /// Where it stands.
+    pub position: TextPosition,
+}
+
+/// A name of a relation, with or without its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The schema, if it was said.
+    pub schema: Option<String>,
+    /// The name.
+    pub name: String,
+    /// Where it stands.
+    pub position: TextPosition,
+}
+
+/// An expression with its own text.
+#[derive(Clone, Debug)]
+pub struct SqlExpression {
+    /// The tree.
+    pub expression: Expr,
+    /// As the user wrote it.
+    pub sql: String,
+    /// Where it starts.
+    pub position: TextPosition,
+}
+
+/// A query with its own text.
+#[derive(Clone, Debug)]
+pub struct SqlQuery {
+    /// The tree.
+    pub query: Box<Query>,
+    /// As the user wrote it.
+    pub sql: String,
+    /// Where it starts.
+    pub position: TextPosition,
+}
+
+/// Which of the two relations with declared columns is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationClass {
+    /// `CREATE TABLE`
+    Table,
+    /// `CREATE SOURCE`
+    Source,
+}
+
+/// `CREATE TABLE` and `CREATE SOURCE`.
+#[derive(Clone, Debug)]
+pub struct CreateRelation {
+    /// Which of the two.
+    pub class: RelationClass,
+    /// Its name.
+    pub name: Name,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// The columns, generated ones among them; empty when there was no list.
+    pub columns: Vec<Column>,
+    /// `PRIMARY KEY (...)` or the columns marked so; empty when there is none.
+    pub primary_key: Vec<Identifier>,
+    /// `WATERMARK FOR`.
+    pub watermark: Option<Watermark>,
+    /// `APPEND ONLY`.
+    pub append_only: bool,
+    /// `ON CONFLICT`; `None` when nothing was said.
+    pub on_conflict: Option<crate::statement::OnConflict>,
+    /// `INCLUDE ...`.
+    pub includes: Vec<Include>,
+    /// `WITH (...)`.
+    pub options: Vec<WithOption>,
+    /// `FORMAT ... ENCODE ...`.
+    pub format: Option<Format>,
+}
+
+/// A declared column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: Identifier,
+    /// Its type; only `name AS expression` may leave it out.
+    pub data_type: Option<DataType>,
+    /// Where the type stands, or the name when there is none.
+    pub type_position: TextPosition,
+    /// `NOT NULL`.
+    pub not_null: bool,
+    /// `DEFAULT`.
+    pub default: Option<SqlExpression>,
+    /// `GENERATED ALWAYS AS (...)`, `AS ...`.
+    pub generated: Option<SqlExpression>,
+}
+
+/// `WATERMARK FOR column AS expression`.
+#[derive(Clone, Debug)]
+pub struct Watermark {
+    /// The event time column.
+    pub column: Identifier,
+    /// The watermark that a row implies.
+    pub expression: SqlExpression,
+}
+
+/// What INCLUDE can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// The record's key.
+    Key,
+    /// Its partition.
+    Partition,
+    /// Its offset.
+    Offset,
+    /// Its timestamp.
+    Timestamp,
+    /// Its headers.
+    Headers,
+}
+
+/// `INCLUDE metadata [AS name]`.
+#[derive(Clone, Debug)]
+pub struct Include {
+    /// Which.
+    pub metadata: Metadata,
+    /// The column's name; by default the metadata's own, lower case.
+    pub name: Identifier,
+}
+
+/// One option of a WITH or ENCODE clause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithOption {
+    /// Lower case, dots included.
+    pub name: String,
+    /// The value as text.
+    pub value: String,
+    /// Where the name stands.
+    pub position: TextPosition,
+}
+
+/// `FORMAT format ENCODE encode (options)`.
+#[derive(Clone, Debug)]
+pub struct Format {
+    /// Upper case.
+    pub format: String,
+    /// Upper case.
+    pub encode: String,
+    /// Its options.
+    pub options: Vec<WithOption>,
+    /// Where FORMAT stands.
+    pub position: TextPosition,
+}
+
+/// What EMIT said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emit {
+    /// When rows are shown.
+    pub on: millstream_runtime::plan::EmitOn,
+    /// Where EMIT stands.
+    pub position: TextPosition,
+}
+
+/// `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    /// Its name.
+    pub name: Name,
+    /// `MATERIALIZED`.
+    pub materialized: bool,
+    /// `OR REPLACE`.
+    pub or_replace: bool,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// Names for its columns; empty when there was no list.
+    pub columns: Vec<Identifier>,
+    /// `WITH (...)`.
+    pub options: Vec<WithOption>,
+    /// The query.
+    pub query: SqlQuery,
+    /// `EMIT ...`.
+    pub emit: Option<Emit>,
+}
+
+/// What a sink takes its rows from.
+#[derive(Clone, Debug)]
+pub enum SinkInput {
+    /// `FROM relation`.
+    Relation(Name),
+    /// `AS query`.
+    Query(SqlQuery),
+}
+
+/// `CREATE SINK`.
+#[derive(Clone, Debug)]
+pub struct CreateSink {
+    /// Its name.
+    pub name: Name,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// Its rows.
+    pub input: SinkInput,
+    /// `EMIT ...`.
+    pub emit: Option<Emit>,
+    /// `WITH (...)`.
+    pub options: Vec<WithOption>,
+    /// `FORMAT ... ENCODE ...`.
+    pub format: Option<Format>,
+}

@@ -1,0 +1,74 @@
+//! SQL text to our own AST, with a character position for everything that can be wrong.
+//!
+//! Reading order: [`split`] cuts what a client sent into statements; [`normalize`] rewrites the tokens of one
+//! statement where sqlparser has no words for our dialect; [`cursor`] is the parser's handle on them;
+//! [`statement`] dispatches on the first words to one file per family of statements.
+//!
+//! **Spans are positions.** Every span in an AST made here, sqlparser's included, has line 1 and the column
+//! is the character offset into what the client sent, from 1: [`position_of`] is all the conversion there is.
+//!
+//! What a query looks like after parsing: window functions stand in FROM as
+//! `TableFactor::Table { name, args }` with positional arguments, whatever their spelling:
+//! `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), size))` and `tumble(t, ts, size)` give the same tree, and
+//! `session(t PARTITION BY k, ts, gap)` gives `session(t, partition_by(k), ts, gap)`.
+//!
+//! No input panics or overflows the stack: depth, chains of operators and the work of backtracking are
+//! bounded ([`limits`]).
+
+pub mod ast;
+mod create_relation;
+mod create_view;
+mod cursor;
+mod dialect;
+mod limits;
+mod normalize;
+mod objects;
+mod options;
+mod prepared;
+mod refused;
+mod session;
+mod split;
+mod statement;
+mod syntax_error;
+
+use sqlparser::ast::{Expr, Query};
+use sqlparser::tokenizer::Span;
+
+use crate::error::{Result, TextPosition};
+use crate::statement::StatementText;
+
+pub use cursor::folded;
+pub use normalize::PARTITION_BY_FUNCTION;
+pub use split::split;
+
+/// Parses one statement. An error carries its position in what the client sent.
+pub fn parse_statement(text: &StatementText) -> Result<ast::Statement> {
+    cursor::with_cursor(text, statement::parse_whole)
+}
+
+/// Parses the text of a query that stands in the catalog: a view's. Positions count from its own start.
+pub fn parse_query(sql: &str) -> Result<Box<Query>> {
+    cursor::with_cursor(&stored(sql), |cursor| {
+        let query = cursor.query()?;
+        cursor.end()?;
+        Ok(query)
+    })
+}
+
+/// Parses an expression that stands in the catalog: a column's default.
+pub fn parse_expression(sql: &str) -> Result<Expr> {
+    cursor::with_cursor(&stored(sql), |cursor| {
+        let expression = cursor.expression()?;
+        cursor.end()?;
+        Ok(expression.expression)
+    })
+}
+
+/// Where a span of an AST made here stands in what the client sent; `None` for one that sqlparser left empty.
+pub fn position_of(span: Span) -> Option<TextPosition> {
+    (span.start.line != 0).then_some(TextPosition(usize::try_from(span.start.column).unwrap_or(usize::MAX)))
+}
+
+fn stored(sql: &str) -> StatementText {
+    StatementText { sql: sql.to_string(), start: TextPosition(1) }
+}

@@ -1,0 +1,122 @@
+//! `CREATE SCHEMA`, `DROP`, `ALTER`, `TRUNCATE`, `DESCRIBE` and `ADVANCE`.
+
+use sqlparser::tokenizer::Token;
+
+use crate::error::{PlanError, Result};
+use crate::statement::ObjectKind;
+
+use super::ast::Statement;
+use super::cursor::Cursor;
+use super::refused;
+
+/// The kinds of relations with their words, longest first.
+const RELATION_KINDS: [(&[&str], ObjectKind); 5] = [
+    (&["MATERIALIZED", "VIEW"], ObjectKind::MaterializedView),
+    (&["TABLE"], ObjectKind::Table),
+    (&["SOURCE"], ObjectKind::Source),
+    (&["VIEW"], ObjectKind::View),
+    (&["SINK"], ObjectKind::Sink),
+];
+
+/// Takes `TABLE`, `MATERIALIZED VIEW` and so on, if it follows.
+pub(super) fn relation_kind(cursor: &mut Cursor<'_>) -> Option<ObjectKind> {
+    RELATION_KINDS.iter().find(|(words, _)| cursor.accept(words)).map(|(_, kind)| *kind)
+}
+
+/// `SCHEMA [IF NOT EXISTS] name`.
+pub(super) fn create_schema(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["SCHEMA"])?;
+    let if_not_exists = cursor.accept(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.identifier()?;
+    if cursor.accept(&["AUTHORIZATION"]) {
+        return Err(PlanError::unsupported("CREATE SCHEMA ... AUTHORIZATION is not supported").at(Some(name.position)));
+    }
+    Ok(Statement::CreateSchema { name, if_not_exists })
+}
+
+/// `DROP kind [IF EXISTS] names [CASCADE | RESTRICT]`.
+pub(super) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    if let Some(error) = refused::drop(cursor) {
+        return Err(error);
+    }
+    cursor.expect(&["DROP"])?;
+    if cursor.accept(&["SCHEMA"]) {
+        let if_exists = cursor.accept(&["IF", "EXISTS"]);
+        let names = cursor.comma_separated(Cursor::identifier)?;
+        return Ok(Statement::DropSchema { names, if_exists, cascade: cascade(cursor) });
+    }
+    let Some(object) = relation_kind(cursor) else {
+        return Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SCHEMA"));
+    };
+    let if_exists = cursor.accept(&["IF", "EXISTS"]);
+    let names = cursor.comma_separated(Cursor::name)?;
+    Ok(Statement::Drop { object, names, if_exists, cascade: cascade(cursor) })
+}
+
+/// RESTRICT is the default.
+fn cascade(cursor: &mut Cursor<'_>) -> bool {
+    let cascade = cursor.accept(&["CASCADE"]);
+    let _said = !cascade && cursor.accept(&["RESTRICT"]);
+    cascade
+}
+
+/// `ALTER kind [IF EXISTS] name RENAME TO name`.
+pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let position = cursor.position();
+    cursor.expect(&["ALTER"])?;
+    let Some(object) = relation_kind(cursor) else {
+        return Err(refused::alter(cursor).at(Some(position)));
+    };
+    let if_exists = cursor.accept(&["IF", "EXISTS"]);
+    let name = cursor.name()?;
+    if !cursor.accept(&["RENAME", "TO"]) {
+        let known = ["RENAME", "ADD", "DROP", "ALTER", "SET", "SWAP", "OWNER", "RESET", "ENABLE", "DISABLE", "REFRESH"];
+        if !known.iter().any(|word| cursor.is_at(&[word])) {
+            return Err(cursor.expected("RENAME TO"));
+        }
+        return Err(PlanError::unsupported(format!("this form of ALTER {} is not supported", object.sql()))
+            .with_hint("Only RENAME TO is; otherwise drop the relation and create it anew.")
+            .at(Some(cursor.position())));
+    }
+    let new_name = cursor.identifier()?;
+    Ok(Statement::Rename { object, if_exists, name, new_name })
+}
+
+/// `TRUNCATE [TABLE] names`.
+pub(super) fn truncate(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["TRUNCATE"])?;
+    let _said = cursor.accept(&["TABLE"]);
+    let names = cursor.comma_separated(Cursor::name)?;
+    if cursor.is_at(&["CASCADE"]) || cursor.is_at(&["RESTART"]) {
+        let message = "TRUNCATE takes no CASCADE and no RESTART IDENTITY";
+        return Err(PlanError::unsupported(message).with_hint("Leave it out.").at(Some(cursor.position())));
+    }
+    let _said = cursor.accept(&["CONTINUE", "IDENTITY"]) || cursor.accept(&["RESTRICT"]);
+    Ok(Statement::Truncate { names })
+}
+
+/// `DESCRIBE [kind] relation`.
+pub(super) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.next();
+    // A relation may be called `table`, so the word is a kind only in front of another one.
+    if matches!(cursor.peek(1), Token::Word(_)) {
+        let _said = relation_kind(cursor);
+    }
+    Ok(Statement::Describe { name: cursor.name()? })
+}
+
+/// `ADVANCE CLOCK BY interval`, `ADVANCE WATERMARK FOR relation TO timestamp`.
+pub(super) fn advance(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["ADVANCE"])?;
+    if cursor.accept(&["CLOCK"]) {
+        cursor.expect(&["BY"])?;
+        return Ok(Statement::AdvanceClock { by: cursor.expression()? });
+    }
+    if !cursor.accept(&["WATERMARK"]) {
+        return Err(cursor.expected("CLOCK BY or WATERMARK FOR"));
+    }
+    cursor.expect(&["FOR"])?;
+    let name = cursor.name()?;
+    cursor.expect(&["TO"])?;
+    Ok(Statement::AdvanceWatermark { name, to: cursor.expression()? })
+}

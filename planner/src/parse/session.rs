@@ -1,0 +1,250 @@
+//! `SHOW`, `SET`, `RESET`, `DISCARD` and transactions: what concerns the session.
+
+use sqlparser::tokenizer::Token;
+
+use crate::error::{PlanError, Result};
+use crate::statement::{Discard, ShowObjects};
+
+use super::ast::Statement;
+use super::cursor::Cursor;
+use super::objects;
+
+/// `SHOW …`.
+pub(super) fn show(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["SHOW"])?;
+    if cursor.accept(&["CREATE"]) {
+        let Some(object) = objects::relation_kind(cursor) else {
+            return Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW or SINK"));
+        };
+        return Ok(Statement::ShowCreate { object, name: cursor.name()? });
+    }
+    if cursor.accept(&["COLUMNS"]) {
+        if !cursor.accept(&["FROM"]) {
+            cursor.expect(&["IN"])?;
+        }
+        return Ok(Statement::Describe { name: cursor.name()? });
+    }
+    if let Some(objects) = show_objects(cursor) {
+        if *cursor.peek(0) != Token::EOF {
+            return Err(PlanError::unsupported("SHOW with FROM, IN or LIKE is not supported")
+                .with_hint("Query information_schema.tables with a WHERE clause.")
+                .at(Some(cursor.position())));
+        }
+        return Ok(Statement::ShowObjects(objects));
+    }
+    Ok(Statement::ShowSetting { name: setting_name(cursor)? })
+}
+
+fn show_objects(cursor: &mut Cursor<'_>) -> Option<ShowObjects> {
+    let kinds: [(&[&str], ShowObjects); 7] = [
+        (&["TABLES"], ShowObjects::Tables),
+        (&["SOURCES"], ShowObjects::Sources),
+        (&["VIEWS"], ShowObjects::Views),
+        (&["MATERIALIZED", "VIEWS"], ShowObjects::MaterializedViews),
+        (&["SINKS"], ShowObjects::Sinks),
+        (&["SCHEMAS"], ShowObjects::Schemas),
+        (&["JOBS"], ShowObjects::Jobs),
+    ];
+    kinds.into_iter().find(|(words, _)| cursor.accept(words)).map(|(_, objects)| objects)
+}
+
+/// A setting's name, lower case; the names of several words that Postgres knows are turned into its own.
+fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
+    let phrases: [(&[&str], &str); 3] = [
+        (&["TIME", "ZONE"], "timezone"),
+        (&["TRANSACTION", "ISOLATION", "LEVEL"], "transaction_isolation"),
+        (&["SESSION", "AUTHORIZATION"], "session_authorization"),
+    ];
+    if let Some((_, name)) = phrases.into_iter().find(|(words, _)| cursor.accept(words)) {
+        return Ok(name.to_string());
+    }
+    let mut name = cursor.identifier()?.value.to_lowercase();
+    while cursor.accept_token(&Token::Period) {
+        name.push('.');
+        name.push_str(&cursor.identifier()?.value.to_lowercase());
+    }
+    Ok(name)
+}
+
+/// `SET [SESSION | LOCAL] name {= | TO} values`, `SET TIME ZONE value`, `SET NAMES value` and the transaction forms.
+pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let position = cursor.position();
+    cursor.expect(&["SET"])?;
+    for refused in ["CONSTRAINTS", "ROLE"] {
+        if cursor.is_at(&[refused]) {
+            return Err(PlanError::unsupported(format!("SET {refused} is not supported")).at(Some(position)));
+        }
+    }
+    if cursor.accept(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
+        return set_transaction(cursor, "default_transaction_isolation", "default_transaction_read_only", false);
+    }
+    if cursor.accept(&["TRANSACTION"]) {
+        return set_transaction(cursor, "transaction_isolation", "transaction_read_only", true);
+    }
+    if cursor.is_at(&["SESSION", "AUTHORIZATION"]) {
+        return Err(PlanError::unsupported("SET SESSION AUTHORIZATION is not supported").at(Some(position)));
+    }
+    let local = cursor.accept(&["LOCAL"]);
+    let _said = !local && cursor.accept(&["SESSION"]);
+    if cursor.accept(&["NAMES"]) {
+        let value = values(cursor, "client_encoding")?;
+        return Ok(Statement::Set { name: "client_encoding".to_string(), value, local });
+    }
+    if cursor.accept(&["TIME", "ZONE"]) {
+        let value = if cursor.accept(&["LOCAL"]) { None } else { values(cursor, "timezone")? };
+        return Ok(Statement::Set { name: "timezone".to_string(), value, local });
+    }
+    let name = setting_name(cursor)?;
+    if !cursor.accept_token(&Token::Eq) && !cursor.accept(&["TO"]) {
+        return Err(cursor.expected("= or TO"));
+    }
+    let value = values(cursor, &name)?;
+    Ok(Statement::Set { name, value, local })
+}
+
+/// One value or several with commas between, as one text; `None` for DEFAULT.
+fn values(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<String>> {
+    if cursor.accept(&["DEFAULT"]) {
+        return Ok(None);
+    }
+    let names_listed = name == "search_path";
+    let values = cursor.comma_separated(|cursor| value(cursor, names_listed))?;
+    Ok(Some(values.join(", ")))
+}
+
+fn value(cursor: &mut Cursor<'_>, is_name: bool) -> Result<String> {
+    if let Some(text) = cursor.accept_string() {
+        return Ok(if is_name { quoted_if_needed(&text) } else { text });
+    }
+    let sign = if cursor.accept_token(&Token::Minus) { "-" } else { "" };
+    match cursor.peek(0) {
+        Token::Number(digits, _) => {
+            let number = format!("{sign}{digits}");
+            cursor.next();
+            Ok(number)
+        }
+        Token::Word(_) if cursor.is_at(&["INTERVAL"]) => Err(PlanError::unsupported("intervals are not settings")
+            .with_hint("Write the value as a string.")
+            .at(Some(cursor.position()))),
+        Token::Word(_) if sign.is_empty() => {
+            let word = cursor.identifier()?.value;
+            Ok(if is_name { quoted_if_needed(&word) } else { word })
+        }
+        _ => Err(cursor.expected("a value")),
+    }
+}
+
+/// A schema's name as it stands in `search_path`: quoted where it would fold or break the list.
+fn quoted_if_needed(name: &str) -> String {
+    let plain = |character: char| character.is_lowercase() || character.is_ascii_digit() || character == '_';
+    if !name.is_empty() && name.chars().all(plain) {
+        name.to_string()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+/// `RESET name`, `RESET ALL`.
+pub(super) fn reset(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["RESET"])?;
+    Ok(Statement::Set { name: setting_name(cursor)?, value: None, local: false })
+}
+
+/// `DISCARD ALL | PLANS | …`.
+pub(super) fn discard(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["DISCARD"])?;
+    if cursor.accept(&["ALL"]) {
+        return Ok(Statement::Discard(Discard::All));
+    }
+    let known = ["PLANS", "SEQUENCES", "TEMP", "TEMPORARY"];
+    if known.iter().any(|word| cursor.is_at(&[word])) {
+        let message = "DISCARD is supported for ALL only";
+        return Err(PlanError::unsupported(message).at(Some(cursor.position())));
+    }
+    Err(cursor.expected("ALL"))
+}
+
+/// `BEGIN`, `START TRANSACTION`, `COMMIT`, `END`, `ROLLBACK`, `ABORT`.
+pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let position = cursor.position();
+    if cursor.accept(&["START"]) {
+        cursor.expect(&["TRANSACTION"])?;
+        return Ok(Statement::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) });
+    }
+    if cursor.accept(&["BEGIN"]) {
+        accept_noise(cursor);
+        return Ok(Statement::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) });
+    }
+    let rollback = cursor.is_at(&["ROLLBACK"]) || cursor.is_at(&["ABORT"]);
+    cursor.next();
+    if cursor.is_at(&["PREPARED"]) {
+        return Err(PlanError::unsupported("two-phase commit is not supported").at(Some(position)));
+    }
+    accept_noise(cursor);
+    if cursor.is_at(&["TO"]) {
+        return Err(PlanError::unsupported("savepoints are not supported").at(Some(position)));
+    }
+    if cursor.accept(&["AND", "CHAIN"]) {
+        return Err(PlanError::unsupported("AND CHAIN is not supported").at(Some(position)));
+    }
+    let _said = cursor.accept(&["AND", "NO", "CHAIN"]);
+    Ok(if rollback { Statement::Rollback } else { Statement::Commit })
+}
+
+fn accept_noise(cursor: &mut Cursor<'_>) {
+    let _said = cursor.accept(&["WORK"]) || cursor.accept(&["TRANSACTION"]);
+}
+
+#[derive(Default)]
+struct Modes {
+    isolation: Option<&'static str>,
+    read_only: Option<bool>,
+}
+
+/// Transaction modes, with or without commas. Every isolation level is accepted: a read transaction sees one
+/// epoch, which is what the strictest one promises it.
+fn modes(cursor: &mut Cursor<'_>) -> Result<Modes> {
+    let mut modes = Modes::default();
+    loop {
+        if cursor.accept(&["ISOLATION", "LEVEL"]) {
+            let levels: [(&[&str], &str); 4] = [
+                (&["SERIALIZABLE"], "serializable"),
+                (&["REPEATABLE", "READ"], "repeatable read"),
+                (&["READ", "COMMITTED"], "read committed"),
+                (&["READ", "UNCOMMITTED"], "read uncommitted"),
+            ];
+            let found = levels.into_iter().find(|(words, _)| cursor.accept(words));
+            modes.isolation = Some(found.ok_or_else(|| cursor.expected("an isolation level"))?.1);
+        } else if cursor.accept(&["READ", "ONLY"]) {
+            modes.read_only = Some(true);
+        } else if cursor.accept(&["READ", "WRITE"]) {
+            modes.read_only = Some(false);
+        } else if !cursor.accept(&["NOT", "DEFERRABLE"]) && !cursor.accept(&["DEFERRABLE"]) {
+            return Ok(modes);
+        }
+        let _said = cursor.accept_token(&Token::Comma);
+    }
+}
+
+/// `SET TRANSACTION modes` as the setting that it stands for.
+fn set_transaction(
+    cursor: &mut Cursor<'_>,
+    isolation_setting: &str,
+    access_setting: &str,
+    local: bool,
+) -> Result<Statement> {
+    let position = cursor.position();
+    let modes = modes(cursor)?;
+    let on_or_off = |on: bool| if on { "on" } else { "off" };
+    let (name, value) = match (modes.isolation, modes.read_only) {
+        (None, None) => return Err(cursor.expected("ISOLATION LEVEL, READ ONLY or READ WRITE")),
+        (Some(level), None) => (isolation_setting, level),
+        (None, Some(read_only)) => (access_setting, on_or_off(read_only)),
+        (Some(_), Some(_)) => {
+            return Err(PlanError::unsupported("SET TRANSACTION with several modes is not supported")
+                .with_hint("Write one SET TRANSACTION per mode.")
+                .at(Some(position)));
+        }
+    };
+    Ok(Statement::Set { name: name.to_string(), value: Some(value.to_string()), local })
+}

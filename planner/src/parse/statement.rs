@@ -1,0 +1,193 @@
+//! The first words of a statement say which file reads the rest.
+
+use sqlparser::ast::{self as sql, SetExpr};
+use sqlparser::tokenizer::Token;
+
+use crate::error::{PlanError, Result};
+use crate::statement::ExplainMode;
+
+use super::ast::Statement;
+use super::cursor::Cursor;
+use super::{create_relation, create_view, objects, prepared, refused, session};
+
+/// A whole text: one statement, or nothing.
+pub(super) fn parse_whole(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    if *cursor.peek(0) == Token::EOF {
+        return Ok(Statement::Empty);
+    }
+    let statement = parse(cursor)?;
+    cursor.end()?;
+    Ok(statement)
+}
+
+/// One statement; the caller sees that nothing follows.
+fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let first = match cursor.peek(0) {
+        Token::LParen => return query(cursor),
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        _ => return Err(cursor.unexpected()),
+    };
+    match first.as_str() {
+        "SELECT" | "WITH" | "VALUES" | "TABLE" => query(cursor),
+        "INSERT" | "UPDATE" | "DELETE" => change(cursor, &first),
+        "CREATE" => create(cursor),
+        "EXPLAIN" => explain(cursor),
+        "DROP" => objects::drop(cursor),
+        "ALTER" => objects::alter(cursor),
+        "TRUNCATE" => objects::truncate(cursor),
+        "DESCRIBE" | "DESC" => objects::describe(cursor),
+        "SHOW" => session::show(cursor),
+        "SET" => session::set(cursor),
+        "RESET" => session::reset(cursor),
+        "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" => session::transaction(cursor),
+        "DISCARD" => session::discard(cursor),
+        "PREPARE" => prepared::prepare(cursor),
+        "EXECUTE" => prepared::execute(cursor),
+        "DEALLOCATE" => prepared::deallocate(cursor),
+        "ADVANCE" => objects::advance(cursor),
+        "FLUSH" => alone(cursor, Statement::Flush),
+        "CHECKPOINT" => alone(cursor, Statement::Checkpoint),
+        _ => Err(refused::statement(cursor).unwrap_or_else(|| cursor.unexpected())),
+    }
+}
+
+fn alone(cursor: &mut Cursor<'_>, statement: Statement) -> Result<Statement> {
+    cursor.next();
+    Ok(statement)
+}
+
+fn query(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let position = cursor.position();
+    let mut query = cursor.query()?;
+    match *query.body {
+        // WITH in front of an INSERT names queries that its source can read.
+        SetExpr::Insert(sql::Statement::Insert(mut insert)) => {
+            let Some(source) = insert.source.as_mut().filter(|source| source.with.is_none()) else {
+                let message = "WITH in front of an INSERT without a query of its own is not supported";
+                return Err(PlanError::unsupported(message).at(Some(position)));
+            };
+            source.with = query.with.take();
+            Ok(Statement::Insert(Box::new(insert)))
+        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            let message = "WITH in front of UPDATE, DELETE or MERGE is not supported";
+            let hint = "Put the query into a subquery of the WHERE clause.";
+            Err(PlanError::unsupported(message).with_hint(hint).at(Some(position)))
+        }
+        _ => Ok(Statement::Query(query)),
+    }
+}
+
+fn change(cursor: &mut Cursor<'_>, first: &str) -> Result<Statement> {
+    let position = cursor.position();
+    let statement = cursor.delegate(|parser| {
+        let token = parser.next_token();
+        match first {
+            "INSERT" => parser.parse_insert(token),
+            "UPDATE" => parser.parse_update(token),
+            _ => parser.parse_delete(token),
+        }
+    })?;
+    match statement {
+        sql::Statement::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
+        sql::Statement::Update(update) => Ok(Statement::Update(Box::new(update))),
+        sql::Statement::Delete(delete) => Ok(Statement::Delete(Box::new(delete))),
+        _ => Err(PlanError::unsupported(format!("this form of {first} is not supported")).at(Some(position))),
+    }
+}
+
+fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let position = cursor.position();
+    if let Some(error) = refused::create(cursor) {
+        return Err(error);
+    }
+    cursor.expect(&["CREATE"])?;
+    let or_replace = cursor.accept(&["OR", "REPLACE"]);
+    if cursor.is_at(&["VIEW"]) || cursor.is_at(&["MATERIALIZED", "VIEW"]) {
+        return create_view::view(cursor, or_replace);
+    }
+    if or_replace {
+        let message = "OR REPLACE is supported for CREATE VIEW only";
+        return Err(PlanError::unsupported(message).with_hint("DROP the relation first.").at(Some(position)));
+    }
+    if cursor.is_at(&["TABLE"]) || cursor.is_at(&["SOURCE"]) {
+        create_relation::relation(cursor)
+    } else if cursor.is_at(&["SINK"]) {
+        create_view::sink(cursor)
+    } else if cursor.is_at(&["SCHEMA"]) {
+        objects::create_schema(cursor)
+    } else {
+        Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SCHEMA"))
+    }
+}
+
+/// `EXPLAIN [ANALYZE | VERBOSE] …` and `EXPLAIN (option [ON | OFF], …) …`.
+fn explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["EXPLAIN"])?;
+    let mut mode = ExplainMode::Plan;
+    if *cursor.peek(0) == Token::LParen && !starts_query_in_parentheses(cursor) {
+        cursor.expect_token(&Token::LParen)?;
+        for option in cursor.comma_separated(explain_option)?.into_iter().flatten() {
+            mode = option;
+        }
+        cursor.expect_token(&Token::RParen)?;
+    } else {
+        if cursor.accept(&["ANALYZE"]) {
+            mode = ExplainMode::Analyze;
+        }
+        if cursor.accept(&["VERBOSE"]) && mode == ExplainMode::Plan {
+            mode = ExplainMode::Verbose;
+        }
+    }
+    let position = cursor.position();
+    if cursor.is_at(&["EXPLAIN"]) {
+        return Err(cursor.unexpected());
+    }
+    let statement = parse(cursor)?;
+    let explainable = match &statement {
+        Statement::Query(_)
+        | Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::CreateSink(_) => true,
+        Statement::CreateView(view) => view.materialized,
+        _ => false,
+    };
+    if !explainable {
+        return Err(PlanError::unsupported("this statement has no plan to explain")
+            .with_hint("EXPLAIN takes queries, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW and CREATE SINK.")
+            .at(Some(position)));
+    }
+    Ok(Statement::Explain { mode, statement: Box::new(statement) })
+}
+
+fn starts_query_in_parentheses(cursor: &Cursor<'_>) -> bool {
+    let mut ahead = 0;
+    while *cursor.peek(ahead) == Token::LParen {
+        ahead += 1;
+    }
+    ["SELECT", "VALUES", "WITH", "TABLE"].iter().any(|word| super::normalize::is_word(cursor.peek(ahead), word))
+}
+
+/// `None` for an option that is switched off.
+fn explain_option(cursor: &mut Cursor<'_>) -> Result<Option<ExplainMode>> {
+    let position = cursor.position();
+    let name = cursor.identifier()?;
+    let mode = match name.value.as_str() {
+        "verbose" => ExplainMode::Verbose,
+        "analyze" => ExplainMode::Analyze,
+        "state" => ExplainMode::State,
+        other => {
+            let message = format!("unrecognized EXPLAIN option \"{other}\"");
+            return Err(PlanError::new(crate::error::PlanErrorKind::SyntaxError, message)
+                .with_hint("The options are VERBOSE, ANALYZE and STATE.")
+                .at(Some(position)));
+        }
+    };
+    let off = cursor.accept(&["OFF"]) || cursor.accept(&["FALSE"]);
+    if !off && !cursor.accept(&["ON"]) {
+        // TRUE may stand here, or nothing.
+        let _said = cursor.accept(&["TRUE"]);
+    }
+    Ok((!off).then_some(mode))
+}

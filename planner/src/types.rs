@@ -1,0 +1,298 @@
+//! SQL types and Arrow types, both ways. One Arrow type per SQL type, so that a plan never needs a cast that
+//! the user did not write: text is always `Utf8`, times are always microseconds, lists are always `List`.
+//!
+//! Bare `numeric` is `numeric(38, 16)`: one stated precision in place of Postgres' unlimited one.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
+use sqlparser::ast::{self as sql, ArrayElemTypeDef, CharacterLength, ExactNumberInfo, TimezoneInfo};
+
+use crate::error::{PlanError, PlanErrorKind, Result};
+
+/// Digits of bare `numeric`.
+pub const NUMERIC_PRECISION: u8 = 38;
+/// Digits of bare `numeric` behind the point.
+pub const NUMERIC_SCALE: i8 = 16;
+
+const DECIMAL128_PRECISION_MAX: u64 = 38;
+const DECIMAL256_PRECISION_MAX: u64 = 76;
+
+/// Digits of a second that a timestamp can hold.
+const TIME_PRECISION_MAX: u64 = 6;
+
+/// The Arrow type of a declared type; an error names the type and, where there is one, another to use.
+pub fn arrow_type(declared: &sql::DataType) -> Result<DataType> {
+    use sql::DataType as Sql;
+    match declared {
+        Sql::Boolean | Sql::Bool => Ok(DataType::Boolean),
+        Sql::SmallInt(None) | Sql::Int2(None) | Sql::Int16 => Ok(DataType::Int16),
+        Sql::Integer(None) | Sql::Int(None) | Sql::Int4(None) | Sql::Int32 => Ok(DataType::Int32),
+        Sql::BigInt(None) | Sql::Int8(None) | Sql::Int64 => Ok(DataType::Int64),
+        Sql::Real | Sql::Float4 | Sql::Float32 => Ok(DataType::Float32),
+        Sql::DoublePrecision | Sql::Double(ExactNumberInfo::None) | Sql::Float8 | Sql::Float64 => Ok(DataType::Float64),
+        Sql::Float(bits) => float(bits),
+        Sql::Numeric(digits) | Sql::Decimal(digits) | Sql::Dec(digits) => numeric(digits),
+        Sql::Text | Sql::String(None) | Sql::Clob(None) | Sql::CharacterLargeObject(None) => Ok(DataType::Utf8),
+        Sql::Varchar(length)
+        | Sql::Nvarchar(length)
+        | Sql::CharacterVarying(length)
+        | Sql::CharVarying(length)
+        | Sql::Character(length)
+        | Sql::Char(length) => text(length, declared),
+        Sql::Bytea | Sql::Bytes(_) | Sql::Varbinary(_) | Sql::Binary(_) | Sql::Blob(None) => Ok(DataType::Binary),
+        Sql::Date | Sql::Date32 => Ok(DataType::Date32),
+        Sql::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            time_precision(*precision, declared).map(|()| DataType::Time64(TimeUnit::Microsecond))
+        }
+        Sql::Timestamp(precision, zone) => timestamp(*precision, zone, declared),
+        Sql::TimestampNtz(precision) => timestamp(*precision, &TimezoneInfo::None, declared),
+        Sql::Interval { .. } => Ok(DataType::Interval(IntervalUnit::MonthDayNano)),
+        Sql::Array(element) => array(element, declared),
+        Sql::Struct(fields, _) => structure(fields),
+        Sql::Custom(name, modifiers) => custom(name, modifiers, declared),
+        other => Err(refused(other)),
+    }
+}
+
+fn float(bits: &ExactNumberInfo) -> Result<DataType> {
+    match bits {
+        ExactNumberInfo::None => Ok(DataType::Float64),
+        ExactNumberInfo::Precision(1..=24) => Ok(DataType::Float32),
+        ExactNumberInfo::Precision(25..=53) => Ok(DataType::Float64),
+        ExactNumberInfo::Precision(_) | ExactNumberInfo::PrecisionAndScale(..) => {
+            Err(invalid("precision for type float must be from 1 to 53 bits"))
+        }
+    }
+}
+
+fn numeric(digits: &ExactNumberInfo) -> Result<DataType> {
+    let (precision, scale) = match digits {
+        ExactNumberInfo::None => return Ok(DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE)),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    if !(1..=DECIMAL256_PRECISION_MAX).contains(&precision) {
+        let message = format!("NUMERIC precision {precision} must be between 1 and {DECIMAL256_PRECISION_MAX}");
+        return Err(invalid(message));
+    }
+    if !u64::try_from(scale).is_ok_and(|scale| scale <= precision) {
+        return Err(invalid(format!("NUMERIC scale {scale} must be between 0 and precision {precision}")));
+    }
+    let narrow = (u8::try_from(precision), i8::try_from(scale));
+    let (Ok(width), Ok(scale)) = narrow else { return Err(PlanError::internal("numeric digits were checked")) };
+    Ok(if precision <= DECIMAL128_PRECISION_MAX {
+        DataType::Decimal128(width, scale)
+    } else {
+        DataType::Decimal256(width, scale)
+    })
+}
+
+/// The declared length is not kept: text is not cut in silence, and nothing is gained by refusing it.
+fn text(length: &Option<CharacterLength>, declared: &sql::DataType) -> Result<DataType> {
+    match length {
+        Some(CharacterLength::IntegerLength { length: 0, .. }) => {
+            Err(invalid(format!("length for type {} must be at least 1", declared.to_string().to_lowercase())))
+        }
+        None | Some(CharacterLength::IntegerLength { .. } | CharacterLength::Max) => Ok(DataType::Utf8),
+    }
+}
+
+fn time_precision(precision: Option<u64>, declared: &sql::DataType) -> Result<()> {
+    match precision {
+        Some(digits) if digits > TIME_PRECISION_MAX => {
+            let message = format!("type {} has more digits than microseconds", declared.to_string().to_lowercase());
+            Err(invalid(message).with_hint(format!("Use a precision of at most {TIME_PRECISION_MAX}.")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn timestamp(precision: Option<u64>, zone: &TimezoneInfo, declared: &sql::DataType) -> Result<DataType> {
+    time_precision(precision, declared)?;
+    Ok(match zone {
+        TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => DataType::Timestamp(TimeUnit::Microsecond, None),
+        TimezoneInfo::WithTimeZone | TimezoneInfo::Tz => timestamptz(),
+    })
+}
+
+fn timestamptz() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn array(element: &ArrayElemTypeDef, declared: &sql::DataType) -> Result<DataType> {
+    match element {
+        ArrayElemTypeDef::AngleBracket(element)
+        | ArrayElemTypeDef::SquareBracket(element, _)
+        | ArrayElemTypeDef::Parenthesis(element) => {
+            Ok(DataType::List(Arc::new(Field::new_list_field(arrow_type(element)?, true))))
+        }
+        ArrayElemTypeDef::None => Err(refused(declared)),
+    }
+}
+
+fn structure(fields: &[sql::StructField]) -> Result<DataType> {
+    let fields = fields.iter().enumerate().map(|(index, field)| {
+        // As in Postgres' ROW: fields without a name are f1, f2, ...
+        let name = field.field_name.as_ref().map_or_else(|| format!("f{}", index + 1), crate::parse::folded);
+        Ok(Field::new(name, arrow_type(&field.field_type)?, true))
+    });
+    let fields: Fields = fields.collect::<Result<Vec<_>>>()?.into();
+    if fields.is_empty() {
+        return Err(invalid("a struct needs at least one field").with_hint("Write STRUCT<name type, ...>."));
+    }
+    Ok(DataType::Struct(fields))
+}
+
+/// Types that sqlparser has no word for.
+fn custom(name: &sql::ObjectName, modifiers: &[String], declared: &sql::DataType) -> Result<DataType> {
+    let written = name.to_string().to_lowercase();
+    let precision = modifiers.first().and_then(|modifier| modifier.parse().ok());
+    match written.strip_prefix("pg_catalog.").unwrap_or(&written) {
+        // Flink's names.
+        "timestamp_ltz" => timestamp(precision, &TimezoneInfo::Tz, declared),
+        "name" | "bpchar" => Ok(DataType::Utf8),
+        "smallserial" | "serial" | "bigserial" => {
+            Err(PlanError::unsupported(format!("type {written} is not supported"))
+                .with_hint("There are no sequences; use bigint and give the values."))
+        }
+        other => Err(refused_name(other)),
+    }
+}
+
+fn refused(declared: &sql::DataType) -> PlanError {
+    use sql::DataType as Sql;
+    let hint = match declared {
+        Sql::TinyInt(_) | Sql::UTinyInt | Sql::TinyIntUnsigned(_) => "Use smallint.",
+        Sql::Uuid => "Use text.",
+        Sql::JSON | Sql::JSONB => "Use text.",
+        Sql::Time(..) => "Use time, or timestamptz.",
+        Sql::Map(..) => "Use an array of STRUCT<key ..., value ...>.",
+        Sql::Datetime(_) | Sql::Datetime64(..) => "Use timestamp.",
+        Sql::Double(_) => "Use double precision.",
+        Sql::Regclass => "Query pg_catalog.pg_class.",
+        _ => return refused_name(&declared.to_string().to_lowercase()),
+    };
+    PlanError::unsupported(format!("type {} is not supported", declared.to_string().to_lowercase())).with_hint(hint)
+}
+
+fn refused_name(name: &str) -> PlanError {
+    PlanError::new(PlanErrorKind::UndefinedObject, format!("type \"{name}\" does not exist")).with_hint(
+        "The types are boolean, smallint, integer, bigint, real, double precision, numeric, text, varchar, bytea, \
+         date, time, timestamp, timestamptz, interval, arrays and STRUCT<...>.",
+    )
+}
+
+fn invalid(message: impl Into<String>) -> PlanError {
+    PlanError::new(PlanErrorKind::InvalidParameterValue, message)
+}
+
+/// The name of a type as Postgres' `format_type` writes it; of one that no SQL type stands for, Arrow's.
+pub fn sql_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".to_string(),
+        DataType::Int8 | DataType::Int16 => "smallint".to_string(),
+        DataType::Int32 => "integer".to_string(),
+        DataType::Int64 => "bigint".to_string(),
+        DataType::Float32 => "real".to_string(),
+        DataType::Float64 => "double precision".to_string(),
+        DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE) => "numeric".to_string(),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("numeric({precision},{scale})")
+        }
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_string(),
+        DataType::Binary | DataType::BinaryView | DataType::LargeBinary => "bytea".to_string(),
+        DataType::Date32 | DataType::Date64 => "date".to_string(),
+        DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_string(),
+        DataType::Timestamp(_, None) => "timestamp without time zone".to_string(),
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_string(),
+        DataType::Interval(_) | DataType::Duration(_) => "interval".to_string(),
+        DataType::Null => "unknown".to_string(),
+        DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
+            format!("{}[]", sql_name(element.data_type()))
+        }
+        DataType::Struct(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+            format!("struct<{}>", fields.join(", "))
+        }
+        DataType::Dictionary(_, values) => sql_name(values),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::TextPosition;
+    use crate::parse::{ast, parse_statement};
+    use crate::statement::StatementText;
+
+    fn declared(name: &str) -> Result<DataType> {
+        let sql = format!("CREATE TABLE t (c {name})");
+        let statement = parse_statement(&StatementText { sql, start: TextPosition(1) })?;
+        let ast::Statement::CreateRelation(relation) = statement else { panic!("a table was parsed") };
+        arrow_type(relation.columns[0].data_type.as_ref().expect("the column has a type"))
+    }
+
+    #[test]
+    fn declared_types_have_one_arrow_type_and_one_name() {
+        for (written, name) in [
+            ("boolean", "boolean"),
+            ("int2", "smallint"),
+            ("int", "integer"),
+            ("int4", "integer"),
+            ("int8", "bigint"),
+            ("float4", "real"),
+            ("float(24)", "real"),
+            ("float", "double precision"),
+            ("double", "double precision"),
+            ("numeric", "numeric"),
+            ("decimal(10, 2)", "numeric(10,2)"),
+            ("numeric(5)", "numeric(5,0)"),
+            ("numeric(76, 10)", "numeric(76,10)"),
+            ("varchar(20)", "text"),
+            ("character varying", "text"),
+            ("char(3)", "text"),
+            ("string", "text"),
+            ("bytea", "bytea"),
+            ("bytes", "bytea"),
+            ("date", "date"),
+            ("time", "time without time zone"),
+            ("timestamp(3)", "timestamp without time zone"),
+            ("timestamp(3) without time zone", "timestamp without time zone"),
+            ("timestamp with time zone", "timestamp with time zone"),
+            ("timestamptz", "timestamp with time zone"),
+            ("timestamp_ltz(3)", "timestamp with time zone"),
+            ("interval", "interval"),
+            ("bigint[]", "bigint[]"),
+            ("array<array<int>>", "integer[][]"),
+            ("struct<a int, b struct<c text>>", "struct<a integer, b struct<c text>>"),
+            ("row<a int, b array<text>>", "struct<a integer, b text[]>"),
+            ("struct<a timestamp(3), b varchar>[]", "struct<a timestamp without time zone, b text>[]"),
+        ] {
+            let data_type = declared(written).unwrap_or_else(|error| panic!("{written}: {error}"));
+            assert_eq!(sql_name(&data_type), name, "{written}");
+        }
+        assert_eq!(declared("numeric(39, 1)").ok(), Some(DataType::Decimal256(39, 1)));
+    }
+
+    #[test]
+    fn what_is_refused_says_so() {
+        for (written, message) in [
+            ("numeric(77)", "NUMERIC precision 77 must be between 1 and 76"),
+            ("numeric(5, 6)", "NUMERIC scale 6 must be between 0 and precision 5"),
+            ("timestamp(9)", "type timestamp(9) has more digits than microseconds"),
+            ("uuid", "type uuid is not supported"),
+            ("jsonb", "type jsonb is not supported"),
+            ("map<text, int>", "type map<text, int> is not supported"),
+            ("tinyint", "type tinyint is not supported"),
+            ("money", "type \"money\" does not exist"),
+            ("serial", "type serial is not supported"),
+        ] {
+            let error = declared(written).expect_err(written);
+            assert_eq!(error.message, message, "{written}");
+            assert!(error.hint.is_some() || written.starts_with("numeric"), "{written}");
+        }
+    }
+}
