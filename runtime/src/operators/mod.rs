@@ -8,7 +8,9 @@
 mod aggregate;
 mod distinct;
 mod filter;
+mod join;
 mod project;
+mod top_n;
 mod union;
 mod values;
 mod window;
@@ -82,9 +84,14 @@ pub fn build(node: &PlanNode, inputs: &[&PlanNode]) -> Result<Box<dyn Operator>>
         Operation::Aggregate { keys, aggregates, closing, emit } => {
             Ok(Box::new(aggregate::Aggregate::new(node, only(inputs)?, keys, aggregates, *closing, *emit)?))
         }
-        Operation::Join { .. } => Err(Error::internal("joins are not built yet")),
+        Operation::Join { kind, on, residual, closing } => {
+            let [left, right] = inputs else { return Err(Error::internal("a join has two inputs")) };
+            Ok(Box::new(join::Join::new(node, [left, right], *kind, on, residual.as_ref(), *closing)?))
+        }
         Operation::Distinct => Ok(Box::new(distinct::Distinct::new(only(inputs)?)?)),
-        Operation::TopN { .. } => Err(Error::internal("top-N is not built yet")),
+        Operation::TopN { partition, order, offset, limit } => {
+            Ok(Box::new(top_n::TopN::new(only(inputs)?, partition, order, *offset, *limit)?))
+        }
     }
 }
 

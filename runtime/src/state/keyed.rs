@@ -180,6 +180,11 @@ impl KeyedState {
         self.table.columns(slots)
     }
 
+    /// The key group of a slot.
+    pub fn key_group(&self, slot: u32) -> u16 {
+        self.table.key_group(slot)
+    }
+
     /// The key groups of some slots.
     pub fn key_groups(&self, slots: &[u32]) -> UInt16Array {
         slots.iter().map(|slot| self.table.key_group(*slot)).collect()
