@@ -10,10 +10,13 @@
 pub mod batch;
 pub mod bind;
 pub mod catalog;
+mod ddl;
 pub mod error;
 pub mod functions;
 pub mod optimize;
 pub mod parse;
+pub mod plan;
+mod seam;
 pub mod settings;
 pub mod statement;
 pub mod types;

@@ -1,0 +1,167 @@
+//! The entry point: one statement's text in, its plan out. One function per statement.
+
+use arrow::datatypes::DataType;
+use millstream_runtime::plan::RelationId;
+use sqlparser::ast::{self as sql, SetExpr, Spanned};
+
+use crate::bind::Binder;
+use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::ddl;
+use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::parse::ast::{self, Name};
+use crate::parse::{folded, parse_statement, position_of};
+use crate::settings::PlanSettings;
+use crate::statement::{Explain, ExplainMode, ObjectKind, Statement, StatementText};
+use crate::types::arrow_type;
+
+/// Plans a statement against the catalog. `parameter_types` are those that the client named for `$1`, `$2`, …;
+/// the others are inferred. An error's position counts in what the client sent.
+pub fn plan(
+    text: &StatementText,
+    catalog: &Catalog,
+    settings: &PlanSettings,
+    parameter_types: &[Option<DataType>],
+) -> Result<Statement> {
+    let planner = Planner { catalog, settings, parameter_types };
+    planner.statement(parse_statement(text)?)
+}
+
+/// What planning a statement looks at.
+struct Planner<'a> {
+    catalog: &'a Catalog,
+    settings: &'a PlanSettings,
+    parameter_types: &'a [Option<DataType>],
+}
+
+impl Planner<'_> {
+    fn statement(&self, statement: ast::Statement) -> Result<Statement> {
+        use ast::Statement as Parsed;
+        let (catalog, settings) = (self.catalog, self.settings);
+        match statement {
+            Parsed::Empty => Ok(Statement::Empty),
+            Parsed::Query(query) => self.query(&query),
+            Parsed::Insert(insert) => self.insert(&insert),
+            Parsed::Update(_update) => crate::seam::change(),
+            Parsed::Delete(_delete) => crate::seam::change(),
+            Parsed::Truncate { names } => self.truncate(&names),
+            Parsed::CreateSchema { name, if_not_exists } => ddl::create_schema(name, if_not_exists, catalog),
+            Parsed::CreateRelation(relation) => ddl::create_relation(&relation, catalog, settings),
+            Parsed::CreateView(view) => ddl::create_view(&view, catalog, settings),
+            Parsed::CreateSink(sink) => ddl::create_sink(&sink, catalog, settings),
+            Parsed::Drop { object, names, if_exists, cascade } => {
+                ddl::drop(object, &names, if_exists, cascade, catalog, settings)
+            }
+            Parsed::DropSchema { names, if_exists, cascade } => ddl::drop_schemas(names, if_exists, cascade, catalog),
+            Parsed::Rename { object, if_exists, name, new_name } => {
+                ddl::rename(object, if_exists, &name, &new_name, catalog, settings)
+            }
+            Parsed::Explain { mode, statement } => self.explain(mode, *statement),
+            Parsed::ShowSetting { name } => Ok(Statement::ShowSetting { name }),
+            Parsed::ShowObjects(objects) => Ok(Statement::ShowObjects(objects)),
+            Parsed::ShowCreate { object, name } => self.show_create(object, &name),
+            Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),
+            Parsed::Set { name, value, local } => Ok(Statement::Set { name, value, local }),
+            Parsed::Begin { read_only } => Ok(Statement::Begin { read_only }),
+            Parsed::Commit => Ok(Statement::Commit),
+            Parsed::Rollback => Ok(Statement::Rollback),
+            Parsed::Flush => Ok(Statement::Flush),
+            Parsed::Checkpoint => Ok(Statement::Checkpoint),
+            Parsed::AdvanceClock { by } => advance_clock(&by),
+            Parsed::AdvanceWatermark { name, to } => self.advance_watermark(&name, &to),
+            Parsed::Discard(discard) => Ok(Statement::Discard(discard)),
+            Parsed::Prepare { name, parameter_types, sql } => prepare(name, &parameter_types, sql),
+            Parsed::Execute { name, arguments } => Ok(Statement::Execute { name, arguments }),
+        }
+    }
+
+    fn binder(&self) -> Binder<'_> {
+        Binder::new(self.catalog, self.settings)
+    }
+
+    fn find(&self, name: &Name) -> Result<std::sync::Arc<Relation>> {
+        ddl::find(name, self.catalog, self.settings)
+    }
+
+    fn query(&self, query: &sql::Query) -> Result<Statement> {
+        self.binder().query(query, self.parameter_types).map(boxed(Statement::Query))
+    }
+
+    /// An INSERT into a table with a connector is a sink, unless it gives its rows itself.
+    fn insert(&self, insert: &sql::Insert) -> Result<Statement> {
+        let has_query = insert.source.as_ref().is_some_and(|source| !matches!(*source.body, SetExpr::Values(_)));
+        if has_query
+            && let Some((table, position)) = self.insert_target(insert)
+            && let Some(definition) = ddl::sink_of_table(&table)?
+        {
+            return ddl::insert_into_sink(insert, position, &table, &definition, self.catalog, self.settings);
+        }
+        crate::seam::change()
+    }
+
+    /// The table that an INSERT names, if there is one: the binder words the error if there is none.
+    fn insert_target(&self, insert: &sql::Insert) -> Option<(std::sync::Arc<Relation>, crate::error::TextPosition)> {
+        let sql::TableObject::TableName(written) = &insert.table else { return None };
+        let parts: Vec<String> = written.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+        let (schema, name) = match parts.as_slice() {
+            [name] => (None, name.clone()),
+            [schema, name] => (Some(schema.clone()), name.clone()),
+            _ => return None,
+        };
+        let position = position_of(written.span())?;
+        self.find(&Name { schema, name, position }).ok().map(|relation| (relation, position))
+    }
+
+    fn truncate(&self, names: &[Name]) -> Result<Statement> {
+        let relations = names.iter().map(|name| {
+            let relation = self.find(name)?;
+            ddl::must_be(&relation, ObjectKind::Table, "DELETE FROM or DROP", name)?;
+            if matches!(&relation.kind, RelationKind::Table(table) if table.append_only) {
+                let message = format!("table \"{}\" is APPEND ONLY", name.name);
+                return Err(PlanError::new(PlanErrorKind::WrongObjectType, message)
+                    .with_hint("DROP it and create it anew.")
+                    .at(Some(name.position)));
+            }
+            Ok(relation.id)
+        });
+        Ok(Statement::Truncate { relations: relations.collect::<Result<Vec<RelationId>>>()? })
+    }
+
+    fn explain(&self, mode: ExplainMode, statement: ast::Statement) -> Result<Statement> {
+        let statement = self.statement(statement)?;
+        Ok(Statement::Explain(Box::new(Explain { statement, mode })))
+    }
+
+    fn show_create(&self, object: ObjectKind, name: &Name) -> Result<Statement> {
+        let relation = self.find(name)?;
+        ddl::must_be(&relation, object, "SHOW CREATE", name)?;
+        Ok(Statement::ShowCreate { relation: relation.id })
+    }
+
+    fn advance_watermark(&self, name: &Name, to: &ast::SqlExpression) -> Result<Statement> {
+        let relation = self.find(name)?;
+        ddl::must_be(&relation, ObjectKind::Table, "ADVANCE WATERMARK FOR", name)?;
+        if !matches!(&relation.kind, RelationKind::Table(table) if table.input.watermark.is_some()) {
+            let message = format!("table \"{}\" has no WATERMARK", name.name);
+            return Err(PlanError::new(PlanErrorKind::WrongObjectType, message).at(Some(name.position)));
+        }
+        Ok(Statement::AdvanceWatermark { relation: relation.id, micros: ddl::constants::timestamp_of(to)? })
+    }
+}
+
+fn boxed<T>(variant: impl Fn(Box<T>) -> Statement) -> impl Fn(T) -> Statement {
+    move |planned| variant(Box::new(planned))
+}
+
+fn advance_clock(by: &ast::SqlExpression) -> Result<Statement> {
+    let micros = ddl::constants::interval_of(by)?;
+    if micros < 0 {
+        let message = "the clock can't go back";
+        return Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message).at(Some(by.position)));
+    }
+    Ok(Statement::AdvanceClock { micros })
+}
+
+fn prepare(name: String, parameter_types: &[sql::DataType], sql: String) -> Result<Statement> {
+    let parameter_types = parameter_types.iter().map(arrow_type).collect::<Result<_>>()?;
+    Ok(Statement::Prepare { name, parameter_types, sql })
+}
