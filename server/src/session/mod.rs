@@ -3,6 +3,9 @@
 //! This is the boundary between the wire and the engine. The wire knows messages and formats, the session
 //! knows SQL; neither knows the other's inside. `millstream run` uses sessions without a wire.
 
+pub mod settings;
+pub mod sqlstate;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
