@@ -65,6 +65,8 @@ pub enum Condition {
     InvalidPassword,
     /// 34000: a portal that is not there.
     InvalidCursorName,
+    /// 2BP01: other objects depend on it.
+    DependentObjectsStillExist,
     /// 3D000: a database that is not there.
     InvalidCatalogName,
     /// 3F000: a schema that is not there.
@@ -143,6 +145,7 @@ impl Condition {
             Self::InvalidAuthorizationSpecification => "28000",
             Self::InvalidPassword => "28P01",
             Self::InvalidCursorName => "34000",
+            Self::DependentObjectsStillExist => "2BP01",
             Self::InvalidCatalogName => "3D000",
             Self::InvalidSchemaName => "3F000",
             Self::SerializationFailure => "40001",
@@ -246,7 +249,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::IndeterminateDatatype => "42P18",
         PlanErrorKind::InvalidTextRepresentation => Condition::InvalidTextRepresentation.code(),
         PlanErrorKind::InvalidParameterValue => Condition::InvalidParameterValue.code(),
-        PlanErrorKind::DependentObjectsStillExist => "2BP01",
+        PlanErrorKind::DependentObjectsStillExist => Condition::DependentObjectsStillExist.code(),
         PlanErrorKind::FeatureNotSupported => Condition::FeatureNotSupported.code(),
         PlanErrorKind::InvalidDefinition => "42P16",
         PlanErrorKind::NotNullViolation => Condition::NotNullViolation.code(),
