@@ -248,6 +248,8 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::WrongObjectType => Condition::WrongObjectType.code(),
         PlanErrorKind::IndeterminateDatatype => "42P18",
         PlanErrorKind::InvalidTextRepresentation => Condition::InvalidTextRepresentation.code(),
+        PlanErrorKind::DivisionByZero => Condition::DivisionByZero.code(),
+        PlanErrorKind::NumericValueOutOfRange => Condition::NumericValueOutOfRange.code(),
         PlanErrorKind::InvalidParameterValue => Condition::InvalidParameterValue.code(),
         PlanErrorKind::DependentObjectsStillExist => Condition::DependentObjectsStillExist.code(),
         PlanErrorKind::FeatureNotSupported => Condition::FeatureNotSupported.code(),
