@@ -2,25 +2,32 @@
 //!
 //! Reading order: [`settings`] (the options) and [`properties`] (which of librdkafka's a user may set),
 //! [`topic`] (partitions and offsets), [`source`], [`reader`] and the thread behind it, [`consume`], with
-//! [`positions`] and [`health`] for what can be wrong with a topic. [`client`] makes clients and turns their errors into ours; all unsafe code is in [`native`].
+//! [`positions`] and [`health`] for what can be wrong with a topic; then [`sink`] and [`framing`] (what is sent),
+//! [`publisher`] and [`progress`] (that it is sent once). [`client`] makes clients and turns their errors into
+//! ours; all unsafe code is in [`native`].
 //!
 //! Positions are offsets. The connector never commits them to Kafka except for observation, under the group
 //! that `properties.group.id` names: what was read is the checkpoint's to say.
 
 mod client;
 mod consume;
+mod framing;
 mod health;
 mod native;
 mod positions;
+mod progress;
 mod properties;
+mod publisher;
 mod reader;
 mod settings;
+mod sink;
 mod source;
 mod topic;
 
 use std::sync::Arc;
 
 use millstream_runtime::Result;
+use millstream_runtime::sink::Sink;
 use millstream_runtime::source::{ConnectorSpec, Source};
 
 use crate::formats::Decoder;
@@ -30,4 +37,10 @@ pub fn source(spec: &ConnectorSpec) -> Result<Arc<dyn Source>> {
     let settings = settings::read_source(spec)?;
     Decoder::new(spec, &[])?;
     Ok(Arc::new(source::KafkaSource::new(spec.clone(), settings)))
+}
+
+/// A Kafka sink as declared. Checks options, columns, key and encoding, and connects to nothing.
+pub fn sink(spec: &ConnectorSpec) -> Result<Arc<dyn Sink>> {
+    let settings = settings::read_sink(spec)?;
+    Ok(Arc::new(sink::KafkaSink::new(spec, settings)?))
 }

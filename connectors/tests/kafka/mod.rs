@@ -2,6 +2,7 @@
 
 mod failures;
 mod reading;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::io::Write;
