@@ -3,16 +3,20 @@
 //! An object of a graph goes when no retained checkpoint names it and either it is of an older term, so that
 //! nobody can be about to name it, or this owner knows that it will not be named again: a checkpoint that named
 //! it is no longer retained, or whoever wrote it gave it up. Rows objects go with the log entries that name them.
+//!
+//! A checkpoint that is committed while its caller puts together what is retained is safe: what it names can go at
+//! the collection after the next one at the earliest, and each collection is told what is retained then.
+//!
 //! Whatever is deleted rests on records that are durable (invariant 10): a server that takes over meanwhile
 //! reads the same checkpoints.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::entry::Entry;
-use super::manifest::CheckpointRef;
+use super::manifest::{CheckpointRef, Manifest};
 use super::object::ObjectRef;
 use super::{Storage, names};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::time::LogPosition;
 
 /// What an owner knows about its log and objects.
@@ -26,26 +30,41 @@ pub(crate) struct Ledger {
     pub(crate) last: LogPosition,
     /// Bytes of the entries behind the newest snapshot that this owner wrote.
     pub(crate) bytes_since_snapshot: u64,
+    /// Why the entry that is being written does not stand yet.
+    pub(crate) trouble: Option<Error>,
     /// Entries above this have their rows objects in `rows`; those below it are read when first needed.
     pub(crate) rows_known_after: LogPosition,
     /// Rows objects by the entry that names them.
     rows: BTreeMap<LogPosition, Vec<String>>,
     /// Objects of this term that will not be named again.
     given_up: HashSet<String>,
-    /// Objects that a retained checkpoint named at the last collection.
+    /// Objects that a committed checkpoint named at the time of the last collection, or before: if none that is
+    /// retained names them now, none ever will.
     named: HashSet<String>,
-    /// What the retained manifests name, so that each is read once.
+    /// Manifests that were committed since the last collection.
+    committed: Vec<String>,
+    /// What manifests name: those that this owner wrote, and those that are retained.
     manifests: HashMap<String, Vec<String>>,
 }
 
 impl Ledger {
     /// An entry stands.
-    pub(crate) fn appended(&mut self, position: LogPosition, bytes: usize, rows_objects: Vec<String>) {
+    pub(crate) fn appended(&mut self, position: LogPosition, bytes: usize) {
         self.last = position;
         self.bytes_since_snapshot += bytes as u64;
+    }
+
+    /// A commit of that entry names these.
+    pub(crate) fn committed(&mut self, position: LogPosition, rows_objects: Vec<String>, manifests: Vec<String>) {
         if !rows_objects.is_empty() {
-            self.rows.insert(position, rows_objects);
+            self.rows.entry(position).or_default().extend(rows_objects);
         }
+        self.committed.extend(manifests);
+    }
+
+    /// This owner has written a manifest.
+    pub(crate) fn manifest_written(&mut self, checkpoint: &CheckpointRef, manifest: &Manifest) {
+        self.manifests.insert(checkpoint.manifest.clone(), paths(manifest));
     }
 
     /// A snapshot stands.
@@ -60,6 +79,24 @@ impl Ledger {
         let gone = std::mem::replace(&mut self.rows, kept);
         self.given_up.extend(gone.into_values().flatten());
     }
+
+    /// These objects are gone, and what is committed by now can go from the next collection on.
+    fn collected(&mut self, gone: &[String], live: HashSet<String>) {
+        for name in gone {
+            self.given_up.remove(name);
+            self.named.remove(name);
+            self.manifests.remove(name);
+        }
+        self.named.extend(live);
+        for manifest in std::mem::take(&mut self.committed) {
+            self.named.extend(self.manifests.get(&manifest).into_iter().flatten().cloned());
+            self.named.insert(manifest);
+        }
+    }
+}
+
+fn paths(manifest: &Manifest) -> Vec<String> {
+    manifest.objects().map(|object| object.path.clone()).collect()
 }
 
 /// What a collection has deleted.
@@ -73,8 +110,10 @@ pub struct Collected {
 
 impl Storage {
     /// Deletes the objects that nothing needs. `retained` are **all** checkpoints that may still be restored, of
-    /// every graph, the failed ones included: the newest committed one of each, and those of savepoints.
+    /// every graph, the failed ones included: the newest committed one of each, and those of savepoints. Put the
+    /// list together after the last collection has returned; one runs at a time.
     pub async fn collect(&self, retained: &[CheckpointRef]) -> Result<Collected> {
+        let _alone = self.collecting.try_lock().map_err(|_| Error::internal("two collections were to run at once"))?;
         let term = self.owner()?.term();
         // An owner that was superseded long ago has no business deleting, even if it would do no harm.
         self.owner()?.look().await?;
@@ -101,11 +140,7 @@ impl Storage {
         let collected = Collected { objects: doomed.len(), bytes: doomed.iter().map(|listed| listed.bytes).sum() };
         let names: Vec<String> = doomed.into_iter().map(|listed| listed.name).collect();
         self.backend.delete(names.clone()).await?;
-        let mut ledger = self.ledger();
-        ledger.named = live;
-        for name in &names {
-            ledger.given_up.remove(name);
-        }
+        self.ledger().collected(&names, live);
         tracing::debug!(objects = collected.objects, bytes = collected.bytes, "objects collected");
         Ok(collected)
     }
@@ -122,16 +157,13 @@ impl Storage {
             let known = self.ledger().manifests.get(&checkpoint.manifest).cloned();
             let objects = match known {
                 Some(objects) => objects,
-                None => {
-                    let manifest = self.read_manifest(checkpoint).await?;
-                    manifest.objects().map(|object| object.path.clone()).collect()
-                }
+                None => paths(&self.read_manifest(checkpoint).await?),
             };
             manifests.insert(checkpoint.manifest.clone(), objects);
         }
         let mut live: HashSet<String> = manifests.keys().cloned().collect();
         live.extend(manifests.values().flatten().cloned());
-        self.ledger().manifests = manifests;
+        self.ledger().manifests.extend(manifests);
         Ok(live)
     }
 

@@ -50,7 +50,8 @@ impl DurableDirectory {
             Error::unavailable(format!("cannot use data directory \"{}\": {error}", root.display()))
                 .with_hint("Name a directory that this user may write to.")
         };
-        fs::create_dir_all(root).map_err(failed)?;
+        let root = std::path::absolute(root).map_err(failed)?;
+        make_folder(&root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
         let lock = File::create(root.join("lock")).map_err(failed)?;
         match lock.try_lock() {
@@ -65,7 +66,7 @@ impl DurableDirectory {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let temporary = root.join("tmp");
-        fs::create_dir_all(&temporary).map_err(failed)?;
+        make_folder(&temporary).map_err(failed)?;
         for left_over in fs::read_dir(&temporary).map_err(failed)? {
             fs::remove_file(left_over.map_err(failed)?.path()).map_err(failed)?;
         }
@@ -80,7 +81,7 @@ impl Directory {
     fn write(&self, location: &Path, payload: &PutPayload, create_only: bool) -> io::Result<()> {
         let target: PathBuf = location.parts().fold(self.root.clone(), |path, part| path.join(part.as_ref()));
         let folder = target.parent().expect("an object is below the root");
-        self.make_folder(folder)?;
+        make_folder(folder)?;
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.temporary.join(number.to_string());
         let written = self.write_temporary(&temporary, payload).and_then(|()| {
@@ -101,20 +102,20 @@ impl Directory {
         }
         file.sync_all()
     }
+}
 
-    /// Makes the folders between the root and an object, each durable in the one above it.
-    fn make_folder(&self, folder: &FilePath) -> io::Result<()> {
-        if folder.is_dir() {
-            return Ok(());
-        }
-        let above = folder.parent().expect("the root itself exists");
-        self.make_folder(above)?;
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        sync_directory(above)
+/// Makes a folder and those above it that are missing, each durable in the one above it.
+fn make_folder(folder: &FilePath) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
     }
+    let above = folder.parent().expect("only absolute paths come here, and / exists");
+    make_folder(above)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    sync_directory(above)
 }
 
 fn sync_directory(folder: &FilePath) -> io::Result<()> {
@@ -190,6 +191,8 @@ fn not_implemented(operation: &str) -> object_store::Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use futures::TryStreamExt;
     use object_store::ObjectStoreExt;
 

@@ -74,7 +74,9 @@ pub(crate) struct Commit {
     headers: Vec<Box<RawValue>>,
     bodies: Vec<Bytes>,
     /// Rows objects that it names.
-    pub(crate) objects: Vec<String>,
+    pub(crate) rows_objects: Vec<String>,
+    /// Manifests of the checkpoints that it commits.
+    pub(crate) manifests: Vec<String>,
 }
 
 impl Commit {
@@ -148,9 +150,12 @@ impl Draft {
 
     /// What goes into the entry.
     pub(crate) fn into_commit(self) -> Commit {
-        let mut commit =
-            Commit { objects: self.uploads.into_iter().map(|(path, _)| path).collect(), ..Commit::default() };
+        let rows_objects = self.uploads.into_iter().map(|(path, _)| path).collect();
+        let mut commit = Commit { rows_objects, ..Commit::default() };
         for (header, body) in self.records {
+            if let RecordHeader::Checkpoint(checkpoint) = &header {
+                commit.manifests.push(checkpoint.checkpoint.manifest.clone());
+            }
             commit.headers.push(serde_json::value::to_raw_value(&header).expect("headers have string keys only"));
             commit.bodies.extend(body);
         }

@@ -137,6 +137,8 @@ pub(crate) fn header_length(header: &[u8]) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -90,6 +90,8 @@ fn split_weights(batch: &RecordBatch) -> Result<ChangeBatch> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use arrow::array::StringArray;
 
     use super::*;

@@ -9,16 +9,17 @@
 //!
 //! Group commit: while one entry is being written the next commits gather; there is no waiting for company.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::backend::Backend;
 use super::collect::Ledger;
 use super::entry::{self, Commit, Draft, Entry};
+use super::fence::Fence;
 use super::names;
 use super::object::on_blocking_pool;
 use super::record::Record;
@@ -31,42 +32,6 @@ const ENCODE_HERE_BYTES: usize = 256 << 10;
 
 /// What a commit without rows counts against [`limits::LOG_QUEUE_BYTES`].
 const COMMIT_BYTES: usize = 1 << 10;
-
-/// Closed for good once this server is known not to be the owner any more.
-pub(crate) struct Fence(watch::Sender<Option<Error>>);
-
-impl Fence {
-    /// Open.
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(None))
-    }
-
-    /// The error of everything that needs ownership, once it is lost.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.0.borrow().clone().map_or(Ok(()), Err)
-    }
-
-    fn close(&self, error: Error) {
-        tracing::error!(%error, "the storage has another owner");
-        self.0.send_replace(Some(error));
-    }
-
-    /// Ends when the fence has closed, with the reason.
-    pub(crate) fn closed(&self) -> impl Future<Output = Error> + Send + use<> {
-        let mut watch = self.0.subscribe();
-        async move {
-            loop {
-                if let Some(error) = watch.borrow_and_update().clone() {
-                    return error;
-                }
-                if watch.changed().await.is_err() {
-                    // The storage is gone, and with it whoever could lose it.
-                    std::future::pending::<()>().await;
-                }
-            }
-        }
-    }
-}
 
 /// The owner's side of the log.
 pub(crate) struct Log {
@@ -87,8 +52,20 @@ enum Job {
 /// A commit on its way into the log.
 struct Waiting {
     encoding: Encoding,
+    caller: Caller,
+}
+
+/// Who waits for a commit, and the room that the commit takes until it is answered.
+struct Caller {
     answer: oneshot::Sender<Result<LogPosition>>,
     _room: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    fn answer(self, result: Result<LogPosition>) {
+        // A caller that went away does not care.
+        let _ = self.answer.send(result);
+    }
 }
 
 enum Encoding {
@@ -133,7 +110,7 @@ impl Log {
             self.upload(on_blocking_pool(move || Draft::encode(records, term)))
         };
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { encoding, answer, _room: room };
+        let waiting = Waiting { encoding, caller: Caller { answer, _room: room } };
         self.queue.send(Job::Commit(waiting)).map_err(|_| self.lost())?;
         drop(turn);
         answered.await.map_err(|_| self.lost())?
@@ -192,7 +169,7 @@ impl Writer {
         self.jobs.close();
         while let Some(job) = self.jobs.recv().await {
             match job {
-                Job::Commit(waiting) => drop(waiting.answer.send(Err(error.clone()))),
+                Job::Commit(waiting) => waiting.caller.answer(Err(error.clone())),
                 Job::Look(answer) => drop(answer.send(Err(error.clone()))),
             }
         }
@@ -260,7 +237,7 @@ impl Writer {
 
     /// Writes an entry with the first commit and those that are ready behind it, and answers them.
     async fn write(&mut self, first: Waiting) -> Result<()> {
-        let (commits, answers) = self.gather(first).await;
+        let (commits, callers) = self.gather(first).await;
         if commits.is_empty() {
             return Ok(());
         }
@@ -268,51 +245,58 @@ impl Writer {
         let nonce = *uuid::Uuid::new_v4().as_bytes();
         let sealed = entry::seal_entry(self.term, nonce, &commits);
         let bytes = sealed.len();
-        if let Placed::Taken(found) = place(&self.backend, &name, sealed).await {
+        let trouble = |trouble: &Error| self.ledger().trouble = Some(trouble.clone());
+        if let Placed::Taken(found) = place(&self.backend, &name, sealed, trouble).await {
             let error = self.superseded(&name, &found);
             self.fence.close(error.clone());
-            for (answer, _room) in answers {
-                let _ = answer.send(Err(error.clone()));
+            for caller in callers {
+                caller.answer(Err(error.clone()));
             }
             return Err(error);
         }
         let position = self.next;
         self.next = LogPosition(position.0 + 1);
-        let objects = commits.into_iter().flat_map(|commit| commit.objects).collect();
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).appended(position, bytes, objects);
-        for (answer, _room) in answers {
-            // A caller that went away does not care.
-            let _ = answer.send(Ok(position));
+        {
+            let mut ledger = self.ledger();
+            ledger.trouble = None;
+            ledger.appended(position, bytes);
+            for commit in commits {
+                ledger.committed(position, commit.rows_objects, commit.manifests);
+            }
+        }
+        for caller in callers {
+            caller.answer(Ok(position));
         }
         Ok(())
     }
 
-    async fn gather(
-        &mut self,
-        first: Waiting,
-    ) -> (Vec<Commit>, Vec<(oneshot::Sender<Result<LogPosition>>, OwnedSemaphorePermit)>) {
-        let (mut commits, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+    /// The first commit, which is waited for, and those behind it as far as they are ready and fit.
+    async fn gather(&mut self, first: Waiting) -> (Vec<Commit>, Vec<Caller>) {
+        let (mut commits, mut callers, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(Job::Commit(first));
         while let Some(job) = next {
-            let waiting = match job {
+            let Waiting { encoding, caller } = match job {
                 Job::Commit(waiting) if commits.is_empty() || waiting.encoding.is_done() => waiting,
                 Job::Commit(_) | Job::Look(_) => {
                     self.held = Some(job);
                     break;
                 }
             };
-            let Waiting { encoding, answer, _room } = waiting;
             match encoding.finish().await {
                 Ok(commit) => {
                     bytes += commit.bytes();
                     commits.push(commit);
-                    answers.push((answer, _room));
+                    callers.push(caller);
                 }
-                Err(error) => drop(answer.send(Err(error))),
+                Err(error) => caller.answer(Err(error)),
             }
             next = if bytes < limits::LOG_ENTRY_BYTES { self.jobs.try_recv().ok() } else { None };
         }
-        (commits, answers)
+        (commits, callers)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -345,17 +329,19 @@ pub(crate) enum Placed {
 
 /// Creates a log entry, and goes on until it is known what stands under its name. The nonce in the bytes tells
 /// our write from any other one; repeating it is safe, because a late arrival of an earlier attempt is the same
-/// bytes under the same name.
-pub(crate) async fn place(backend: &Backend, name: &str, sealed: Bytes) -> Placed {
+/// bytes under the same name. `trouble` hears why it takes so long.
+pub(crate) async fn place(backend: &Backend, name: &str, sealed: Bytes, trouble: impl Fn(&Error)) -> Placed {
     let mut pause = backend.timing.retry_first;
     loop {
         let Err(unclear) = backend.create_entry(name, sealed.clone()).await else { return Placed::Ours };
-        match backend.read_entry(name).await {
+        let error = match backend.read_entry(name).await {
             Ok(Some(found)) if found == sealed => return Placed::Ours,
             Ok(Some(found)) => return Placed::Taken(found),
-            Ok(None) => tracing::warn!(name, error = %unclear, "log entry is not there yet, writing it again"),
-            Err(error) => tracing::warn!(name, %error, "cannot see whether a log entry was written, trying again"),
-        }
+            Ok(None) => backend.failed(&format!("write \"{name}\""), &unclear),
+            Err(error) => error,
+        };
+        tracing::warn!(name, %error, "a log entry is not known to stand yet, trying again");
+        trouble(&error);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(backend.timing.retry_most);
     }

@@ -76,6 +76,7 @@ impl Storage {
         let path = names::graph_object(graph, self.owner()?.term());
         let reference = CheckpointRef { manifest: path, checksum: crc32fast::hash(&sealed) };
         self.backend.put(&reference.manifest, sealed).await?;
+        self.ledger().manifest_written(&reference, manifest);
         Ok(reference)
     }
 

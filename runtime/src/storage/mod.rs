@@ -22,6 +22,7 @@ mod collect;
 mod durable;
 mod entry;
 mod envelope;
+mod fence;
 mod format;
 mod ipc;
 mod log;
@@ -42,7 +43,8 @@ use futures::{StreamExt, TryStreamExt};
 use self::backend::Backend;
 use self::collect::Ledger;
 use self::entry::Entry;
-use self::log::{Fence, Log};
+use self::fence::Fence;
+use self::log::Log;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::plan::RelationId;
@@ -62,6 +64,7 @@ pub struct Storage {
     fence: Arc<Fence>,
     ledger: Arc<Mutex<Ledger>>,
     recovering: tokio::sync::Mutex<()>,
+    collecting: tokio::sync::Mutex<()>,
     /// Set once this server has opened its term.
     owner: OnceLock<Log>,
 }
@@ -85,6 +88,7 @@ impl Storage {
             fence: Arc::new(Fence::new()),
             ledger: Arc::default(),
             recovering: tokio::sync::Mutex::new(()),
+            collecting: tokio::sync::Mutex::new(()),
             owner: OnceLock::new(),
         }))
     }
@@ -131,6 +135,11 @@ impl Storage {
     /// The last entry of the log that is known to stand.
     pub fn last_position(&self) -> LogPosition {
         self.ledger().last
+    }
+
+    /// Why the log does not take an entry at the moment, while it tries again and again; `None` when all is well.
+    pub fn trouble(&self) -> Option<Error> {
+        self.ledger().trouble.clone()
     }
 
     /// Bytes that this server has appended since the newest snapshot: tells when the next one is due.

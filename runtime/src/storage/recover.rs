@@ -72,17 +72,18 @@ impl Storage {
             ledger.snapshot = history.snapshot_position;
             ledger.rows_known_after = history.snapshot_position;
             for (position, entry) in &history.entries {
-                ledger.appended(*position, 0, entry.rows_objects());
+                ledger.appended(*position, 0);
+                ledger.committed(*position, entry.rows_objects(), Vec::new());
             }
         }
-        let log = Log::start(self.backend.clone(), term, self.fence.clone(), self.ledger.clone());
-        assert!(self.owner.set(log).is_ok(), "recoveries run one at a time");
         let backend = &self.backend;
         let records = history.entries.into_iter().map(async |(position, entry)| {
             let records = entry.into_records(backend).await?;
             Ok::<_, Error>((position, records))
         });
         let entries: Vec<_> = futures::stream::iter(records).buffered(limits::LOG_READS_AT_ONCE).try_collect().await?;
+        let log = Log::start(self.backend.clone(), term, self.fence.clone(), self.ledger.clone());
+        assert!(self.owner.set(log).is_ok(), "recoveries run one at a time");
         tracing::info!(term, entries = entries.len(), storage = self.backend.label, "storage recovered");
         Ok(Recovered {
             term,
@@ -105,10 +106,11 @@ async fn take_ownership(backend: &Backend) -> Result<(History, u64)> {
         let commit = Draft::encode(vec![Record::Term { term }], term)?.into_commit();
         let sealed = seal_entry(term, nonce, &[commit]);
         let limit = Duration::from_secs(limits::STORAGE_OPEN_SECONDS);
-        let placed = tokio::time::timeout(limit, place(backend, &name, sealed.clone())).await.map_err(|_elapsed| {
-            Error::unavailable(format!("{} does not take a log entry", backend.label))
-                .with_hint("Look at the warnings above, and try again once the store answers.")
-        })?;
+        let placed =
+            tokio::time::timeout(limit, place(backend, &name, sealed.clone(), |_| {})).await.map_err(|_elapsed| {
+                Error::unavailable(format!("{} does not take a log entry", backend.label))
+                    .with_hint("Look at the warnings above, and try again once the store answers.")
+            })?;
         match placed {
             Placed::Taken(found) => {
                 history.add(position, &found)?;
@@ -188,7 +190,7 @@ async fn read_entries(backend: &Backend, history: &mut History) -> Result<Option
             (None, _) => return Err(Error::data(format!("\"{name}\" in {} is no log entry", backend.label))),
             (Some(_), _) => return Ok(Some(expected)),
         }
-        if history.entries.len() % 10_000 == 0 {
+        if history.entries.len().is_multiple_of(10_000) {
             tracing::info!(read = history.entries.len(), of = total, "reading the log");
         }
     }

@@ -141,6 +141,29 @@ async fn a_collection_takes_what_is_given_up_and_nothing_that_is_under_way() {
 }
 
 #[tokio::test]
+async fn checkpoints_that_no_collection_has_seen_go_too_and_new_ones_are_safe() {
+    let (storage, _, memory) = owner().await;
+    let checkpoint = async |count| {
+        let object = storage.write_state(GRAPH, &[part("t", SnapshotKind::Full, count)]).await.unwrap();
+        let checkpoint = storage.write_manifest(GRAPH, &manifest_of(GRAPH, vec![object.clone()])).await.unwrap();
+        let epoch = Epoch { term: 1, counter: count.cast_unsigned() };
+        let record = CheckpointRecord { graph: GRAPH, checkpoint, epoch, log_position: LogPosition(1) };
+        storage.append(vec![Record::Checkpoint(record.clone())]).await.unwrap();
+        (object.path, record.checkpoint)
+    };
+    let first = checkpoint(1).await;
+    // What is retained was put together before the second one was committed.
+    let retained = [first.1.clone()];
+    let second = checkpoint(2).await;
+    let third = checkpoint(3).await;
+    assert_eq!(storage.collect(&retained).await.unwrap().objects, 0);
+    // The first and the second, each with its manifest, go; no collection was ever told of the second.
+    assert_eq!(storage.collect(std::slice::from_ref(&third.1)).await.unwrap().objects, 4);
+    assert_eq!(objects(&memory).await, BTreeSet::from([third.0, third.1.manifest]));
+    assert!(!objects(&memory).await.contains(&second.0));
+}
+
+#[tokio::test]
 async fn the_next_owner_collects_what_its_predecessor_left_lying() {
     let (storage, _, memory) = owner().await;
     let kept = storage.write_state(GRAPH, &[part("t", SnapshotKind::Full, 1)]).await.unwrap();

@@ -187,3 +187,43 @@ async fn a_death_at_any_write_loses_and_doubles_nothing() {
     }
     assert_eq!(whole_lives, 2, "the deaths must cover every write");
 }
+
+#[tokio::test]
+async fn a_life_in_a_directory_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    // The directory and the one above it are made.
+    let root = folder.path().join("a").join("b");
+    let acknowledged = std::sync::Mutex::new(Vec::new());
+    for (url, first_tag) in [(root.display().to_string(), 10), (format!("file://{}", root.display()), 20)] {
+        let storage = Storage::open(&url).await.unwrap();
+        life(&storage, first_tag, &acknowledged).await.unwrap();
+        let refused = Storage::open(&url).await.err().unwrap();
+        assert!(refused.message.contains("held by another"), "{refused}");
+        drop(storage);
+        // The writer lets go of the directory as soon as it has run once more.
+        while Storage::open(&url).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let storage = Storage::open(&root.display().to_string()).await.unwrap();
+    let recovered = storage.recover().await.unwrap();
+    assert_eq!(all_tags(&recovered), [10, 11, 12, 20, 21, 22]);
+    assert_eq!(storage.backend.list(names::LOG, None).await.unwrap().len(), 4, "three terms, and one at the snapshot");
+}
+
+#[tokio::test]
+async fn why_the_log_waits_is_known_while_it_waits() {
+    let memory = Arc::new(InMemory::new());
+    let (a, store) = server(&memory).await;
+    a.recover().await.unwrap();
+    store.fault(Request::Create, "log/", Fault::Lost);
+    let release = store.hold(Request::Create, "log/");
+    let mut under_way = Box::pin(a.append(commit(1)));
+    assert!(futures::poll!(&mut under_way).is_pending());
+    store.holds().await;
+    let trouble = a.trouble().unwrap();
+    assert!(trouble.message.contains(&names::entry(LogPosition(2))), "{trouble}");
+    drop(release);
+    under_way.await.unwrap();
+    assert!(a.trouble().is_none());
+}

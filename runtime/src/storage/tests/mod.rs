@@ -1,5 +1,7 @@
 //! The storage under attack: lost answers, deaths at every write, servers that come too late, damaged bytes.
 
+#![allow(clippy::unwrap_used)]
+
 mod checkpoints;
 mod crashes;
 mod faults;
