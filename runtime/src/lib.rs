@@ -16,6 +16,7 @@ pub mod limits;
 pub mod operator;
 pub mod operators;
 pub mod plan;
+pub mod plan_text;
 pub mod relation;
 pub mod sink;
 pub mod source;

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
@@ -59,12 +59,52 @@ static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(RoundingCasts),
+        Arc::new(crate::functions::OrderedAggregates),
     ])
 });
 
 /// Settles the types of a plan that `SqlToRel` made.
 pub(super) fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
     ANALYZER.execute_and_check(plan, planner_options(), |_, _| {}).map_err(plan_error)
+}
+
+/// Casts the output columns that clients have no type for: DataFusion's unsigned counters, its other encodings
+/// of text and time, and the difference of two timestamps.
+pub(super) fn client_types(plan: LogicalPlan) -> Result<LogicalPlan> {
+    if plan.schema().fields().iter().all(|field| client_type(field.data_type()).is_none()) {
+        return Ok(plan);
+    }
+    let columns = plan.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        match client_type(field.data_type()) {
+            None => column,
+            Some(shown) => {
+                let cast = Expr::Cast(Cast::new(Box::new(column), shown));
+                cast.alias_qualified(qualifier.cloned(), field.name())
+            }
+        }
+    });
+    let columns = columns.collect();
+    Projection::try_new(columns, Arc::new(plan)).map(LogicalPlan::Projection).map_err(plan_error)
+}
+
+/// The type in which a client gets a value, where it is another one.
+fn client_type(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Null | DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Int8 | DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Float16 => DataType::Float32,
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Time32(_) | DataType::Time64(TimeUnit::Nanosecond) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Duration(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Nanosecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        _ => return None,
+    })
 }
 
 /// An integer literal is `integer` if it fits, as in Postgres; DataFusion makes all of them `bigint`.

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::datatype::DataTypeExt;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue, TableReference};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::physical_expr::PhysicalExpr;
@@ -45,7 +46,7 @@ impl Binder<'_> {
     pub fn expression(&self, expr: &ast::Expr, schema: &SchemaRef, purpose: Purpose) -> Result<BoundExpression> {
         let position = span_position(expr.span());
         let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(plan_error)?;
-        let logical = self.logical_expression(expr, &df_schema).map_err(|error| error.at(position))?;
+        let logical = self.logical_expression(expr, &df_schema, &mut Vec::new()).map_err(|error| error.at(position))?;
         check_standalone(&logical, purpose).map_err(|error| error.at(position))?;
         self.physical(logical, &df_schema).map_err(|error| error.at(position))
     }
@@ -72,28 +73,51 @@ impl Binder<'_> {
         Ok(BoundExpression { logical, physical, data_type: field.data_type().clone(), nullable: field.is_nullable() })
     }
 
-    /// Names and types of an expression resolved over a schema.
-    pub(crate) fn logical_expression(&self, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
-        let mut expr = expr.clone();
-        let mut parameters = Vec::new();
-        normalize::expression(&mut expr, &mut parameters)?;
-        let context = Context::new(self);
-        let planned =
-            SqlToRel::new(&context).sql_to_expr(expr, schema, &mut PlannerContext::new()).map_err(plan_error)?;
-        analyze_expression(planned, schema)
+    /// Names and types of an expression resolved over a schema. `parameters` gives the types that are known and
+    /// takes those that are found.
+    pub(crate) fn logical_expression(
+        &self,
+        expr: &ast::Expr,
+        schema: &DFSchema,
+        parameters: &mut Vec<Option<DataType>>,
+    ) -> Result<Expr> {
+        let mut bound = self.logical_expressions(std::slice::from_ref(expr), schema, parameters)?;
+        Ok(bound.pop().expect("one expression was bound"))
     }
-}
 
-/// Settles the types of one expression by way of a projection.
-pub(super) fn analyze_expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    let input = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) });
-    let projection = Projection::try_new(vec![expr.alias("value")], Arc::new(input)).map_err(plan_error)?;
-    match analyze::analyze(LogicalPlan::Projection(projection))? {
-        LogicalPlan::Projection(projection) => {
-            let [expr] = <[Expr; 1]>::try_from(projection.expr).expect("analysis keeps the columns of a projection");
-            Ok(expr.unalias())
+    /// The same for several expressions over one schema.
+    pub(crate) fn logical_expressions(
+        &self,
+        expressions: &[ast::Expr],
+        schema: &DFSchema,
+        parameters: &mut Vec<Option<DataType>>,
+    ) -> Result<Vec<Expr>> {
+        let mut expressions = expressions.to_vec();
+        for expr in &mut expressions {
+            normalize::expression(expr, parameters)?;
         }
-        other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
+        let context = Context::new(self);
+        let planner = SqlToRel::new(&context);
+        let input =
+            LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) });
+        let plan = |parameters: &[Option<DataType>]| {
+            let fields = parameters.iter().map(|known| known.clone().map(DataTypeExt::into_nullable_field_ref));
+            let mut planner_context = PlannerContext::new().with_prepare_param_data_types(fields.collect());
+            let mut planned = Vec::with_capacity(expressions.len());
+            for (index, expr) in expressions.iter().enumerate() {
+                let planned_expr =
+                    planner.sql_to_expr(expr.clone(), schema, &mut planner_context).map_err(plan_error)?;
+                planned.push(planned_expr.alias(format!("value {index}")));
+            }
+            let projection = Projection::try_new(planned, Arc::new(input.clone())).map_err(plan_error)?;
+            Ok(LogicalPlan::Projection(projection))
+        };
+        let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
+        *parameters = typed.parameters.into_iter().map(Some).collect();
+        match analyze::analyze(typed.plan)? {
+            LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
+            other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
+        }
     }
 }
 
@@ -185,9 +209,4 @@ fn assignable(source: &DataType, target: &DataType) -> bool {
         }
         _ => source.equals_datatype(target),
     }
-}
-
-/// The columns of a relation under its name, as expressions over it are bound.
-pub(super) fn relation_schema(table: &TableReference, schema: &Schema) -> Result<DFSchema> {
-    DFSchema::try_from_qualified_schema(table.clone(), schema).map_err(plan_error)
 }

@@ -8,10 +8,12 @@
 mod analyze;
 mod context;
 mod diagnose;
+mod dml;
 mod expression;
 mod normalize;
 mod relation;
 mod types;
+mod view;
 mod window;
 
 use std::sync::Arc;
@@ -35,9 +37,11 @@ pub(crate) use context::planner_options;
 pub use context::{DATABASE, resolve, search_schemas, unknown_relation};
 pub(crate) use diagnose::refuse;
 pub use diagnose::{nearest, plan_error, span_position};
+pub use dml::conflict_schema;
 pub use expression::{BoundExpression, Purpose};
 pub use normalize::visible_name;
 pub use relation::{RelationTable, reads};
+pub use view::BoundView;
 pub use window::{WINDOW_END, WINDOW_START, WindowNode, WindowShape, interval_micros};
 
 /// Binds the parts of one statement against one catalog.
@@ -75,23 +79,18 @@ impl<'a> Binder<'a> {
         Ok(statement::Query { plan: bound.plan, schema: bound.schema, reads, parameters })
     }
 
-    /// Plans a query that stands in a definition: it has no parameters.
-    pub fn definition(&self, query: &ast::Query) -> Result<BoundQuery> {
+    /// Plans the query of a view: it has no parameters, and its columns have names of their own. `columns` rename
+    /// the first of them.
+    pub fn bind_definition(&self, query: &ast::Query, columns: &[String]) -> Result<BoundQuery> {
         let bound = self.bind_query(query, &[])?;
         if !bound.parameters.is_empty() {
             return Err(PlanError::new(PlanErrorKind::InvalidDefinition, "there is no parameter $1 in a definition"));
         }
-        let mut names = std::collections::HashSet::new();
-        for field in bound.schema.fields() {
-            if !names.insert(field.name()) {
-                return Err(PlanError::new(
-                    PlanErrorKind::DuplicateColumn,
-                    format!("column \"{}\" specified more than once", field.name()),
-                )
-                .with_hint("Give the columns different names with AS."));
-            }
-        }
-        Ok(bound)
+        let own = bound.schema.fields().iter().map(|field| field.name().clone()).collect();
+        let names = view::column_names(own, columns)?;
+        let fields = bound.schema.fields().iter().zip(names);
+        let fields: Vec<Field> = fields.map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
+        Ok(BoundQuery { schema: Arc::new(Schema::new(fields)), ..bound })
     }
 
     /// Plans a query down to the analyzed plan.
@@ -102,7 +101,7 @@ impl<'a> Binder<'a> {
         normalize::query(&mut query, &mut parameters)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
-        let plan = analyze::analyze(plan)?;
+        let plan = analyze::client_types(analyze::analyze(plan)?)?;
         let schema = client_schema(&plan);
         Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters })
     }
@@ -142,4 +141,17 @@ fn parse_stored(text: &str) -> Result<ast::Query> {
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_query());
     parsed.map(|query| *query).map_err(|error| PlanError::new(PlanErrorKind::SyntaxError, error.to_string()))
+}
+
+/// A default's text as a syntax tree.
+fn parse_stored_expression(text: &str) -> Result<ast::Expr> {
+    let parsed = sqlparser::parser::Parser::new(&sqlparser::dialect::PostgreSqlDialect {})
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_expr());
+    parsed.map_err(|error| PlanError::new(PlanErrorKind::SyntaxError, error.to_string()))
+}
+
+/// A text with column names as the client sees them.
+pub(crate) fn visible_text(text: &str) -> String {
+    normalize::without_marks(text)
 }

@@ -25,6 +25,14 @@ pub fn visible_name(name: &str) -> &str {
     name.split(REPEATED).next().unwrap_or(name)
 }
 
+/// A text in which column names stand, without the marks of repeated ones.
+pub(super) fn without_marks(text: &str) -> String {
+    let mut parts = text.split(REPEATED);
+    let mut shown = parts.next().unwrap_or_default().to_string();
+    parts.for_each(|part| shown.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit())));
+    shown
+}
+
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
 pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
     let mut pass = Pass { parameters, depth: 0 };

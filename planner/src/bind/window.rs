@@ -323,7 +323,12 @@ fn relation_argument(expr: SqlExpr) -> Option<TableFactor> {
         }
         _ => return None,
     };
-    Some(TableFactor::Table {
+    Some(plain_table(name))
+}
+
+/// A relation in FROM, by name alone.
+pub(super) fn plain_table(name: ObjectName) -> TableFactor {
+    TableFactor::Table {
         name,
         alias: None,
         args: None,
@@ -334,7 +339,7 @@ fn relation_argument(expr: SqlExpr) -> Option<TableFactor> {
         json_path: None,
         sample: None,
         index_hints: Vec::new(),
-    })
+    }
 }
 
 /// Microseconds of a constant interval. Months have no fixed length and are refused.

@@ -4,7 +4,9 @@
 //! session). The aggregates that a view can keep are wrappers of the runtime's own states, so that a batch
 //! query and a view agree to the bit; the other aggregates of DataFusion serve ad hoc queries only.
 
+mod aggregate;
 mod checked;
+mod ordered;
 mod session;
 mod use_check;
 
@@ -22,7 +24,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::bind::plan_error;
 use crate::error::Result;
 
+pub use aggregate::{ExactAggregate, ExactKind};
 pub use checked::{checked_functions, fold_constants};
+pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
 pub use use_check::{FunctionUse, check_use, check_view_functions};
 
@@ -60,7 +64,7 @@ impl Registry {
             }
         }
         let mut aggregates = HashMap::new();
-        for function in SessionStateDefaults::default_aggregate_functions() {
+        for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(aggregate::functions()) {
             for name in names(function.name(), function.aliases()) {
                 aggregates.insert(name.to_string(), Arc::clone(&function));
             }
