@@ -18,7 +18,6 @@ pub mod lower;
 pub mod optimize;
 pub mod parse;
 pub mod plan;
-mod seam;
 pub mod settings;
 pub mod statement;
 pub mod types;

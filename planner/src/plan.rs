@@ -41,8 +41,8 @@ impl Planner<'_> {
             Parsed::Empty => Ok(Statement::Empty),
             Parsed::Query(query) => self.query(&query),
             Parsed::Insert(insert) => self.insert(&insert),
-            Parsed::Update(_update) => crate::seam::change(),
-            Parsed::Delete(_delete) => crate::seam::change(),
+            Parsed::Update(update) => self.binder().update(&update, self.parameter_types).map(boxed(Statement::Update)),
+            Parsed::Delete(delete) => self.binder().delete(&delete, self.parameter_types).map(boxed(Statement::Delete)),
             Parsed::Truncate { names } => self.truncate(&names),
             Parsed::CreateSchema { name, if_not_exists } => ddl::create_schema(name, if_not_exists, catalog),
             Parsed::CreateRelation(relation) => ddl::create_relation(&relation, catalog, settings),
@@ -95,7 +95,7 @@ impl Planner<'_> {
         {
             return ddl::insert_into_sink(insert, position, &table, &definition, self.catalog, self.settings);
         }
-        crate::seam::change()
+        self.binder().insert(insert, self.parameter_types).map(boxed(Statement::Insert))
     }
 
     /// The table that an INSERT names, if there is one: the binder words the error if there is none.

@@ -15,10 +15,10 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use millstream_runtime::plan::RelationId;
 
+use super::Binder;
 use super::diagnose::{nearest, refuse};
 use super::relation::{RelationTable, UsedViews, ViewTable};
 use super::window::WindowPlanner;
-use super::{Binder, types};
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::registry;
@@ -271,7 +271,7 @@ struct SqlTypes;
 
 impl TypePlanner for SqlTypes {
     fn plan_type_field(&self, sql_type: &sqlparser::ast::DataType) -> DataFusionResult<Option<FieldRef>> {
-        match types::arrow_type(sql_type) {
+        match crate::types::arrow_type(sql_type) {
             Ok(data_type) => Ok(Some(data_type.into_nullable_field_ref())),
             Err(error) => Err(DataFusionError::External(Box::new(error))),
         }

@@ -16,7 +16,7 @@ use super::context::{resolve, unknown_relation};
 use super::diagnose::{nearest, plan_error, span_position};
 use super::expression::assign;
 use super::normalize::{folded, parameter_number};
-use super::{Binder, BoundQuery, parse_stored_expression};
+use super::{Binder, BoundQuery};
 use crate::catalog::{Relation, RelationKind, Resolved, TableDefinition};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::statement::{Delete, Insert, OnConflict, Update};
@@ -297,7 +297,7 @@ impl Binder<'_> {
     /// The default of a column as a syntax tree; NULL where none is declared.
     fn default_of(&self, target: &Target, column: usize) -> Result<ast::Expr> {
         match target.definition().defaults.get(column) {
-            Some(Some(text)) => parse_stored_expression(text),
+            Some(Some(text)) => crate::parse::parse_expression(text),
             Some(None) | None => Ok(ast::Expr::Value(ast::Value::Null.with_empty_span())),
         }
     }

@@ -12,7 +12,6 @@ mod dml;
 mod expression;
 mod normalize;
 mod relation;
-mod types;
 mod view;
 mod window;
 
@@ -41,7 +40,7 @@ pub use dml::conflict_schema;
 pub use expression::{BoundExpression, Purpose};
 pub use normalize::visible_name;
 pub use relation::{RelationTable, reads};
-pub use view::BoundView;
+pub use view::{BoundView, view};
 pub use window::{WINDOW_END, WINDOW_START, WindowNode, WindowShape, interval_micros};
 
 /// Binds the parts of one statement against one catalog.
@@ -79,18 +78,21 @@ impl<'a> Binder<'a> {
         Ok(statement::Query { plan: bound.plan, schema: bound.schema, reads, parameters })
     }
 
-    /// Plans the query of a view: it has no parameters, and its columns have names of their own. `columns` rename
-    /// the first of them.
-    pub fn bind_definition(&self, query: &ast::Query, columns: &[String]) -> Result<BoundQuery> {
+    /// Plans a query that stands in a definition: it has no parameters, and its columns have names of their own.
+    pub fn definition(&self, query: &ast::Query) -> Result<BoundQuery> {
         let bound = self.bind_query(query, &[])?;
         if !bound.parameters.is_empty() {
             return Err(PlanError::new(PlanErrorKind::InvalidDefinition, "there is no parameter $1 in a definition"));
         }
-        let own = bound.schema.fields().iter().map(|field| field.name().clone()).collect();
-        let names = view::column_names(own, columns)?;
-        let fields = bound.schema.fields().iter().zip(names);
-        let fields: Vec<Field> = fields.map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
-        Ok(BoundQuery { schema: Arc::new(Schema::new(fields)), ..bound })
+        let mut seen = std::collections::HashSet::new();
+        match bound.schema.fields().iter().find(|field| !seen.insert(field.name().as_str())) {
+            None => Ok(bound),
+            Some(twice) => Err(PlanError::new(
+                PlanErrorKind::DuplicateColumn,
+                format!("column \"{}\" specified more than once", twice.name()),
+            )
+            .with_hint("Give the columns different names with AS.")),
+        }
     }
 
     /// Plans a query down to the analyzed plan.
@@ -130,25 +132,10 @@ impl Context<'_> {
 
     /// The plan of a plain view's text, put in where the view is named.
     fn view_plan(&self, text: &str) -> Result<LogicalPlan> {
-        let mut query = parse_stored(text)?;
+        let mut query = crate::parse::parse_query(text)?;
         normalize::query(&mut query, &mut Vec::new())?;
         self.query_plan(&query, &[])
     }
-}
-
-fn parse_stored(text: &str) -> Result<ast::Query> {
-    let parsed = sqlparser::parser::Parser::new(&sqlparser::dialect::PostgreSqlDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_query());
-    parsed.map(|query| *query).map_err(|error| PlanError::new(PlanErrorKind::SyntaxError, error.to_string()))
-}
-
-/// A default's text as a syntax tree.
-fn parse_stored_expression(text: &str) -> Result<ast::Expr> {
-    let parsed = sqlparser::parser::Parser::new(&sqlparser::dialect::PostgreSqlDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_expr());
-    parsed.map_err(|error| PlanError::new(PlanErrorKind::SyntaxError, error.to_string()))
 }
 
 /// A text with column names as the client sees them.

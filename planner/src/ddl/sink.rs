@@ -76,7 +76,7 @@ fn rows(
 ) -> Result<Rows> {
     let at = Some(position);
     let bound = Binder::new(catalog, settings).definition(query).map_err(|error| error.at(at))?;
-    let lowered = crate::seam::view(&bound, emit).map_err(|error| error.at(at))?;
+    let lowered = crate::bind::view(&bound, emit).map_err(|error| error.at(at))?;
     Ok(Rows { depends_on: dependencies(&bound)?, dataflow: lowered.dataflow })
 }
 

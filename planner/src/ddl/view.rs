@@ -67,7 +67,7 @@ fn materialized(
 ) -> Result<Statement> {
     Options::of(&view.options).must_be_empty("a materialized view", &[])?;
     let lowered =
-        crate::seam::view(bound, view.emit.map(|emit| emit.on)).map_err(|error| error.at(Some(view.query.position)))?;
+        crate::bind::view(bound, view.emit.map(|emit| emit.on)).map_err(|error| error.at(Some(view.query.position)))?;
     Ok(Statement::CreateMaterializedView(Box::new(CreateMaterializedView {
         name,
         if_not_exists: view.if_not_exists,

@@ -1,0 +1,7 @@
+//! The planner's tests at its boundary, with data.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails there has failed")]
+
+mod batch_runs;
+mod fixture;
+mod plans;
