@@ -173,7 +173,10 @@ fn refused(declared: &sql::DataType) -> PlanError {
         Sql::Regclass => "Query pg_catalog.pg_class.",
         _ => return refused_name(&declared.to_string().to_lowercase()),
     };
-    PlanError::unsupported(format!("type {} is not supported", declared.to_string().to_lowercase())).with_hint(hint)
+    let name = declared.to_string().to_lowercase();
+    let name =
+        name.split_once('(').filter(|_| matches!(declared, Sql::Map(..))).map_or(name.as_str(), |(name, _)| name);
+    PlanError::unsupported(format!("type {name} is not supported")).with_hint(hint)
 }
 
 fn refused_name(name: &str) -> PlanError {
@@ -285,7 +288,7 @@ mod tests {
             ("timestamp(9)", "type timestamp(9) has more digits than microseconds"),
             ("uuid", "type uuid is not supported"),
             ("jsonb", "type jsonb is not supported"),
-            ("map<text, int>", "type map<text, int> is not supported"),
+            ("map<text, int>", "type map is not supported"),
             ("tinyint", "type tinyint is not supported"),
             ("money", "type \"money\" does not exist"),
             ("serial", "type serial is not supported"),

@@ -21,6 +21,9 @@ pub fn interval_micros(text: &str) -> Result<i64> {
         )
         .with_hint("Write it as '5 seconds', '1 minute' or '2 hours'.")
     };
+    if let Some(micros) = clock_micros(text.trim()) {
+        return Ok(micros);
+    }
     let interval: IntervalMonthDayNano = parse_interval_month_day_nano(text).map_err(|_| wrong())?;
     if interval.months != 0 {
         return Err(PlanError::new(PlanErrorKind::InvalidParameterValue, "an interval of months has no fixed length")
@@ -30,6 +33,27 @@ pub fn interval_micros(text: &str) -> Result<i64> {
         .checked_mul(DAY_MICROS)
         .and_then(|days| days.checked_add(interval.nanoseconds / NANOS_PER_MICRO))
         .ok_or_else(wrong)
+}
+
+/// Microseconds of `[-]hours:minutes[:seconds]`, which arrow's parser does not read.
+fn clock_micros(text: &str) -> Option<i64> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let mut parts = digits.split(':');
+    let (hours, minutes) = (parts.next()?, parts.next()?);
+    let seconds = parts.next().unwrap_or("0");
+    if parts.next().is_some()
+        || [hours, minutes, seconds].iter().any(|part| !part.starts_with(|c: char| c.is_ascii_digit()))
+    {
+        return None;
+    }
+    let whole_minutes = hours.parse::<i64>().ok()?.checked_mul(60)?.checked_add(minutes.parse().ok()?)?;
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    if fraction.len() > 6 || !fraction.chars().all(|character| character.is_ascii_digit()) {
+        return None;
+    }
+    let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
+    let seconds = whole_minutes.checked_mul(60)?.checked_add(whole.parse().ok()?)?;
+    seconds.checked_mul(1_000_000)?.checked_add(micros)?.checked_mul(sign)
 }
 
 /// Microseconds of a constant interval expression: `INTERVAL '5 seconds'`, `INTERVAL '5' SECOND`, `'5 seconds'`.
@@ -108,6 +132,9 @@ mod tests {
             ("5 seconds", Some(5_000_000)),
             ("1 minute 30 seconds", Some(90_000_000)),
             ("00:00:05", Some(5_000_000)),
+            ("-01:00", Some(-3_600_000_000)),
+            ("100:00:00.25", Some(360_000_250_000)),
+            ("1:2:3:4", None),
             ("2 days", Some(172_800_000_000)),
             ("-1 second", Some(-1_000_000)),
             ("1 month", None),

@@ -20,7 +20,13 @@ pub(super) const PARSER_DEPTH_MAX: usize = 400;
 
 /// Operators in one chain (`a OR b OR c`, `x UNION y UNION z`): as deep a tree must be walked within the
 /// 2 MiB stack of a thread, in a build without optimisation too.
-pub(super) const CHAIN_MAX: usize = 1_000;
+pub(super) const CHAIN_MAX: usize = 600;
+
+/// Levels that a subquery counts for: the trees of queries have the largest frames.
+const SUBQUERY_WEIGHT: usize = 4;
+
+/// What one UNION, EXCEPT or INTERSECT counts for: its frames are that much larger.
+const SET_OPERATION_LINKS: usize = 10;
 
 /// `INTERVAL INTERVAL ...` recurses in sqlparser without a guard; two may stand beside each other (a column
 /// of that name with that alias).
@@ -29,31 +35,43 @@ const INTERVAL_RUN_MAX: usize = 3;
 /// Expressions begun per token of the statement, retries included. Straight parsing needs at most 2.
 pub(super) const PREFIXES_PER_TOKEN_MAX: u64 = 64;
 
+/// An open parenthesis.
+#[derive(Default)]
+struct Level {
+    /// Operators since the last comma.
+    links: usize,
+    /// Levels that it counts for.
+    weight: usize,
+}
+
 /// Refuses a statement that nests or chains too deeply; `tokens` without whitespace.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
-    // One counter of chained operators per open parenthesis.
-    let mut chains = vec![0_usize];
-    let mut angles = 0_usize;
-    let mut intervals = 0_usize;
+    // Never empty: the first level is the statement itself.
+    let mut levels = vec![Level::default()];
+    let (mut depth, mut angles, mut intervals) = (0_usize, 0_usize, 0_usize);
     for (index, token) in tokens.iter().enumerate() {
         intervals = if is_keyword(&token.token, Keyword::INTERVAL) { intervals + 1 } else { 0 };
+        let level = levels.last_mut().expect("the statement's own level stays");
         match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => chains.push(0),
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                let subquery = tokens.get(index + 1).is_some_and(|next| is_keyword(&next.token, Keyword::SELECT));
+                let weight = if subquery { SUBQUERY_WEIGHT } else { 1 };
+                depth += weight;
+                levels.push(Level { links: 0, weight });
+            }
             Token::RParen | Token::RBracket | Token::RBrace => {
-                chains.pop();
-                if chains.is_empty() {
-                    chains.push(0);
+                if levels.len() > 1 {
+                    depth -= levels.pop().map_or(0, |level| level.weight);
                 }
             }
-            Token::Comma => *chains.last_mut().expect("never empty") = 0,
+            Token::Comma => level.links = 0,
             Token::Lt if index > 0 && opens_type(&tokens[index - 1].token) => angles += 1,
             Token::Gt if angles > 0 => angles -= 1,
             Token::ShiftRight if angles > 0 => angles = angles.saturating_sub(2),
-            other if chains_on(other) => *chains.last_mut().expect("never empty") += 1,
-            _ => {}
+            other => level.links += links(other),
         }
-        let too_long = chains.last().is_some_and(|links| *links > CHAIN_MAX);
-        if chains.len() + angles > NESTING_MAX || too_long || intervals > INTERVAL_RUN_MAX {
+        let too_long = levels.last().is_some_and(|level| level.links > CHAIN_MAX);
+        if depth + angles > NESTING_MAX || too_long || intervals > INTERVAL_RUN_MAX {
             return Err(too_complex().at(position_of(token.span)));
         }
     }
@@ -78,32 +96,30 @@ fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword)
 }
 
-/// Whether a token can make the tree one level deeper.
-fn chains_on(token: &Token) -> bool {
+/// How much deeper a token can make the tree.
+fn links(token: &Token) -> usize {
     match token {
-        Token::Word(word) => matches!(
-            word.keyword,
+        Token::Word(word) => match word.keyword {
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => SET_OPERATION_LINKS,
             Keyword::AND
-                | Keyword::OR
-                | Keyword::XOR
-                | Keyword::NOT
-                | Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
-                | Keyword::JOIN
-                | Keyword::IS
-                | Keyword::NOTNULL
-                | Keyword::IN
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::SIMILAR
-                | Keyword::REGEXP
-                | Keyword::BETWEEN
-                | Keyword::COLLATE
-                | Keyword::AT
-                | Keyword::OPERATOR
-                | Keyword::OVERLAPS
-        ),
+            | Keyword::OR
+            | Keyword::XOR
+            | Keyword::NOT
+            | Keyword::JOIN
+            | Keyword::IS
+            | Keyword::NOTNULL
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::REGEXP
+            | Keyword::BETWEEN
+            | Keyword::COLLATE
+            | Keyword::AT
+            | Keyword::OPERATOR
+            | Keyword::OVERLAPS => 1,
+            _ => 0,
+        },
         Token::Number(..)
         | Token::Char(_)
         | Token::SingleQuotedString(_)
@@ -115,9 +131,9 @@ fn chains_on(token: &Token) -> bool {
         | Token::Placeholder(_)
         | Token::Period
         | Token::SemiColon
-        | Token::EOF => false,
+        | Token::EOF => 0,
         // Operators, and whatever a later sqlparser adds: counting too much is safe.
-        _ => true,
+        _ => 1,
     }
 }
 
@@ -138,11 +154,12 @@ mod tests {
         for sql in [
             format!("SELECT {}1", "1 + ".repeat(super::CHAIN_MAX - 1)),
             format!("SELECT 1{}", "::bigint".repeat(super::CHAIN_MAX - 1)),
-            format!("SELECT 1 {}", "UNION ALL SELECT 1 ".repeat(super::CHAIN_MAX - 1)),
+            format!("SELECT 1 {}", "UNION ALL SELECT 1 ".repeat(super::CHAIN_MAX / super::SET_OPERATION_LINKS)),
             format!("SELECT 1 WHERE true {}", "OR a = 1 ".repeat(super::CHAIN_MAX / 2 - 1)),
             format!("SELECT {}1{}", "(".repeat(super::NESTING_MAX - 2), ")".repeat(super::NESTING_MAX - 2)),
             format!("SELECT {}1{}", "f(".repeat(super::NESTING_MAX - 2), ")".repeat(super::NESTING_MAX - 2)),
-            format!("{}SELECT 1{}", "SELECT * FROM (".repeat(90), ") t".repeat(90)),
+            format!("{}SELECT 1{}", "SELECT * FROM (".repeat(25), ") t".repeat(25)),
+            format!("{}SELECT 1{}", "SELECT (".repeat(25), ")".repeat(25)),
         ] {
             let statement = parse_statement(&StatementText { sql: sql.clone(), start: TextPosition(1) });
             let statement = statement.unwrap_or_else(|error| panic!("{error:?}: {}", &sql[..60]));
@@ -155,10 +172,9 @@ mod tests {
         for sql in [
             format!("SELECT {}1", "1 + ".repeat(100_000)),
             format!("SELECT {}1", "(".repeat(100_000)),
-            format!("SELECT {}1", "-".repeat(100_000)),
+            format!("SELECT {}1", "- ".repeat(100_000)),
             format!("SELECT {}", "NOT ".repeat(100_000)),
             format!("SELECT {} '1'", "INTERVAL ".repeat(100_000)),
-            format!("SELECT {}", "CASE WHEN ".repeat(10_000)),
             format!("SELECT CAST(a AS {}", "ARRAY<".repeat(100_000)),
             format!("SELECT 1{}", " UNION SELECT 1".repeat(100_000)),
             format!("SELECT a{}", "::int".repeat(100_000)),
@@ -171,6 +187,7 @@ mod tests {
     #[test]
     fn backtracking_is_bounded() {
         for (open, inner) in [
+            ("CASE WHEN ", "x y"),
             ("cast(", "x y"),
             ("f(a => ", "x y"),
             ("extract(", "x y"),
