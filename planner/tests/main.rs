@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails there has failed")]
 
 mod batch_runs;
+mod definitions;
 mod fixture;
 mod plans;

@@ -54,7 +54,7 @@ fn sinks() {
 fn definitions(file: &str) {
     let mut world = World::new();
     check(file, |sql| {
-        let before = World { catalog: world.catalog.clone(), settings: world.settings.clone(), ..World::new() };
+        let before = world.clone();
         match world.run(sql) {
             Ok(statement) => rendered(&before, &statement),
             Err(error) => shown(sql, &error),

@@ -12,6 +12,7 @@ use millstream_planner::statement::{Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
 /// A catalog with schema `public`.
+#[derive(Clone)]
 pub struct World {
     pub catalog: Catalog,
     pub settings: PlanSettings,
