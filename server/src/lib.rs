@@ -1,8 +1,9 @@
 //! The Millstream server: the only crate with sockets, SQLSTATEs, flags and files.
 //!
 //! [`engine`] holds the durable catalog, the commit writer and the graphs; [`session`] runs the statements of
-//! one client; [`wire`] speaks the Postgres protocol on sockets; `cli` is what a person types.
+//! one client, [`pg_catalog`] answers what clients ask of the catalog; [`wire`] speaks the Postgres protocol on sockets; `cli` is what a person types.
 
 pub mod engine;
+pub mod pg_catalog;
 pub mod session;
 pub mod wire;

@@ -44,15 +44,15 @@ impl Zone {
         }
     }
 
-    /// The instant at which clocks of the zone show `local_micros`. Of two, the earlier one; where clocks
-    /// jump over it, what the clock before the jump would have shown.
+    /// The instant at which clocks of the zone show `local_micros`. Of two, the later one (standard time);
+    /// where clocks jump over it, what the clock before the jump would have shown.
     pub fn instant_of(self, local_micros: i64) -> Option<i64> {
         let offset = match self {
             Self::Utc => 0,
             Self::Fixed(seconds) => seconds,
             Self::Named(zone) => {
                 let local = naive(local_micros);
-                match zone.offset_from_local_datetime(&local).earliest() {
+                match zone.offset_from_local_datetime(&local).latest() {
                     Some(offset) => offset.fix().local_minus_utc(),
                     None => self.offset_at(local_micros.checked_sub(86_400_000_000)?),
                 }
@@ -132,5 +132,7 @@ mod tests {
         assert_eq!(berlin.instant_of(1_704_070_800_000_000), Some(1_704_067_200_000_000));
         // 2024-03-31 02:30 does not exist: clocks jump from 02:00 to 03:00.
         assert_eq!(berlin.instant_of(1_711_852_200_000_000), Some(1_711_848_600_000_000));
+        // 2024-10-27 02:30 comes twice.
+        assert_eq!(berlin.instant_of(1_729_996_200_000_000), Some(1_729_992_600_000_000));
     }
 }
