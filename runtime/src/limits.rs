@@ -44,3 +44,29 @@ pub const UPLOAD_PART_BYTES: usize = 16 << 20;
 
 /// Parts of one object under way at once.
 pub const UPLOAD_PARTS_AT_ONCE: usize = 4;
+/// Seconds between looks for new splits of a source: new partitions and files are found about this fast.
+pub const DISCOVERY_SECONDS: u64 = 2;
+
+/// First and longest delay before an outside service that is away is tried again.
+pub const RETRY_MILLIS_MIN: u64 = 100;
+/// See [`RETRY_MILLIS_MIN`].
+pub const RETRY_MILLIS_MAX: u64 = 5_000;
+
+/// Failures in a row, without a committed checkpoint in between, after which a graph stands as failed: a row
+/// that an operator of ours can't take fails it at every attempt.
+pub const RESTARTS_MAX: u32 = 5;
+
+/// Outboxes of a sink that may wait to be published before its graph takes no further input.
+pub const OUTBOXES_WAITING_MAX: u64 = 16;
+
+/// Chunks of a relation that a view being filled gets between two epochs: about 5 ms of work.
+pub const FILL_SLICE_CHUNKS: usize = 16;
+
+/// Rounds in which a view catches up with a running source before the source is held for the last one.
+pub const CATCH_UP_ROUNDS: u32 = 4;
+
+/// Objects of a checkpoint that are written or read at the same time: hides the latency of an object store.
+pub const CHECKPOINT_OBJECTS_AT_ONCE: usize = 8;
+
+/// Deltas of a section before they are folded, however small they are: a restore reads every one.
+pub const DELTAS_MAX: usize = 32;

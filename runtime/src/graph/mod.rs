@@ -2,16 +2,42 @@
 //!
 //! [`Graph`] is the handle that the server holds; behind it a job master runs on a thread of its own.
 
+mod accept;
+mod bad_rows;
+mod checkpoint;
+mod epoch;
+mod fill;
+mod instance;
+mod master;
+mod publisher;
+mod pump;
+mod relation_state;
+mod runner;
+mod shared;
+mod slots;
+mod split;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use serde::{Deserialize, Serialize};
 
+use tokio::sync::oneshot;
+
+pub use self::accept::{Accepted, Acceptor, SplitClock};
+pub use self::bad_rows::{rejected_record_schema, rejected_row_schema};
+pub use self::checkpoint::{RestoredTable, restore_tables};
+use self::master::{Master, Message, Reply};
+use self::shared::{Shared, ViewProgress};
+pub use self::slots::Slots;
 use crate::batch::ChangeBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Dataflow, InputRelation, RelationId};
 use crate::relation::RelationVersion;
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkIdentity};
 use crate::source::{Position, Source, Split, SplitId};
 use crate::storage::Storage;
 use crate::time::{Epoch, LogPosition, Stamp, Watermark};
@@ -24,17 +50,6 @@ pub struct GraphId(pub u64);
 pub trait Clock: Send + Sync {
     /// Microseconds since 1970.
     fn now(&self) -> Stamp;
-}
-
-/// The task slots of the process: worker threads shared by all graphs.
-#[derive(Clone)]
-pub struct Slots {}
-
-impl Slots {
-    /// Starts `count` threads.
-    pub fn start(_count: usize) -> Self {
-        Self {}
-    }
 }
 
 /// What a graph is started with.
@@ -73,9 +88,16 @@ pub enum InputOrigin {
         source: Arc<dyn Source>,
         /// The splits with their start positions, as they stand in the log.
         splits: Vec<Split>,
+        /// What `topic` shows in `$rejected`.
+        label: Option<String>,
     },
     /// DML through [`Graph::commit`]; the engine keeps the head, the graph shows versions of it.
-    Table,
+    Table {
+        /// The table as the checkpoint that the graph starts from has it; empty without one.
+        version: Arc<RelationVersion>,
+        /// Its watermark then.
+        watermark: Watermark,
+    },
 }
 
 /// A materialized view or a sink of the graph.
@@ -89,7 +111,32 @@ pub struct ViewDeployment {
     /// Unique columns, empty when not known.
     pub key: Vec<usize>,
     /// Set for a sink: the rows leave instead of being kept.
-    pub sink: Option<Arc<dyn Sink>>,
+    pub sink: Option<SinkDeployment>,
+}
+
+/// Where the rows of a sink go.
+pub struct SinkDeployment {
+    /// The connector's side.
+    pub sink: Arc<dyn Sink>,
+    /// Who publishes.
+    pub identity: SinkIdentity,
+}
+
+/// What an operator of a running view has done since its graph started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorReport {
+    /// The view or sink.
+    pub view: RelationId,
+    /// The node's index in the view's plan.
+    pub node: usize,
+    /// What it is.
+    pub operator: &'static str,
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows that went out.
+    pub rows_out: u64,
+    /// The view's watermark.
+    pub watermark: Watermark,
 }
 
 /// A durable commit of table rows.
@@ -182,94 +229,229 @@ pub enum ViewState {
     Running,
 }
 
-/// The handle of a running graph. Cheap to clone.
+impl Published {
+    fn before_everything() -> Self {
+        Self {
+            epoch: Epoch { term: 0, counter: 0 },
+            stamp: Stamp(i64::MIN),
+            log_position: LogPosition(0),
+            relations: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            late: BTreeMap::new(),
+            splits: BTreeMap::new(),
+            watermarks: BTreeMap::new(),
+        }
+    }
+
+    /// Whether every split of the relation has been read up to the given positions.
+    pub fn has_read(&self, relation: RelationId, ends: &BTreeMap<SplitId, Position>) -> bool {
+        let read = |split: &SplitId, end: &Position| {
+            self.splits
+                .get(&relation)
+                .and_then(|splits| splits.get(split))
+                .is_some_and(|status| status.ended || status.position >= *end)
+        };
+        ends.iter().all(|(split, end)| end.0 == 0 || read(split, end))
+    }
+}
+
+/// The handle of a running graph. Cheap to clone. The graph runs until it is stopped.
 #[derive(Clone)]
-pub struct Graph {}
+pub struct Graph {
+    id: GraphId,
+    sender: Sender<Message>,
+    shared: Arc<Shared>,
+}
 
 impl Graph {
     /// Starts a graph, from a checkpoint if there is one. Inputs and views are those of the catalog; views
     /// that the checkpoint does not know are filled anew.
     pub fn start(
-        _config: GraphConfig,
-        _inputs: Vec<InputDeployment>,
-        _views: Vec<ViewDeployment>,
-        _checkpoint: Option<crate::storage::CheckpointRef>,
+        config: GraphConfig,
+        inputs: Vec<InputDeployment>,
+        views: Vec<ViewDeployment>,
+        checkpoint: Option<crate::storage::CheckpointRef>,
     ) -> Self {
-        todo!("written next")
+        let (sender, mailbox) = std::sync::mpsc::channel();
+        let shared = Arc::new(Shared::new(Published::before_everything()));
+        for view in &views {
+            shared.set_progress(view.id, ViewProgress::Filling(0.0));
+        }
+        let graph = Self { id: config.id, sender: sender.clone(), shared: Arc::clone(&shared) };
+        std::thread::Builder::new()
+            .name(format!("job-{}", config.id.0))
+            .spawn(move || Master::new(config, shared, mailbox, sender).run(inputs, views, checkpoint))
+            .expect("the process may start a thread for a graph");
+        graph
     }
 
     /// Its number.
     pub fn id(&self) -> GraphId {
-        todo!("written next")
+        self.id
     }
 
     /// What readers see now.
     pub fn published(&self) -> Arc<Published> {
-        todo!("written next")
+        Arc::clone(&self.shared.published.borrow())
+    }
+
+    /// Told of every new epoch.
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<Arc<Published>> {
+        self.shared.published.subscribe()
     }
 
     /// How it does.
     pub fn state(&self) -> GraphState {
-        todo!("written next")
+        self.shared.state.borrow().clone()
     }
 
-    /// How a view does; `None` when it is not of this graph.
-    pub fn view_state(&self, _view: RelationId) -> Option<ViewState> {
-        todo!("written next")
+    /// What its operators have done.
+    pub fn report(&self) -> Arc<Vec<OperatorReport>> {
+        self.shared.report()
     }
 
-    /// Adds a source or table; it takes rows once a view reads it (a table: at once).
-    pub async fn add_input(&self, _input: InputDeployment) -> Result<()> {
-        todo!("written next")
+    /// How a view does; `None` when it is not of this graph, or its filling has failed.
+    pub fn view_state(&self, view: RelationId) -> Option<ViewState> {
+        match self.shared.views.borrow().get(&view)? {
+            ViewProgress::Filling(share) => Some(ViewState::Filling(*share)),
+            ViewProgress::Running => Some(ViewState::Running),
+            ViewProgress::Failed(_) => None,
+        }
+    }
+
+    /// Adds a source or table; a source is read once a view reads it.
+    pub async fn add_input(&self, input: InputDeployment) -> Result<()> {
+        self.ask(|reply| Message::AddInput(Box::new(input), reply)).await
     }
 
     /// Adds a view or sink and returns once it is being filled. Its inputs are of this graph.
-    pub async fn add_view(&self, _view: ViewDeployment) -> Result<()> {
-        todo!("written next")
+    pub async fn add_view(&self, view: ViewDeployment) -> Result<()> {
+        self.shared.set_progress(view.id, ViewProgress::Filling(0.0));
+        self.ask(|reply| Message::AddView(Box::new(view), reply)).await
     }
 
-    /// Waits until a view is full and follows its inputs.
-    pub async fn wait_running(&self, _view: RelationId) -> Result<()> {
-        todo!("written next")
+    /// Waits until a view is full and follows its inputs; the error of its filling if that fails.
+    pub async fn wait_running(&self, view: RelationId) -> Result<()> {
+        let mut views = self.shared.views.subscribe();
+        let mut state = self.shared.state.subscribe();
+        loop {
+            match views.borrow_and_update().get(&view) {
+                Some(ViewProgress::Running) => return Ok(()),
+                Some(ViewProgress::Failed(error)) => return Err(error.clone()),
+                Some(ViewProgress::Filling(_)) => {}
+                None => return Err(Error::unavailable("the view is not there any more")),
+            }
+            failed(&state.borrow_and_update())?;
+            tokio::select! {
+                changed = views.changed() => changed.map_err(|_| ended())?,
+                changed = state.changed() => changed.map_err(|_| ended())?,
+            }
+        }
     }
 
     /// Takes relations out, dependents first.
-    pub async fn remove(&self, _relations: Vec<RelationId>) -> Result<()> {
-        todo!("written next")
+    pub async fn remove(&self, relations: Vec<RelationId>) -> Result<()> {
+        self.ask(|reply| Message::Remove(relations, reply)).await
     }
 
-    /// Hands over a durable commit; never waits. Positions rise from call to call.
-    pub fn commit(&self, _commit: TableCommit) {
-        todo!("written next")
+    /// Hands over a durable commit; never waits. Positions rise from call to call. A commit without tables
+    /// only says that the log has come that far.
+    pub fn commit(&self, commit: TableCommit) {
+        // A graph that has stopped takes its commits from the log when it starts again.
+        drop(self.sender.send(Message::Commit(commit)));
     }
 
     /// Waits until an epoch with every commit up to `position` is visible; an error when the graph fails.
-    pub async fn wait_for(&self, _position: LogPosition) -> Result<Arc<Published>> {
-        todo!("written next")
+    pub async fn wait_for(&self, position: LogPosition) -> Result<Arc<Published>> {
+        self.wait_until(|published| published.log_position >= position).await
     }
 
-    /// Waits until everything that stood in the sources when it was called is visible.
+    /// Waits until everything that stood in the sources when it was called is visible. Sources that no view
+    /// reads have nothing to show.
     pub async fn flush(&self) -> Result<Arc<Published>> {
-        todo!("written next")
+        let mut ends = Vec::new();
+        for (id, source) in self.shared.sources() {
+            if self.published().splits.contains_key(&id) && self.shared.is_read(id) {
+                ends.push((id, source.ends().await?));
+            }
+        }
+        self.wait_until(|published| ends.iter().all(|(id, ends)| published.has_read(*id, ends))).await
     }
 
     /// Takes a checkpoint and waits until it is committed.
     pub async fn checkpoint(&self) -> Result<()> {
-        todo!("written next")
+        self.ask(Message::Checkpoint).await
     }
 
-    /// Waits until every bounded source has ended and its rows are visible.
+    /// The newest checkpoint that this run of the graph has committed.
+    pub fn last_checkpoint(&self) -> Option<crate::storage::CheckpointRef> {
+        self.shared.committed()
+    }
+
+    /// Waits until every bounded source that is read has ended and its rows are visible.
     pub async fn wait_ended(&self) -> Result<()> {
-        todo!("written next")
+        let bounded: Vec<RelationId> =
+            self.shared.sources().iter().filter(|(_, source)| source.bounded()).map(|(id, _)| *id).collect();
+        let ended = |published: &Published| {
+            bounded
+                .iter()
+                .filter(|id| self.shared.is_read(**id))
+                .all(|id| published.splits.get(id).is_some_and(|splits| splits.values().all(|split| split.ended)))
+        };
+        self.wait_until(ended).await.map(drop)
     }
 
-    /// Joins another graph into this one; both keep running until the moment they are one.
-    pub async fn absorb(&self, _other: Graph) -> Result<()> {
-        todo!("written next")
+    /// Joins another graph into this one; both keep running until the moment they are one. The other handle
+    /// is dead afterwards.
+    pub async fn absorb(&self, other: Graph) -> Result<()> {
+        let core = loop {
+            match other.ask(Message::Surrender).await {
+                Ok(core) => break core,
+                // A checkpoint under way belongs to the old graph: let it finish.
+                Err(error) if error.message == master::CHECKPOINT_UNDER_WAY => other.checkpoint().await?,
+                Err(error) => return Err(error),
+            }
+        };
+        self.ask(|reply| Message::Absorb(core, reply)).await
     }
 
     /// Stops it without a checkpoint.
     pub async fn stop(&self) {
-        todo!("written next")
+        // A graph that is gone already is stopped.
+        drop(self.ask(Message::Stop).await);
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(message(reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    async fn wait_until(&self, holds: impl Fn(&Published) -> bool) -> Result<Arc<Published>> {
+        let mut published = self.shared.published.subscribe();
+        let mut state = self.shared.state.subscribe();
+        loop {
+            let now = Arc::clone(&published.borrow_and_update());
+            if holds(&now) {
+                return Ok(now);
+            }
+            failed(&state.borrow_and_update())?;
+            tokio::select! {
+                changed = published.changed() => changed.map_err(|_| ended())?,
+                changed = state.changed() => changed.map_err(|_| ended())?,
+            }
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::unavailable("the graph has ended")
+}
+
+fn failed(state: &GraphState) -> Result<()> {
+    match state {
+        GraphState::Failed { reason } => Err(Error::unavailable(format!("the job has failed: {reason}"))
+            .with_hint("SHOW JOBS has the reason; DROP the relation that it names, or mend the cause and restart.")),
+        GraphState::Running | GraphState::Restarting { .. } => Ok(()),
     }
 }

@@ -1,0 +1,596 @@
+//! The job master: owns one graph, runs its epochs, coordinates its checkpoints, restarts it.
+//!
+//! It runs on a thread of its own and takes everything from one mailbox, so that its order of events is the
+//! order of its mailbox. `epoch` has what an epoch does, `fill` how a new view catches up, `checkpoint` how
+//! state is frozen, committed and restored; this file has the loop, the messages and the failures.
+//!
+//! Invariants: an epoch is visible whole or not at all (4); a failure ends in a state with a reason (15); only
+//! this thread changes what it owns, so nothing here takes a lock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::bad_rows::KeptRows;
+use super::checkpoint::{CheckpointDone, Checkpoints};
+use super::fill::Fill;
+use super::instance::Counters;
+use super::publisher::Publishing;
+use super::pump::{Pump, PumpHealth};
+use super::runner::Runner;
+use super::shared::{Shared, ViewProgress};
+use super::slots::{InstanceKey, panic_text};
+use super::split::SplitState;
+use super::{GraphConfig, GraphState, InputDeployment, InputOrigin, Published, TableCommit, ViewDeployment};
+use crate::batch::ChangeBatch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{RESTARTS_MAX, RETRY_MILLIS_MAX, RETRY_MILLIS_MIN};
+use crate::plan::{Changes, InputRelation, RelationId};
+use crate::relation::{RelationStore, RelationVersion};
+use crate::source::{Source, SplitId};
+use crate::storage::CheckpointRef;
+use crate::time::{Epoch, LogPosition, Stamp, Watermark};
+
+/// Why a graph can't be given up right now.
+pub(super) const CHECKPOINT_UNDER_WAY: &str = "a checkpoint is under way";
+
+/// Where the answer to a message goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What a job master is told.
+pub(super) enum Message {
+    /// A pump has something.
+    Wake,
+    AddInput(Box<InputDeployment>, Reply<()>),
+    AddView(Box<ViewDeployment>, Reply<()>),
+    Remove(Vec<RelationId>, Reply<()>),
+    Commit(TableCommit),
+    Checkpoint(Reply<()>),
+    CheckpointDone(Box<Result<CheckpointDone>>),
+    /// Give up everything to another graph.
+    Surrender(Reply<Box<Core>>),
+    /// Take over what another graph gave up.
+    Absorb(Box<Core>, Reply<()>),
+    Stop(Reply<()>),
+}
+
+/// A source or a table.
+pub(super) struct Input {
+    pub(super) relation: InputRelation,
+    pub(super) origin: Origin,
+    /// Kept rejected records (sources).
+    pub(super) rejected: KeptRows,
+    /// Kept late rows (sources).
+    pub(super) late: KeptRows,
+}
+
+/// Where an input's rows come from.
+pub(super) enum Origin {
+    Table(TableInput),
+    Source(Box<SourceInput>),
+}
+
+/// A table as the graph sees it.
+pub(super) struct TableInput {
+    pub(super) version: Arc<RelationVersion>,
+    pub(super) watermark: Watermark,
+    /// Changes since the last checkpoint.
+    pub(super) delta: Vec<ChangeBatch>,
+}
+
+/// A source as the graph has read it.
+pub(super) struct SourceInput {
+    pub(super) source: Arc<dyn Source>,
+    /// What `topic` shows in `$rejected`.
+    pub(super) label: Option<String>,
+    pub(super) splits: BTreeMap<SplitId, SplitState>,
+    /// As at CREATE: where everything starts anew.
+    pub(super) initial: BTreeMap<SplitId, SplitState>,
+    pub(super) merged: Watermark,
+    pub(super) pump: Option<Pump>,
+    /// A view that catches up with this source is about to meet it: nothing is taken until then.
+    pub(super) held: bool,
+}
+
+/// A running view or sink.
+pub(super) struct View {
+    pub(super) deployment: Arc<ViewDeployment>,
+    /// `None` for a sink.
+    pub(super) store: Option<RelationStore>,
+    pub(super) outlet: Option<Outlet>,
+    pub(super) rejected: RelationStore,
+    pub(super) watermark: Watermark,
+    /// Changes since the last checkpoint.
+    pub(super) delta: Vec<ChangeBatch>,
+    pub(super) rejected_delta: Vec<ChangeBatch>,
+    pub(super) counters: BTreeMap<u32, Counters>,
+}
+
+/// A sink's way out.
+pub(super) struct Outlet {
+    pub(super) publishing: Publishing,
+    /// Payloads since the last checkpoint.
+    pub(super) payloads: Vec<bytes::Bytes>,
+    /// The sequence number of the newest committed or frozen outbox.
+    pub(super) sequence: u64,
+}
+
+/// Everything that a graph hands over when it joins another.
+pub(super) struct Core {
+    pub(super) inputs: BTreeMap<RelationId, Input>,
+    pub(super) views: BTreeMap<RelationId, View>,
+    pub(super) fills: Vec<Arc<ViewDeployment>>,
+    pub(super) commits: VecDeque<TableCommit>,
+    pub(super) instance: InstanceKey,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) epoch: Epoch,
+    pub(super) stamp: Stamp,
+    pub(super) log_position: LogPosition,
+}
+
+/// The state of one job master.
+pub(super) struct Master {
+    pub(super) config: GraphConfig,
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: Receiver<Message>,
+    pub(super) sender: Sender<Message>,
+    pub(super) runner: Runner,
+    pub(super) instance: Option<InstanceKey>,
+    pub(super) inputs: BTreeMap<RelationId, Input>,
+    pub(super) views: BTreeMap<RelationId, View>,
+    pub(super) fills: BTreeMap<RelationId, Fill>,
+    pub(super) commits: VecDeque<TableCommit>,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) epoch: Epoch,
+    pub(super) stamp: Stamp,
+    pub(super) log_position: LogPosition,
+    pub(super) checkpoint_wanted: Vec<Reply<()>>,
+    pub(super) checkpoint_due: Option<Instant>,
+    /// Something is to be shown though no row has come.
+    pub(super) dirty: bool,
+    /// What was shown before a restart, until this run covers it.
+    pub(super) shown_before: Option<Arc<Published>>,
+    /// Views that run and will be seen with the next epoch that is shown.
+    pub(super) unshown: Vec<RelationId>,
+    restarts: u32,
+}
+
+/// Why the loop was left.
+enum Exit {
+    Stopped,
+    Surrendered,
+}
+
+impl Master {
+    pub(super) fn new(
+        config: GraphConfig,
+        shared: Arc<Shared>,
+        mailbox: Receiver<Message>,
+        sender: Sender<Message>,
+    ) -> Self {
+        let runner = Runner::new(config.slots.clone(), config.parallelism);
+        Self {
+            runner,
+            shared,
+            mailbox,
+            sender,
+            instance: None,
+            inputs: BTreeMap::new(),
+            views: BTreeMap::new(),
+            fills: BTreeMap::new(),
+            commits: VecDeque::new(),
+            checkpoints: Checkpoints::default(),
+            epoch: Epoch { term: config.term, counter: 0 },
+            stamp: Stamp(i64::MIN),
+            log_position: LogPosition(0),
+            checkpoint_wanted: Vec::new(),
+            checkpoint_due: None,
+            dirty: true,
+            shown_before: None,
+            unshown: Vec::new(),
+            restarts: 0,
+            config,
+        }
+    }
+
+    /// Runs until it is stopped or joins another graph.
+    pub(super) fn run(
+        mut self,
+        inputs: Vec<InputDeployment>,
+        views: Vec<ViewDeployment>,
+        checkpoint: Option<CheckpointRef>,
+    ) {
+        self.checkpoints.committed = checkpoint;
+        for input in inputs {
+            self.put_input(input);
+        }
+        let views: Vec<Arc<ViewDeployment>> = views.into_iter().map(Arc::new).collect();
+        let mut failure = self.guarded(|master| master.start(views.clone())).err();
+        if failure.is_some() && self.instance.is_none() {
+            // Nothing ran yet: the deployments must not be lost for the next try.
+            for view in views {
+                self.fills.entry(view.id).or_insert_with(|| Fill::waiting(view));
+            }
+        }
+        loop {
+            let error = match failure.take() {
+                Some(error) => error,
+                None => match self.guarded(Self::serve) {
+                    Ok(Exit::Stopped | Exit::Surrendered) => return,
+                    Err(error) => error,
+                },
+            };
+            match self.recover(error) {
+                Ok(None) => {}
+                Ok(Some(_)) => return,
+                Err(error) => failure = Some(error),
+            }
+        }
+    }
+
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(Error::internal(format!("the job master panicked: {}", panic_text(&panic)))),
+        }
+    }
+
+    /// The loop: messages, then an epoch if there is reason for one, then a slice of every view being filled.
+    fn serve(&mut self) -> Result<Exit> {
+        self.shared.set_state(GraphState::Running);
+        loop {
+            while let Ok(message) = self.mailbox.try_recv() {
+                if let Some(exit) = self.handle(message)? {
+                    return Ok(exit);
+                }
+            }
+            self.watch_pumps()?;
+            let due = self.checkpoint_is_due();
+            if due || self.has_input() {
+                self.run_epoch(due)?;
+            }
+            let filling = self.fill()?;
+            if filling || self.has_input() || self.checkpoint_is_due() {
+                continue;
+            }
+            match self.mailbox.recv_timeout(self.patience()) {
+                Ok(message) => {
+                    if let Some(exit) = self.handle(message)? {
+                        return Ok(exit);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Stopped),
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        const LONG: Duration = Duration::from_secs(3600);
+        self.checkpoint_due
+            .filter(|_| self.checkpoints.changed)
+            .map_or(LONG, |due| due.saturating_duration_since(Instant::now()))
+    }
+
+    fn handle(&mut self, message: Message) -> Result<Option<Exit>> {
+        match message {
+            Message::Wake => {}
+            Message::AddInput(input, reply) => {
+                self.put_input(*input);
+                answer(reply, Ok(()));
+            }
+            Message::AddView(view, reply) => {
+                self.wait_to_fill(Arc::new(*view));
+                answer(reply, Ok(()));
+            }
+            Message::Remove(relations, reply) => {
+                self.remove(&relations.into_iter().collect())?;
+                answer(reply, Ok(()));
+            }
+            Message::Commit(commit) => self.commits.push_back(commit),
+            Message::Checkpoint(reply) => self.checkpoint_wanted.push(reply),
+            Message::CheckpointDone(done) => self.checkpoint_done(*done)?,
+            Message::Surrender(reply) => {
+                let core = self.surrender()?;
+                answer(reply, Ok(core));
+                return Ok(Some(Exit::Surrendered));
+            }
+            Message::Absorb(core, reply) => {
+                self.absorb(*core)?;
+                answer(reply, Ok(()));
+            }
+            Message::Stop(reply) => {
+                self.tear_down();
+                answer(reply, Ok(()));
+                return Ok(Some(Exit::Stopped));
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_input(&mut self, input: InputDeployment) {
+        let InputDeployment { relation, origin } = input;
+        let origin = match origin {
+            InputOrigin::Table { version, watermark } => {
+                Origin::Table(TableInput { version, watermark, delta: Vec::new() })
+            }
+            InputOrigin::Source { source, splits, label } => {
+                let found = |split: crate::source::Split| (split.id.clone(), SplitState::found(split, Watermark::NONE));
+                let initial: BTreeMap<SplitId, SplitState> = splits.into_iter().map(found).collect();
+                self.shared.put_source(relation.id, Arc::clone(&source));
+                Origin::Source(Box::new(SourceInput {
+                    source,
+                    label,
+                    splits: initial.clone(),
+                    initial,
+                    merged: Watermark::NONE,
+                    pump: None,
+                    held: false,
+                }))
+            }
+        };
+        let late = KeptRows::new(Arc::clone(&relation.schema));
+        let rejected = KeptRows::new(super::rejected_record_schema());
+        self.inputs.insert(relation.id, Input { relation, origin, rejected, late });
+        self.dirty = true;
+    }
+
+    fn remove(&mut self, relations: &BTreeSet<RelationId>) -> Result<()> {
+        for relation in relations {
+            if let Some(fill) = self.fills.remove(relation) {
+                fill.discard(&self.runner);
+            }
+            self.inputs.remove(relation);
+            self.shared.forget(*relation);
+        }
+        let views: BTreeSet<RelationId> = relations.iter().copied().filter(|id| self.views.contains_key(id)).collect();
+        if !views.is_empty() {
+            if let Some(instance) = self.instance {
+                self.runner.remove_views(instance, &views)?;
+            }
+            self.views.retain(|id, _| !views.contains(id));
+        }
+        self.sync_pumps()?;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// A source is read exactly while a running view reads it.
+    pub(super) fn sync_pumps(&mut self) -> Result<()> {
+        let read: BTreeSet<RelationId> =
+            self.views.values().flat_map(|view| view.deployment.dataflow.inputs()).collect();
+        self.shared.set_reads(read.clone());
+        for (id, input) in &mut self.inputs {
+            let Origin::Source(source) = &mut input.origin else {
+                continue;
+            };
+            if !read.contains(id) {
+                source.pump = None;
+            } else if source.pump.is_none() {
+                let sender = self.sender.clone();
+                source.pump = Some(Pump::start(
+                    &self.config.tokio,
+                    &input.relation,
+                    Arc::clone(&source.source),
+                    source.splits.clone(),
+                    source.merged,
+                    super::pump::Extent::Shared,
+                    Box::new(move || drop(sender.send(Message::Wake))),
+                )?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A pump that waits for its source makes the graph wait, visibly; one that can't go on fails it.
+    fn watch_pumps(&mut self) -> Result<()> {
+        let mut waiting = None;
+        for input in self.inputs.values() {
+            let Origin::Source(source) = &input.origin else {
+                continue;
+            };
+            match source.pump.as_ref().map(|pump| (pump.queue.health(), pump.queue.is_empty())) {
+                Some((PumpHealth::Failed(error), true)) => {
+                    return Err(error.context(format!("source \"{}\"", input.relation.name)));
+                }
+                Some((PumpHealth::Waiting(error), _)) => {
+                    waiting = Some(format!("source \"{}\": {error}", input.relation.name))
+                }
+                _ => {}
+            }
+        }
+        for view in self.views.values() {
+            if let Some(trouble) = view.outlet.as_ref().and_then(|outlet| outlet.publishing.trouble()) {
+                waiting = Some(format!("sink \"{}\": {trouble}", view.deployment.name));
+            }
+        }
+        self.shared.set_state(waiting.map_or(GraphState::Running, |reason| GraphState::Restarting { reason }));
+        Ok(())
+    }
+
+    fn has_input(&self) -> bool {
+        let pumped = |input: &Input| match &input.origin {
+            Origin::Table(_) => false,
+            Origin::Source(source) => !source.held && source.pump.as_ref().is_some_and(|pump| !pump.queue.is_empty()),
+        };
+        self.dirty || !self.commits.is_empty() || self.inputs.values().any(pumped)
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        let due = self.checkpoint_due.is_some_and(|due| due <= Instant::now());
+        !self.checkpoints.in_flight && (!self.checkpoint_wanted.is_empty() || (due && self.checkpoints.changed))
+    }
+
+    /// After a failure: waits, then goes back to the last checkpoint; or stands as failed until it is ended.
+    fn recover(&mut self, error: Error) -> Result<Option<Exit>> {
+        tracing::error!(graph = self.config.id.0, %error, "a graph failed");
+        self.tear_down();
+        self.restarts += 1;
+        let hopeless = matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid);
+        if hopeless || self.restarts > RESTARTS_MAX {
+            self.shared.set_state(GraphState::Failed { reason: error.to_string() });
+            return self.stand_failed(&error).map(Some);
+        }
+        self.shared.set_state(GraphState::Restarting { reason: error.to_string() });
+        let millis = (RETRY_MILLIS_MIN << (self.restarts - 1).min(16)).min(RETRY_MILLIS_MAX);
+        let until = Instant::now() + Duration::from_millis(millis);
+        let mut later = Vec::new();
+        loop {
+            // A checkpoint that is being written is the one to go back to: its outcome is waited for.
+            let patience = if self.checkpoints.in_flight {
+                Duration::from_secs(3600)
+            } else {
+                until.saturating_duration_since(Instant::now())
+            };
+            match self.mailbox.recv_timeout(patience) {
+                Ok(
+                    message
+                    @ (Message::Stop(_) | Message::Remove(..) | Message::Commit(_) | Message::CheckpointDone(_)),
+                ) => {
+                    if let Some(exit) = self.handle(message)? {
+                        return Ok(Some(exit));
+                    }
+                }
+                Ok(Message::Wake) => {}
+                Ok(message) => later.push(message),
+                Err(RecvTimeoutError::Timeout) if self.checkpoints.in_flight => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return Ok(Some(Exit::Stopped)),
+            }
+        }
+        let views = self.deployments();
+        self.start(views)?;
+        for message in later {
+            if let Some(exit) = self.handle(message)? {
+                return Ok(Some(exit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All views, running or not, to be started again.
+    fn deployments(&mut self) -> Vec<Arc<ViewDeployment>> {
+        let running = self.views.values().map(|view| Arc::clone(&view.deployment));
+        let filling = self.fills.values().map(|fill| Arc::clone(&fill.deployment));
+        running.chain(filling).collect()
+    }
+
+    /// A failed graph still answers: what it holds can be dropped, and it can be stopped.
+    fn stand_failed(&mut self, error: &Error) -> Result<Exit> {
+        let failed = || Error::unavailable(format!("the job has failed: {error}"));
+        self.checkpoint_wanted.drain(..).for_each(|reply| answer(reply, Err(failed())));
+        loop {
+            match self.mailbox.recv() {
+                Err(_) => return Ok(Exit::Stopped),
+                Ok(Message::Stop(reply)) => {
+                    answer(reply, Ok(()));
+                    return Ok(Exit::Stopped);
+                }
+                Ok(Message::Remove(relations, reply)) => {
+                    let relations: BTreeSet<RelationId> = relations.into_iter().collect();
+                    self.views.retain(|id, _| !relations.contains(id));
+                    self.fills.retain(|id, _| !relations.contains(id));
+                    self.inputs.retain(|id, _| !relations.contains(id));
+                    relations.iter().for_each(|relation| self.shared.forget(*relation));
+                    answer(reply, Ok(()));
+                }
+                Ok(
+                    Message::AddInput(_, reply)
+                    | Message::AddView(_, reply)
+                    | Message::Checkpoint(reply)
+                    | Message::Absorb(_, reply),
+                ) => {
+                    answer(reply, Err(failed()));
+                }
+                Ok(Message::Surrender(reply)) => answer(reply, Err(failed())),
+                Ok(Message::Wake | Message::Commit(_) | Message::CheckpointDone(_)) => {}
+            }
+        }
+    }
+
+    /// Stops everything that runs for the graph; what it knows stays.
+    pub(super) fn tear_down(&mut self) {
+        for input in self.inputs.values_mut() {
+            if let Origin::Source(source) = &mut input.origin {
+                source.pump = None;
+                source.held = false;
+            }
+        }
+        if let Some(instance) = self.instance.take() {
+            self.runner.discard(instance);
+        }
+        for fill in self.fills.values_mut() {
+            fill.stop(&self.runner);
+        }
+    }
+
+    /// A checkpoint was committed: failures before it are history.
+    pub(super) fn restarted_well(&mut self) {
+        self.restarts = 0;
+    }
+
+    fn surrender(&mut self) -> Result<Box<Core>> {
+        if self.checkpoints.in_flight {
+            return Err(Error::unavailable(CHECKPOINT_UNDER_WAY));
+        }
+        let instance = self.instance.take().ok_or_else(|| Error::unavailable("the graph does not run"))?;
+        let fills = std::mem::take(&mut self.fills).into_values();
+        let fills = fills.map(|mut fill| {
+            fill.stop(&self.runner);
+            fill.deployment
+        });
+        let fills = fills.collect();
+        self.tear_down();
+        Ok(Box::new(Core {
+            inputs: std::mem::take(&mut self.inputs),
+            views: std::mem::take(&mut self.views),
+            fills,
+            commits: std::mem::take(&mut self.commits),
+            instance,
+            checkpoints: std::mem::take(&mut self.checkpoints),
+            epoch: self.epoch,
+            stamp: self.stamp,
+            log_position: self.log_position,
+        }))
+    }
+
+    fn absorb(&mut self, core: Core) -> Result<()> {
+        let instance = self.instance.ok_or_else(|| Error::unavailable("the graph does not run"))?;
+        self.runner.merge(core.instance, instance)?;
+        for (id, input) in core.inputs {
+            if let Origin::Source(source) = &input.origin {
+                self.shared.put_source(id, Arc::clone(&source.source));
+            }
+            self.inputs.insert(id, input);
+        }
+        core.views.keys().for_each(|id| self.shared.set_progress(*id, ViewProgress::Running));
+        self.views.extend(core.views);
+        self.checkpoints.take_over(core.checkpoints);
+        let mut commits: Vec<TableCommit> = self.commits.drain(..).chain(core.commits).collect();
+        commits.sort_by_key(|commit| commit.position);
+        self.commits = commits.into();
+        self.epoch.counter = self.epoch.counter.max(core.epoch.counter);
+        self.stamp = self.stamp.max(core.stamp);
+        self.log_position = self.log_position.max(core.log_position);
+        core.fills.into_iter().for_each(|deployment| self.wait_to_fill(deployment));
+        self.sync_pumps()?;
+        self.dirty = true;
+        Ok(())
+    }
+}
+
+impl Input {
+    /// Whether its rows may be taken back.
+    pub(super) fn retracts(&self) -> bool {
+        self.relation.changes == Changes::Retract
+    }
+}
+
+/// Answers somebody who may have gone away.
+pub(super) fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
+    drop(reply.send(outcome));
+}
