@@ -98,13 +98,15 @@ impl ProducerContext for KafkaContext {
 }
 
 /// What every client is made with unless the user says otherwise.
-const CLIENT_DEFAULTS: [(&str, &str); 4] = [
+const CLIENT_DEFAULTS: [(&str, &str); 5] = [
     ("client.id", "millstream"),
     // A broker that is back is found within a second, not after librdkafka's ten.
     ("reconnect.backoff.max.ms", "1000"),
     // Without it, brokers that went away silently are noticed only by a timeout of a minute.
     ("socket.keepalive.enable", "true"),
     ("socket.timeout.ms", "10000"),
+    // The certificates that the system trusts: the OpenSSL that is linked in looks for them where it was built.
+    ("ssl.ca.location", "probe"),
 ];
 
 /// What consumers are made with unless the user says otherwise.

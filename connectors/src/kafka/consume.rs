@@ -15,10 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use millstream_runtime::source::{
-    ColumnOrigin, Position, RejectedRecord, SourceBatch, SourceEvent, SplitId, SplitRange,
-};
+use millstream_runtime::source::{ColumnOrigin, Position, SourceBatch, SourceEvent, SplitId, SplitRange};
 use millstream_runtime::{Error, ErrorKind, Result};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -56,6 +53,8 @@ struct Progress {
     next: u64,
     /// The offset before which the split ends.
     until: Option<u64>,
+    /// The position that was handed on last.
+    handed_on: u64,
     /// A client's position that means nothing, see [`Work::pass_over_undelivered`].
     event_position: Option<u64>,
     ended: bool,
@@ -93,6 +92,7 @@ impl<'a> Consumption<'a> {
         let progress = |range: SplitRange| Progress {
             id: range.split.id,
             next: range.from.0,
+            handed_on: range.from.0,
             until: range.until.map(|position| position.0),
             event_position: None,
             ended: false,
@@ -234,16 +234,18 @@ impl Work<'_> {
         if self.decoder.records() == 0 {
             return Ok(());
         }
-        let Decoded { rows, positions, rejected } = self.decoder.finish()?;
-        self.send_batch(partition, rows, positions, rejected);
+        let decoded = self.decoder.finish()?;
+        self.send_batch(partition, decoded);
         Ok(())
     }
 
-    fn send_batch(&self, partition: i32, rows: RecordBatch, positions: Vec<Position>, rejected: Vec<RejectedRecord>) {
-        let progress = &self.splits[&partition];
+    fn send_batch(&mut self, partition: i32, decoded: Decoded) {
+        let Some(progress) = self.splits.get_mut(&partition) else { return };
+        let Decoded { rows, positions, rejected } = decoded;
         // The record behind `until` may have moved `next` past it; what is handed on never does.
-        let next = Position(progress.until.map_or(progress.next, |until| progress.next.min(until)));
-        let batch = SourceBatch { split: progress.id.clone(), rows, positions, rejected, next };
+        let next = progress.until.map_or(progress.next, |until| progress.next.min(until));
+        progress.handed_on = next;
+        let batch = SourceBatch { split: progress.id.clone(), rows, positions, rejected, next: Position(next) };
         self.shared.hold(batch_bytes(&batch));
         // The reader may be gone; the loop notices.
         let _ = self.events.send(Ok(SourceEvent::Batch(batch)));
@@ -258,8 +260,8 @@ impl Work<'_> {
             return Ok(());
         }
         progress.next = offset;
-        let Decoded { rows, positions, rejected } = self.decoder.finish()?;
-        self.send_batch(partition, rows, positions, rejected);
+        let nothing_decoded = self.decoder.finish()?;
+        self.send_batch(partition, nothing_decoded);
         self.end_if_done(partition)
     }
 
@@ -286,7 +288,13 @@ impl Work<'_> {
             return Ok(());
         }
         progress.ended = true;
-        let _ = self.events.send(Ok(SourceEvent::SplitEnded(progress.id.clone())));
+        let ended = SourceEvent::SplitEnded(progress.id.clone());
+        if progress.until.is_some_and(|until| progress.handed_on < until) {
+            // Nothing was delivered between the last record and `until`.
+            let nothing_decoded = self.decoder.finish()?;
+            self.send_batch(partition, nothing_decoded);
+        }
+        let _ = self.events.send(Ok(ended));
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition(&self.topic_name, partition);
         // Fetching what nobody wants is a waste, not an error.

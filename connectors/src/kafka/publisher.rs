@@ -88,6 +88,17 @@ impl Publisher for KafkaPublisher {
     }
 }
 
+impl Drop for KafkaPublisher {
+    fn drop(&mut self) {
+        let state = Arc::clone(&self.state);
+        // A producer that is dropped waits for its last answers, for up to half a second. Without a thread the
+        // last one to hold the state waits.
+        let _ = std::thread::Builder::new().name("kafka drop".to_string()).spawn(move || {
+            drop(state.lock().unwrap_or_else(PoisonError::into_inner).take());
+        });
+    }
+}
+
 fn thrown_away() -> Error {
     Error::unavailable("the publisher failed before and has to be opened again")
 }

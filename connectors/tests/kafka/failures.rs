@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::{DataType, Field, Schema};
 use millstream_runtime::ErrorKind;
 use millstream_runtime::source::{Position, SourceReader};
 use rdkafka::admin::AdminOptions;
+use rdkafka::producer::{BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{DEADLINE, TestTopic, broker, from_start, range, read_until};
@@ -66,6 +69,45 @@ async fn removed_offsets_are_named() {
     let mut reader = source.open(vec![range(&splits[0], 12, None)], vec![0]).await.unwrap();
     let seen = read_until(reader.as_mut(), |seen| seen.all().len() == 8).await;
     assert_eq!(seen.all(), (12..20).collect::<Vec<_>>());
+}
+
+/// Far more than a reader holds, so that it can't have everything before the rest is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_removed_while_reading_are_named() {
+    let Some(broker) = broker() else { return };
+    let topic = TestTopic::create(&broker, 1);
+    let producer = topic.producer(&[("linger.ms", "0")]);
+    let payload = vec![b'x'; 900 << 10];
+    let total = 130;
+    for _ in 0..total {
+        let mut record = BaseRecord::<(), _>::to(&topic.name).payload(&payload);
+        while let Err((_, again)) = producer.send(record) {
+            producer.poll(Duration::from_millis(10));
+            record = again;
+        }
+    }
+    producer.flush(DEADLINE).unwrap();
+    let mut spec = topic.spec(&[]);
+    spec.format.as_mut().unwrap().encode = "BYTES".to_string();
+    spec.schema = Arc::new(Schema::new(vec![Field::new("bytes", DataType::Binary, false)]));
+    let source = millstream_connectors::kafka::source(&spec).unwrap();
+    let splits = source.splits().await.unwrap();
+    let mut reader = source.open(from_start(&splits, None), vec![0]).await.unwrap();
+    let mut seen = read_until(reader.as_mut(), |seen| !seen.batches.is_empty()).await;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&topic.name, 0, Offset::End).unwrap();
+    topic.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
+    let error = loop {
+        match tokio::time::timeout(DEADLINE, reader.next()).await.expect("an event in time") {
+            Ok(event) => seen.take(event.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    let read = seen.next[&splits[0].id];
+    assert!(read < total, "bounded ahead of its reader");
+    assert_eq!(error.kind, ErrorKind::Data, "{error}");
+    assert!(error.message.contains(&format!("offset {read} of partition 0")), "{error}");
+    assert!(error.message.contains("is gone"), "{error}");
 }
 
 async fn first_error(reader: &mut dyn SourceReader) -> millstream_runtime::Error {

@@ -7,7 +7,7 @@ use arrow::array::{Int64Array, RecordBatch};
 use bytes::Bytes;
 use millstream_runtime::ErrorKind;
 use millstream_runtime::batch::ChangeBatch;
-use millstream_runtime::sink::{Publisher, Sink, SinkIdentity};
+use millstream_runtime::sink::{Sink, SinkIdentity};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, Producer};
@@ -118,6 +118,32 @@ async fn an_older_publisher_is_fenced() {
     assert_eq!(newer.progress().await.unwrap(), Some(1));
     newer.publish(2, &outbox(sink.as_ref(), 3..6)).await.unwrap();
     assert_eq!(seen(&topic).await, (0..6).collect::<Vec<_>>());
+}
+
+/// A reader of committed records stops at the first open transaction: a marker behind another sink's must not
+/// be overlooked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_behind_an_open_transaction_is_waited_for() {
+    let Some(broker) = broker() else { return };
+    let topic = TestTopic::create(&broker, 1);
+    let sink = sink(&topic, &[]);
+    let who = identity(0);
+    let mut publisher = sink.open(&who).await.unwrap();
+    let other = topic.producer(&[("transactional.id", topic.name.as_str())]);
+    other.init_transactions(DEADLINE).unwrap();
+    other.begin_transaction().unwrap();
+    let record = BaseRecord::to("__millstream_progress").partition(0).key("another").payload("{}");
+    other.send(record).map_err(|(error, _)| error).unwrap();
+    other.flush(DEADLINE).unwrap();
+    publisher.publish(1, &outbox(sink.as_ref(), 0..3)).await.unwrap();
+    drop(publisher);
+
+    let (again, same) = (Arc::clone(&sink), who.clone());
+    let mut opening = tokio::spawn(async move { again.open(&same).await.unwrap().progress().await.unwrap() });
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut opening).await;
+    assert!(early.is_err(), "it waits while the other transaction is open: {early:?}");
+    other.abort_transaction(DEADLINE).unwrap();
+    assert_eq!(opening.await.unwrap(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
