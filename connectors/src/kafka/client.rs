@@ -15,6 +15,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::properties;
 use super::settings::ClientSettings;
 
 /// A consumer with our context.
@@ -27,7 +28,7 @@ pub(super) struct KafkaContext {
     /// The newest trouble with a connection: timeouts alone don't say why nobody answers.
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// The first record of the running transaction that could not be delivered.
-    undelivered: Mutex<Option<String>>,
+    undelivered: Mutex<Option<RDKafkaErrorCode>>,
 }
 
 impl KafkaContext {
@@ -42,7 +43,7 @@ impl KafkaContext {
     }
 
     /// Why a record was not delivered, since the last call.
-    pub(super) fn take_undelivered(&self) -> Option<String> {
+    pub(super) fn take_undelivered(&self) -> Option<RDKafkaErrorCode> {
         self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -92,7 +93,7 @@ impl ProducerContext for KafkaContext {
     fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
         if let Err((error, _)) = result {
             let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
-            undelivered.get_or_insert_with(|| error.to_string());
+            *undelivered = undelivered.or(error.rdkafka_error_code());
         }
     }
 }
@@ -175,13 +176,13 @@ pub(super) fn producer_config(settings: &ClientSettings, transactional_id: &str)
     config
 }
 
-/// Why a client could not be made: always something in the options. The value is never quoted.
+/// Why a client could not be made: always something in the options. A secret is never quoted.
 pub(super) fn creation_error(error: &KafkaError) -> Error {
     match error {
-        KafkaError::ClientConfig(_, text, name, value) => {
-            let text = if value.is_empty() { text.clone() } else { text.replace(value.as_str(), "...") };
-            Error::invalid(format!("option \"properties.{name}\": {text}"))
+        KafkaError::ClientConfig(_, _, name, _) if properties::is_secret(name) => {
+            Error::invalid(format!("option \"properties.{name}\" has a value that is not accepted"))
         }
+        KafkaError::ClientConfig(_, text, name, _) => Error::invalid(format!("option \"properties.{name}\": {text}")),
         KafkaError::ClientCreation(text) => Error::invalid(format!("kafka client: {text}")),
         other => Error::internal(format!("kafka client: {other}")),
     }
@@ -228,6 +229,8 @@ pub(super) fn call_error(
         | C::ClusterAuthorizationFailed
         | C::TransactionalIdAuthorizationFailed => Error::invalid(format!("kafka at {servers}: {text}"))
             .with_hint("Check properties.security.protocol and properties.sasl.*."),
+        C::MessageSizeTooLarge => Error::data(format!("a message is larger than kafka topic \"{topic}\" takes"))
+            .with_hint("Raise max.message.bytes of the topic."),
         C::InvalidTransactionTimeout => Error::invalid(format!("kafka at {servers}: {text}"))
             .with_hint("Lower properties.transaction.timeout.ms below the broker's transaction.max.timeout.ms."),
         _ => Error::unavailable(format!("kafka at {servers} can't be reached: {text}"))

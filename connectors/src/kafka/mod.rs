@@ -8,6 +8,11 @@
 //!
 //! Positions are offsets. The connector never commits them to Kafka except for observation, under the group
 //! that `properties.group.id` names: what was read is the checkpoint's to say.
+//!
+//! Invariants that are kept here, and what attacks them: honest positions (12, `tests/kafka/failures.rs`), sinks
+//! whose outboxes are seen once and in order (11, `tests/kafka/writing.rs`), memory that does not grow with a
+//! topic (13, `offsets_removed_while_reading_are_named`), secrets that stay where they are (18, the tests of
+//! [`settings`] and `unknown_topic_and_unreachable_broker_fail_in_time`).
 
 mod client;
 mod consume;

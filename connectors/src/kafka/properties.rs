@@ -127,6 +127,11 @@ pub(super) fn find(name: &str, side: Side) -> Result<&'static Property> {
     }
 }
 
+/// Whether a value must never be shown, by the property's name in librdkafka.
+pub(super) fn is_secret(native: &str) -> bool {
+    native.contains("password") || native == "ssl.key.pem"
+}
+
 /// Whether clients of every kind know a property, by its name in librdkafka.
 pub(super) fn is_for_both(native: &str) -> bool {
     PROPERTIES.iter().any(|property| property.native == native && property.side == Side::Both)

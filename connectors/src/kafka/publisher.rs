@@ -216,16 +216,15 @@ impl State {
         // Serves what the client has to say, which tells more than a timeout.
         self.producer.poll(Duration::ZERO);
         let context = self.producer.context();
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        // That a transaction failed says less than why one of its messages was not taken.
+        let undelivered = context.take_undelivered();
+        let code = undelivered.or(error.rdkafka_error_code()).unwrap_or(RDKafkaErrorCode::Fail);
         if matches!(code, RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch) {
             // Not necessarily a newer server: a coordinator that aborts a transaction for its age says the
             // same. Who owns the storage is for the log to say.
             return Error::unavailable(format!("another publisher took over sink \"{}\"", self.relation));
         }
-        let text = match context.take_undelivered() {
-            Some(reason) => format!("kafka did not {what}: {reason}"),
-            None => format!("kafka did not {what}: {error}"),
-        };
+        let text = format!("kafka did not {what}: {}", undelivered.map_or(error.to_string(), |code| code.to_string()));
         client::call_error(code, &text, &self.topic, &self.settings.client, context)
     }
 }

@@ -116,6 +116,12 @@ impl ClientSettings {
         self.properties.get("bootstrap.servers").map_or("", String::as_str)
     }
 
+    /// Bytes of key and value that a message of a sink may have: what librdkafka takes.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        let set = self.properties.get("message.max.bytes").and_then(|text| text.parse().ok());
+        set.unwrap_or(1_000_000)
+    }
+
     /// The consumer group that the user wants to see offsets in.
     pub(super) fn group(&self) -> Option<&str> {
         self.properties.get("group.id").map(String::as_str)

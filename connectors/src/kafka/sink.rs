@@ -94,11 +94,13 @@ impl Sink for KafkaSink {
     fn encode(&self, changes: &ChangeBatch) -> Result<EncodedRows> {
         let values = JsonRows::new(&changes.rows)?;
         let key_columns = changes.rows.project(&self.key)?;
-        let keys = Keys { columns: &key_columns, json: JsonRows::new(&key_columns)? };
-        match self.mode {
-            Mode::Append { leave_out_removals } => encode_append(changes, &values, &keys, leave_out_removals),
-            Mode::Upsert => encode_upsert(changes, &values, &keys),
-        }
+        let message_bytes_max = self.settings.client.message_bytes_max();
+        let encoder =
+            Encoder { values, keys: JsonRows::new(&key_columns)?, key_columns: &key_columns, message_bytes_max };
+        Ok(match self.mode {
+            Mode::Append { leave_out_removals } => encoder.append(changes, leave_out_removals),
+            Mode::Upsert => encoder.upsert(changes),
+        })
     }
 
     async fn open(&self, identity: &SinkIdentity) -> Result<Box<dyn Publisher>> {
@@ -107,90 +109,100 @@ impl Sink for KafkaSink {
     }
 }
 
-/// The keys of a batch's rows.
-struct Keys<'a> {
-    columns: &'a RecordBatch,
-    json: JsonRows<'a>,
+/// The rows of a batch as messages.
+struct Encoder<'a> {
+    values: JsonRows<'a>,
+    keys: JsonRows<'a>,
+    key_columns: &'a RecordBatch,
+    message_bytes_max: usize,
 }
 
-impl Keys<'_> {
+impl Encoder<'_> {
     /// The key of a row as a JSON object; the reason when it has none.
-    fn of(&self, row: usize) -> Result<Vec<u8>, String> {
-        for (column, field) in self.columns.columns().iter().zip(self.columns.schema_ref().fields()) {
+    fn key(&self, row: usize) -> Result<Vec<u8>, String> {
+        for (column, field) in self.key_columns.columns().iter().zip(self.key_columns.schema_ref().fields()) {
             if column.is_null(row) {
                 return Err(format!("column \"{}\" of the key is null", field.name()));
             }
         }
         let mut key = Vec::new();
-        self.json.write(row, &mut key)?;
+        self.keys.write(row, &mut key)?;
         Ok(key)
     }
-}
 
-fn encode_append(
-    changes: &ChangeBatch,
-    values: &JsonRows<'_>,
-    keys: &Keys<'_>,
-    leave_out_removals: bool,
-) -> Result<EncodedRows> {
-    let has_key = keys.columns.num_columns() > 0;
-    let mut frames = FrameWriter::new();
-    let mut refused = Vec::new();
-    let mut value = Vec::new();
-    for row in 0..changes.len() {
-        let weight = changes.weight(row);
-        if weight < 0 {
-            if !leave_out_removals {
-                refused.push((row, "the row was taken back, which a sink that only appends can't send".to_string()));
-            }
-            continue;
-        }
+    /// Writes the value of a row whose key has `key_bytes` bytes.
+    fn write_value(&self, row: usize, key_bytes: usize, value: &mut Vec<u8>) -> Result<(), String> {
         value.clear();
-        let written = match has_key {
-            true => keys.of(row).map(Some),
-            false => Ok(None),
+        self.values.write(row, value)?;
+        let (bytes, bytes_max) = (key_bytes + value.len(), self.message_bytes_max);
+        if bytes > bytes_max {
+            return Err(format!("the message has {bytes} bytes, properties.message.max.bytes allows {bytes_max}"));
         }
-        .and_then(|key| values.write(row, &mut value).map(|()| key));
-        match written {
-            Err(reason) => refused.push((row, reason)),
-            Ok(key) => {
-                let message = Framed { key: key.as_deref(), value: Some(&value) };
-                (0..weight).for_each(|_| frames.push(message));
-            }
-        }
+        Ok(())
     }
-    Ok(EncodedRows { payload: frames.finish(), refused })
-}
 
-fn encode_upsert(changes: &ChangeBatch, values: &JsonRows<'_>, keys: &Keys<'_>) -> Result<EncodedRows> {
-    let mut frames = FrameWriter::new();
-    let mut refused = Vec::new();
-    let mut present: HashSet<Vec<u8>> = HashSet::new();
-    let mut value = Vec::new();
-    // First what is there now, so that a removal is known to be final or to be one half of a change.
-    for row in (0..changes.len()).filter(|row| changes.weight(*row) > 0) {
-        value.clear();
-        let written = keys.of(row).and_then(|key| values.write(row, &mut value).map(|()| key));
-        match written {
-            Err(reason) => refused.push((row, reason)),
-            Ok(key) if present.contains(&key) => {
-                refused.push((row, format!("another row has the same key {}", String::from_utf8_lossy(&key))));
+    fn append(&self, changes: &ChangeBatch, leave_out_removals: bool) -> EncodedRows {
+        let has_key = self.key_columns.num_columns() > 0;
+        let mut frames = FrameWriter::new();
+        let mut refused = Vec::new();
+        let mut value = Vec::new();
+        for row in 0..changes.len() {
+            let weight = changes.weight(row);
+            if weight < 0 {
+                if !leave_out_removals {
+                    let reason = "the row was taken back, which a sink that only appends can't send";
+                    refused.push((row, reason.to_string()));
+                }
+                continue;
             }
-            Ok(key) => {
-                frames.push(Framed { key: Some(&key), value: Some(&value) });
-                present.insert(key);
+            let key = if has_key { self.key(row).map(Some) } else { Ok(None) };
+            let written = key.and_then(|key| {
+                self.write_value(row, key.as_ref().map_or(0, Vec::len), &mut value)?;
+                Ok(key)
+            });
+            match written {
+                Err(reason) => refused.push((row, reason)),
+                Ok(key) => {
+                    let message = Framed { key: key.as_deref(), value: Some(&value) };
+                    (0..weight).for_each(|_| frames.push(message));
+                }
             }
         }
+        EncodedRows { payload: frames.finish(), refused }
     }
-    for row in (0..changes.len()).filter(|row| changes.weight(*row) < 0) {
-        // A row that was refused when it was added has nothing to take back.
-        let Ok(key) = keys.of(row) else { continue };
-        if present.insert(key.clone()) {
-            frames.push(Framed { key: Some(&key), value: None });
+
+    fn upsert(&self, changes: &ChangeBatch) -> EncodedRows {
+        let mut frames = FrameWriter::new();
+        let mut refused = Vec::new();
+        let mut present: HashSet<Vec<u8>> = HashSet::new();
+        let mut value = Vec::new();
+        // First what is there now, so that a removal is known to be final or to be one half of a change.
+        for row in (0..changes.len()).filter(|row| changes.weight(*row) > 0) {
+            let written = self.key(row).and_then(|key| {
+                self.write_value(row, key.len(), &mut value)?;
+                Ok(key)
+            });
+            match written {
+                Err(reason) => refused.push((row, reason)),
+                Ok(key) if present.contains(&key) => {
+                    refused.push((row, format!("another row has the same key {}", String::from_utf8_lossy(&key))));
+                }
+                Ok(key) => {
+                    frames.push(Framed { key: Some(&key), value: Some(&value) });
+                    present.insert(key);
+                }
+            }
         }
+        for row in (0..changes.len()).filter(|row| changes.weight(*row) < 0) {
+            // A row that was refused when it was added has nothing to take back.
+            let Ok(key) = self.key(row) else { continue };
+            if present.insert(key.clone()) {
+                frames.push(Framed { key: Some(&key), value: None });
+            }
+        }
+        refused.sort_by_key(|(row, _)| *row);
+        EncodedRows { payload: frames.finish(), refused }
     }
-    refused.sort_by_key(|(row, _)| *row);
-    Ok(EncodedRows { payload: frames.finish(), refused })
 }
 
 #[cfg(test)]
@@ -291,6 +303,15 @@ mod tests {
             ]
         );
         assert_eq!(refused, [3, 5, 7]);
+    }
+
+    #[test]
+    fn messages_that_kafka_would_not_take_are_refused() {
+        let sink = sink("PLAIN", &[("properties.message.max.bytes", "1000")]).expect("valid");
+        let rows = [(Some(1), "x".repeat(2000)), (Some(2), "x".repeat(500))];
+        let rows: Vec<_> = rows.iter().map(|(id, text)| (*id, text.as_str(), 0.5, 1)).collect();
+        let (messages, refused) = encode(&sink, &rows);
+        assert_eq!((messages.len(), refused), (1, vec![0]));
     }
 
     #[test]
