@@ -26,6 +26,7 @@ pub use self::json::encode::JsonRows;
 use self::json::object::ObjectReader;
 use self::json::scan::Scanner;
 use self::node::{Fault, Node};
+pub use self::node::{is_json, sql_type};
 use crate::options::Options;
 
 /// A larger record is rejected: it would not fit a budget of the reader, and it is no row of a table.

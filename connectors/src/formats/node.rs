@@ -241,12 +241,12 @@ pub(crate) fn shorten(text: &str) -> std::borrow::Cow<'_, str> {
 }
 
 /// Whether a text column holds JSON: the canonical Arrow extension says so.
-pub(crate) fn is_json(field: &Field) -> bool {
+pub fn is_json(field: &Field) -> bool {
     field.extension_type_name() == Some("arrow.json")
 }
 
 /// A column's type as SQL writes it.
-pub(crate) fn sql_type(field: &Field) -> String {
+pub fn sql_type(field: &Field) -> String {
     match field.data_type() {
         DataType::Boolean => "BOOLEAN".into(),
         DataType::Int16 => "SMALLINT".into(),

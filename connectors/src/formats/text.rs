@@ -186,7 +186,7 @@ pub(crate) fn time(text: &str) -> Option<i64> {
     let (second, micros) = match bytes.len() {
         5 => (0, 0),
         8 => (second(&bytes[5..8])?, 0),
-        9 => return None,
+        6 | 7 | 9 => return None,
         _ => (second(&bytes[5..8])?, micros(&bytes[8..])?),
     };
     if hour > 23 || minute > 59 || second > 59 {
