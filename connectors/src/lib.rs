@@ -3,18 +3,22 @@
 //! Every connector implements [`Source`] or [`Sink`]. None of them ever sees a barrier, an epoch or a watermark.
 //! Adding one touches: one file, one arm of [`source`] or [`sink`], and its name in the list beside it.
 
+pub mod blackhole;
 pub mod datagen;
+pub mod file;
 pub mod formats;
 mod generator;
 pub mod kafka;
 pub mod nexmark;
 pub mod options;
+pub mod print;
 
 use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use millstream_runtime::graph::Clock;
+use millstream_runtime::sink::Sink;
 use millstream_runtime::source::{ConnectorSpec, Source};
 use millstream_runtime::{Error, Result};
 
@@ -45,9 +49,21 @@ impl fmt::Debug for ConnectorContext {
 pub fn source(spec: &ConnectorSpec, context: &ConnectorContext) -> Result<Arc<dyn Source>> {
     match spec.connector.as_str() {
         "datagen" => datagen::source(spec, context),
+        "file" => file::source(spec),
         "kafka" => kafka::source(spec),
         "nexmark" => nexmark::source(spec, context),
         other => Err(unknown(other, "source", "datagen, file, kafka, nexmark")),
+    }
+}
+
+/// The sink that a statement declares, checked in the same way.
+pub fn sink(spec: &ConnectorSpec, context: &ConnectorContext) -> Result<Arc<dyn Sink>> {
+    match spec.connector.as_str() {
+        "blackhole" => blackhole::sink(spec),
+        "file" => file::sink(spec),
+        "kafka" => kafka::sink(spec),
+        "print" => print::sink(spec, context),
+        other => Err(unknown(other, "sink", "blackhole, file, kafka, print")),
     }
 }
 

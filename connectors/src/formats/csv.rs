@@ -116,6 +116,25 @@ impl CsvReader {
         Ok(())
     }
 
+    /// The length of the first record of `bytes` with its line end; `None` when it does not end there.
+    pub(crate) fn record_length(&self, bytes: &[u8]) -> Option<usize> {
+        let line = memchr::memchr(b'\n', bytes)?;
+        if memchr::memchr(b'"', &bytes[..line]).is_none() {
+            return Some(line + 1);
+        }
+        let mut at = 0;
+        loop {
+            // Quotes mean something at the beginning of a field only.
+            if bytes.get(at) == Some(&b'"') {
+                at = quoted_end(bytes, at + 1)? + 1;
+            }
+            at += memchr::memchr2(self.options.delimiter, b'\n', &bytes[at..])? + 1;
+            if bytes[at - 1] == b'\n' {
+                return Some(at);
+            }
+        }
+    }
+
     /// Reads a line, with or without its line end.
     pub(crate) fn read(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let text = std::str::from_utf8(payload)
@@ -202,20 +221,6 @@ fn unquoted<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &'a str {
     scratch.clear();
     scratch.push_str(&field.replace("\"\"", "\""));
     scratch
-}
-
-/// The length of the first record of `bytes` with its line end; `None` when it does not end there. A line end
-/// within quotes belongs to its field.
-pub(crate) fn record_length(bytes: &[u8]) -> Option<usize> {
-    let mut quoted = false;
-    for at in memchr::memchr2_iter(b'"', b'\n', bytes) {
-        if bytes[at] == b'"' {
-            quoted = !quoted;
-        } else if !quoted {
-            return Some(at + 1);
-        }
-    }
-    None
 }
 
 /// The rows of a batch as CSV lines. Arrays and structs are written as JSON.

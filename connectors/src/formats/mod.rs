@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::limits::REJECTED_RAW_BYTES;
 use millstream_runtime::source::{ColumnOrigin, ConnectorSpec, FormatSpec, Position, RejectedRecord};
 use millstream_runtime::{Error, Result};
@@ -153,6 +154,15 @@ impl Decoder {
         match &mut self.body {
             Body::Csv(reader) => reader.read_header(line),
             Body::Json(_) | Body::Bytes(_) => Err(Error::internal("only CSV has a header")),
+        }
+    }
+
+    /// The length of the first record in `bytes` with its line end, for files of lines; `None` when it does not end there.
+    pub fn record_length(&self, bytes: &[u8]) -> Option<usize> {
+        match &self.body {
+            // A line end within the quotes of a field belongs to the field.
+            Body::Csv(reader) => reader.record_length(bytes),
+            Body::Json(_) | Body::Bytes(_) => memchr::memchr(b'\n', bytes).map(|end| end + 1),
         }
     }
 
@@ -330,4 +340,12 @@ fn is_headers(data_type: &DataType) -> bool {
     let DataType::Struct(fields) = element.data_type() else { return false };
     let types: Vec<_> = fields.iter().map(|field| field.data_type()).collect();
     types == [&DataType::Utf8, &DataType::Binary]
+}
+
+/// The rows that are added, each as often as its weight says; those that are taken back are refused.
+pub fn additions(changes: &ChangeBatch) -> (impl Iterator<Item = usize> + '_, Vec<(usize, String)>) {
+    let taken_back = (0..changes.len()).filter(|row| changes.weight(*row) < 0);
+    let refused = taken_back.map(|row| (row, "the row is taken back, which this sink can't do".to_string())).collect();
+    let times = |row| usize::try_from(changes.weight(row)).unwrap_or(0);
+    ((0..changes.len()).flat_map(move |row| std::iter::repeat_n(row, times(row))), refused)
 }
