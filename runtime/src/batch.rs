@@ -3,7 +3,7 @@
 //! Weights stand beside the columns, never among them. No weights means that every row is +1, so that
 //! append-only streams pay nothing. A weight is never zero.
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute;
 
 use crate::error::Result;
@@ -53,7 +53,7 @@ impl ChangeBatch {
 
     /// The rows at the given indices, in that order.
     pub fn take(&self, indices: &UInt32Array) -> Result<Self> {
-        let rows = compute::take_record_batch(&self.rows, indices)?;
+        let rows = take_rows(&self.rows, indices)?;
         let weights = match &self.weights {
             Some(weights) => Some(as_weights(&compute::take(weights, indices, None)?)),
             None => None,
@@ -84,6 +84,13 @@ impl ChangeBatch {
     pub fn memory_bytes(&self) -> usize {
         self.rows.get_array_memory_size() + self.weights.as_ref().map_or(0, |weights| weights.get_array_memory_size())
     }
+}
+
+/// The rows at the given indices; unlike arrow's kernel, also of rows without columns.
+pub fn take_rows(rows: &RecordBatch, indices: &UInt32Array) -> Result<RecordBatch> {
+    let columns = rows.columns().iter().map(|column| compute::take(column, indices, None));
+    let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+    Ok(RecordBatch::try_new_with_options(rows.schema(), columns.collect::<Result<_, _>>()?, &options)?)
 }
 
 fn as_weights(array: &ArrayRef) -> Int64Array {

@@ -227,9 +227,10 @@ impl AggregateStates {
         );
         let distinct = match &spec.argument {
             Some(argument) if spec.distinct && !idempotent => {
-                let mut fields = vec![SortField::new(argument.clone())];
-                fields.extend(spec.order.iter().map(|(data_type, _)| SortField::new(data_type.clone())));
-                Some(DistinctValues::new(RowKeys::new(fields)?))
+                let order = spec.order.iter().map(|(data_type, _)| data_type.clone());
+                let types: Vec<DataType> = std::iter::once(argument.clone()).chain(order).collect();
+                let rows = RowKeys::new(types.iter().cloned().map(SortField::new).collect())?;
+                Some(DistinctValues::new(types, rows)?)
             }
             _ => None,
         };
@@ -253,7 +254,7 @@ impl AggregateStates {
     pub fn reset(&mut self, group: u32) {
         each_states!(&mut self.states, states => states[group as usize] = Default::default());
         if let Some(distinct) = &mut self.distinct {
-            distinct.reset(group as usize);
+            distinct.reset(group);
         }
     }
 
@@ -312,14 +313,15 @@ impl AggregateStates {
 
     /// The states of some groups as bytes.
     pub fn save(&self, groups: &[u32]) -> BinaryArray {
+        if let Some(distinct) = &self.distinct {
+            let saved = distinct.save(groups).expect("values that the table holds have an encoding");
+            return BinaryArray::from_iter_values(saved);
+        }
         let mut builder = BinaryBuilder::new();
         let mut bytes = Vec::new();
         for group in groups {
             bytes.clear();
-            match &self.distinct {
-                Some(distinct) => distinct.save(*group as usize, &mut bytes),
-                None => each_states!(&self.states, states => states[*group as usize].save(&mut bytes)),
-            }
+            each_states!(&self.states, states => states[*group as usize].save(&mut bytes));
             builder.append_value(&bytes);
         }
         builder.finish()
@@ -333,14 +335,16 @@ impl AggregateStates {
             let mut reader = Reader::new(bytes);
             match &mut self.distinct {
                 Some(distinct) => {
-                    let (columns, weights) = distinct.merge(*group as usize, &mut reader)?;
-                    let groups = vec![*group; weights.len()];
+                    let (columns, counts) = distinct.load(&mut reader)?;
+                    let groups = vec![*group; counts.len()];
+                    let members = Members { groups: &groups, weights: Some(&counts), nulls: None };
+                    let passed = distinct.update(&columns, &members)?;
                     let update = Update {
                         argument: Some(&columns[0]),
                         order: &columns[1..],
                         filter: None,
                         groups: &groups,
-                        weights: Some(&weights),
+                        weights: Some(&passed),
                     };
                     update_states(&mut self.states, update)?;
                 }
@@ -356,7 +360,7 @@ impl AggregateStates {
         let states = each_states!(&self.states, states => {
             states.capacity() * size_of_element(states) + states.iter().map(GroupState::heap_bytes).sum::<usize>()
         });
-        states + self.distinct.as_ref().map_or(0, DistinctValues::heap_bytes)
+        states + self.distinct.as_ref().map_or(0, DistinctValues::memory_bytes)
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
-use crate::batch::ChangeBatch;
+use crate::batch::{ChangeBatch, take_rows};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::operator::{Operator, Output, Port, SnapshotKind, StatePart};
@@ -72,7 +72,7 @@ impl Operator for Distinct {
             }
             // What comes out is what the state holds: equal floats have equal bits.
             let rows: UInt32Array = upserted.inserted.iter().map(|(_, row)| *row).collect();
-            let rows = compute::take_record_batch(&batch.rows, &rows)?;
+            let rows = take_rows(&batch.rows, &rows)?;
             let columns: Vec<ArrayRef> = rows.columns().iter().map(crate::state::fixed::canonical_floats).collect();
             return emit(ChangeBatch::append(record_batch(&self.schema, columns, rows.num_rows())?), out);
         }
@@ -164,6 +164,7 @@ mod tests {
                     make: &|| Box::new(Distinct::new(&input(&schema, kind)).unwrap()),
                     ports: vec![(Arc::clone(&schema), kind)],
                     expected: &|held| held[0].iter().map(|row| (text(row), 1)).collect::<Texts>(),
+                    hashed: vec![vec![0, 1]],
                     range: 4,
                 };
                 check(&subject, seed);

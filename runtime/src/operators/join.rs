@@ -20,14 +20,14 @@ use arrow::compute;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::batch::ChangeBatch;
+use crate::batch::{ChangeBatch, take_rows};
 use crate::error::{Error, Result};
 use crate::expr::RowExpressions;
 use crate::limits::BATCH_ROWS;
 use crate::operator::{Operator, Output, Port, Rejected, SnapshotKind, StatePart};
 use crate::operators::{column_types, compact_weights, emit, record_batch, select};
 use crate::plan::{Changes, ClosingJoin, JoinKind, PlanNode};
-use crate::state::{Added, ClosingTime, EntryId, KeyedState, RowStore};
+use crate::state::{Added, ClosingTime, EntryId, KeyTable, KeyedState, RowStore, Upserted, fixed};
 use crate::time::Watermark;
 
 /// Positions of the sides, which are also their ports.
@@ -42,6 +42,10 @@ pub(super) struct Join {
     pair_schema: SchemaRef,
     residual: Option<RowExpressions>,
     sides: [Side; 2],
+    /// The key columns of right input rows, for a semi or anti join without a residual condition: all that
+    /// matters of a key is whether it is there, so that the right side remembers keys and not rows, and left
+    /// rows need no counts of their own.
+    existence: Option<Vec<usize>>,
 }
 
 /// What is remembered of one input.
@@ -67,6 +71,13 @@ struct Matched {
     columns: Option<RecordBatch>,
 }
 
+/// Pairs that the residual condition fails on.
+struct Failed {
+    pairs: Pairs,
+    columns: RecordBatch,
+    reasons: Vec<String>,
+}
+
 impl Join {
     pub(super) fn new(
         node: &PlanNode,
@@ -87,27 +98,38 @@ impl Join {
             extent_micros: closing.left_extent_micros.max(closing.right_extent_micros),
         });
         let left = Side::new("left", inputs[LEFT], left_keys, closing)?;
-        let right = Side::new("right", inputs[RIGHT], right_keys, closing)?;
+        let existence = residual.is_none() && matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
+        let right = match existence {
+            true => Side::of_keys("right", inputs[RIGHT], &right_keys, closing)?,
+            false => Side::new("right", inputs[RIGHT], right_keys.clone(), closing)?,
+        };
+        let existence = existence.then_some(right_keys);
         let fields = inputs.iter().flat_map(|input| input.schema.fields().iter().cloned());
         let pair_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let residual =
             residual.map(|residual| RowExpressions::new(vec![Arc::clone(residual)], Arc::clone(&pair_schema)));
-        Ok(Self { kind, schema: Arc::clone(&node.schema), pair_schema, residual, sides: [left, right] })
+        Ok(Self { kind, schema: Arc::clone(&node.schema), pair_schema, residual, sides: [left, right], existence })
     }
 
     fn emits_pairs(&self) -> bool {
         matches!(self.kind, JoinKind::Inner | JoinKind::Left)
     }
 
+    /// Whether a left row must know how many right rows match it when it comes.
     fn counts_matches(&self) -> bool {
         self.kind != JoinKind::Inner
+    }
+
+    /// Whether it must also know later on.
+    fn keeps_matches(&self) -> bool {
+        self.counts_matches() && self.existence.is_none()
     }
 
     /// The rows with a complete key. Left ones without are shown here if they ever are.
     fn with_complete_key(&self, side: usize, batch: ChangeBatch, out: &mut dyn Output) -> Result<ChangeBatch> {
         let keys = self.sides[side].keys.iter().map(|column| batch.rows.column(*column));
         let nulls = keys.filter(|key| key.null_count() > 0).map(|key| compute::is_null(key));
-        let Some(incomplete) = nulls.reduce(|a, b| Ok(compute::or(&a?, &b?)?)).transpose()? else {
+        let Some(incomplete) = nulls.reduce(|a, b| compute::or(&a?, &b?)).transpose()? else {
             return Ok(batch);
         };
         if side == LEFT && matches!(self.kind, JoinKind::Left | JoinKind::LeftAnti) {
@@ -143,7 +165,7 @@ impl Join {
     /// The columns of pairs, the left ones first.
     fn pair_columns(&self, side: usize, rows: &RecordBatch, pairs: &Pairs) -> Result<RecordBatch> {
         let indices = UInt32Array::from(pairs.rows.clone());
-        let own = compute::take_record_batch(rows, &indices)?;
+        let own = take_rows(rows, &indices)?;
         let other = self.sides[1 - side].rows.gather(&pairs.entries)?;
         let (left, right) = if side == LEFT { (own, other) } else { (other, own) };
         let columns = left.columns().iter().chain(right.columns()).cloned().collect();
@@ -151,12 +173,7 @@ impl Join {
     }
 
     /// The pairs that satisfy the residual, and those on which it fails, with reasons.
-    fn check_residual(
-        &self,
-        side: usize,
-        rows: &RecordBatch,
-        pairs: Pairs,
-    ) -> Result<(Matched, Option<(RecordBatch, Pairs, Vec<String>)>)> {
+    fn check_residual(&self, side: usize, rows: &RecordBatch, pairs: Pairs) -> Result<(Matched, Option<Failed>)> {
         let Some(residual) = &self.residual else {
             let columns = match self.emits_pairs() {
                 true => Some(self.pair_columns(side, rows, &pairs)?),
@@ -177,9 +194,10 @@ impl Join {
         } else {
             let failed: UInt32Array = evaluated.failures.iter().map(|(index, _)| *index as u32).collect();
             let reasons = evaluated.failures.into_iter().map(|(_, reason)| reason).collect();
-            Some((compute::take_record_batch(&columns, &failed)?, pairs.pick(&failed), reasons))
+            let columns = take_rows(&columns, &failed)?;
+            Some(Failed { pairs: pairs.pick(&failed), columns, reasons })
         };
-        let columns = compute::take_record_batch(&columns, &held)?;
+        let columns = take_rows(&columns, &held)?;
         Ok((Matched { pairs: pairs.pick(&held), columns: Some(columns) }, failed))
     }
 
@@ -193,7 +211,7 @@ impl Join {
     /// Emits pairs and rejected pairs, and gives back those that match.
     fn meet(&mut self, side: usize, batch: &ChangeBatch, pairs: Pairs, out: &mut dyn Output) -> Result<Pairs> {
         let (Matched { pairs, columns }, failed) = self.check_residual(side, &batch.rows, pairs)?;
-        if let Some((rows, failed, reasons)) = failed {
+        if let Some(Failed { pairs: failed, columns: rows, reasons }) = failed {
             let weights = compact_weights(self.pair_weights(side, batch, &failed));
             out.reject(Rejected { batch: ChangeBatch { rows, weights }, reasons })?;
         }
@@ -261,6 +279,19 @@ impl Join {
         })
     }
 
+    /// Keys come or go on the right: the left rows under those that appear or disappear turn.
+    fn on_right_existence(&mut self, batch: &ChangeBatch, out: &mut dyn Output) -> Result<()> {
+        let (rows, appeared) = self.sides[RIGHT].turning_keys(batch)?;
+        let appearing_shows = if self.kind == JoinKind::LeftSemi { 1 } else { -1 };
+        self.for_each_pairs(RIGHT, &rows, |join, pairs| {
+            let left = &join.sides[LEFT].rows;
+            let sign = |row: u32| if appeared[row as usize] { appearing_shows } else { -appearing_shows };
+            let turned = pairs.rows.iter().zip(&pairs.entries);
+            let weights: Vec<i64> = turned.map(|(row, entry)| left.weight(*entry) * sign(*row)).collect();
+            join.emit_left(&left.gather(&pairs.entries)?, |row| weights[row], out)
+        })
+    }
+
     /// Counts the matches of every left row anew.
     fn count_matches(&mut self) -> Result<()> {
         let all = self.sides[LEFT].rows.all();
@@ -285,6 +316,10 @@ impl Join {
 impl Operator for Join {
     fn on_batch(&mut self, port: Port, batch: ChangeBatch, out: &mut dyn Output) -> Result<()> {
         let side = usize::from(port.0);
+        let batch = match &self.existence {
+            Some(columns) if side == RIGHT => batch.with_rows(self.sides[RIGHT].keys_alone(&batch.rows, columns)?),
+            _ => batch,
+        };
         let batch = self.with_complete_key(side, batch, out)?;
         if batch.is_empty() {
             return Ok(());
@@ -292,10 +327,14 @@ impl Operator for Join {
         let weights = batch.weights.as_ref().map(|weights| weights.values().as_ref());
         if side == LEFT {
             let matches = self.on_left(&batch, out)?;
-            let matches = self.counts_matches().then_some(matches.as_slice());
+            let matches = self.keeps_matches().then_some(matches.as_slice());
             self.sides[LEFT].remember(&batch.rows, weights, matches)
         } else {
-            self.on_right(&batch, out)?;
+            if self.existence.is_some() {
+                self.on_right_existence(&batch, out)?;
+            } else {
+                self.on_right(&batch, out)?;
+            }
             self.sides[RIGHT].remember(&batch.rows, weights, None)
         }
     }
@@ -337,7 +376,7 @@ impl Operator for Join {
         for side in &mut self.sides {
             side.rows.restored();
         }
-        if self.counts_matches() { self.count_matches() } else { Ok(()) }
+        if self.keeps_matches() { self.count_matches() } else { Ok(()) }
     }
 }
 
@@ -353,6 +392,44 @@ impl Side {
             state_schema: Arc::new(Schema::new(fields)),
             rows: RowStore::new(Arc::clone(&input.schema), input.changes == Changes::Retract)?,
         })
+    }
+
+    /// A side that remembers keys and how often each is there.
+    fn of_keys(table: &'static str, input: &PlanNode, keys: &[usize], closing: Option<ClosingTime>) -> Result<Self> {
+        let schema = Arc::new(input.schema.project(keys)?);
+        // Also over append-only input equal keys share one entry.
+        let input = PlanNode { schema, changes: Changes::Retract, ..input.clone() };
+        Self::new(table, &input, (0..keys.len()).collect(), closing)
+    }
+
+    /// The keys of input rows, equal ones in equal bits.
+    fn keys_alone(&self, rows: &RecordBatch, columns: &[usize]) -> Result<RecordBatch> {
+        let keys = select(rows, columns).iter().map(fixed::canonical_floats).collect();
+        record_batch(self.rows.schema(), keys, rows.num_rows())
+    }
+
+    /// The keys of a batch that it makes appear (true) or disappear, each once.
+    fn turning_keys(&self, batch: &ChangeBatch) -> Result<(RecordBatch, Vec<bool>)> {
+        let keys = select(&batch.rows, &self.keys);
+        let mut different = KeyTable::new(keys.iter().map(|key| key.data_type().clone()).collect())?;
+        let encoded = different.encode(&keys, batch.len())?;
+        let Upserted { slots, inserted } = different.upsert(&encoded);
+        let mut changes = vec![0; inserted.len()];
+        for (row, slot) in slots.iter().enumerate() {
+            changes[*slot as usize] += batch.weight(row);
+        }
+        let held = self.slots.find(&encoded);
+        let (mut rows, mut appeared) = (Vec::new(), Vec::new());
+        for (slot, row) in inserted {
+            let mut before = 0;
+            self.rows.for_each(held[row as usize], |entry| before += self.rows.weight(entry));
+            let after = before + changes[slot as usize];
+            if (before > 0) != (after > 0) {
+                rows.push(row);
+                appeared.push(after > 0);
+            }
+        }
+        Ok((take_rows(&batch.rows, &UInt32Array::from(rows))?, appeared))
     }
 
     /// Adds rows to the state, or takes them back.

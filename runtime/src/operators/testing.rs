@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt16Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::PhysicalExpr;
@@ -17,9 +19,10 @@ use rand::{Rng, SeedableRng};
 
 use crate::batch::ChangeBatch;
 use crate::error::Result;
-use crate::operator::{Operator, Output, Port, Rejected, SnapshotKind, StatePart};
-use crate::operators::record_batch;
+use crate::operator::{KEY_GROUPS, Operator, Output, Port, Rejected, SnapshotKind, StatePart};
+use crate::operators::{record_batch, select};
 use crate::plan::{Changes, NodeIndex, Operation, PlanNode, RelationId};
+use crate::state::key_groups;
 
 /// A row of nullable numbers.
 pub(super) type Row = Vec<Option<i64>>;
@@ -154,15 +157,17 @@ pub(super) struct Subject<'a> {
     pub(super) ports: Vec<(SchemaRef, Changes)>,
     /// The output for the rows that every port holds.
     pub(super) expected: &'a dyn Fn(&[Vec<Row>]) -> Texts,
+    /// The columns of every port that rows are dealt out by; none where a single subtask must run.
+    pub(super) hashed: Vec<Vec<usize>>,
     /// Values are drawn from `0..range`, and sometimes null.
     pub(super) range: i64,
 }
 
-/// Runs random changes through the subject, with random batch cuts, snapshots and restores; after every epoch
-/// its accumulated output must be what is expected.
+/// Runs random changes through the subject, with random batch cuts, snapshots and restores, each time at
+/// another parallelism; after every epoch its accumulated output must be what is expected.
 pub(super) fn check(subject: &Subject<'_>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut operator = (subject.make)();
+    let mut subtasks = Subtasks::start(subject, &mut random);
     let mut held: Vec<Vec<Row>> = vec![Vec::new(); subject.ports.len()];
     let mut shown = Texts::new();
     let mut parts: Vec<StatePart> = Vec::new();
@@ -173,10 +178,12 @@ pub(super) fn check(subject: &Subject<'_>, seed: u64) {
             let (schema, kind) = &subject.ports[port];
             let rows = random_changes(&mut held[port], schema.fields().len(), *kind, subject.range, &mut random);
             if !rows.is_empty() {
-                operator.on_batch(Port(port as u8), changes(schema, &rows), &mut out).unwrap();
+                subtasks.on_batch(port, &changes(schema, &rows), &mut out);
             }
         }
-        operator.on_epoch(&mut out).unwrap();
+        for (_, operator) in &mut subtasks.running {
+            operator.on_epoch(&mut out).unwrap();
+        }
         out.add_rows_to(&mut shown);
         assert_eq!(shown, (subject.expected)(&held), "seed {seed}, epoch {epoch}");
         if random.random_bool(0.5) {
@@ -185,26 +192,63 @@ pub(super) fn check(subject: &Subject<'_>, seed: u64) {
             if kind == SnapshotKind::Full {
                 parts.clear();
             }
-            parts.extend(operator.snapshot(kind).unwrap());
+            for (_, operator) in &mut subtasks.running {
+                parts.extend(operator.snapshot(kind).unwrap());
+            }
             if random.random_bool(0.5) {
-                operator = (subject.make)();
-                operator.restore(in_tables(&parts)).unwrap();
+                subtasks = Subtasks::start(subject, &mut random);
+                subtasks.restore(&parts);
             }
         }
     }
 }
 
-/// Parts table by table, as a checkpoint gives them back; each is cut in two, as a change of parallelism does.
-fn in_tables(parts: &[StatePart]) -> Vec<StatePart> {
-    let mut tables: BTreeMap<&str, Vec<StatePart>> = BTreeMap::new();
-    for part in parts {
-        assert_eq!(part.rows.schema().field(0).name(), "key_group");
-        let middle = part.rows.num_rows() / 2;
-        for rows in [part.rows.slice(0, middle), part.rows.slice(middle, part.rows.num_rows() - middle)] {
-            tables.entry(&part.table).or_default().push(StatePart { rows, ..part.clone() });
+/// The subject as it runs in parallel, every subtask with its key groups.
+struct Subtasks {
+    running: Vec<(Range<u16>, Box<dyn Operator>)>,
+    /// By port.
+    hashed: Vec<Vec<usize>>,
+}
+
+impl Subtasks {
+    fn start(subject: &Subject<'_>, random: &mut StdRng) -> Self {
+        let count = if subject.hashed.iter().any(Vec::is_empty) { 1 } else { random.random_range(1..4) };
+        let bound = |index: u16| index * KEY_GROUPS / count;
+        let subtask = |index: u16| (bound(index)..bound(index + 1), (subject.make)());
+        Self { running: (0..count).map(subtask).collect(), hashed: subject.hashed.clone() }
+    }
+
+    fn on_batch(&mut self, port: usize, batch: &ChangeBatch, out: &mut Collector) {
+        let keys = select(&batch.rows, &self.hashed[port]);
+        if keys.is_empty() {
+            return self.running[0].1.on_batch(Port(port as u8), batch.clone(), out).unwrap();
+        }
+        let groups = key_groups(&keys).unwrap();
+        for (range, operator) in &mut self.running {
+            let own: BooleanArray = groups.iter().map(|group| Some(range.contains(group))).collect();
+            let own = batch.filter(&own).unwrap();
+            if !own.is_empty() {
+                operator.on_batch(Port(port as u8), own, out).unwrap();
+            }
         }
     }
-    tables.into_values().flatten().collect()
+
+    /// Gives parts back table by table, in order, cut to the key groups of every subtask.
+    fn restore(&mut self, parts: &[StatePart]) {
+        let mut tables: BTreeMap<&str, Vec<&StatePart>> = BTreeMap::new();
+        for part in parts {
+            assert_eq!(part.rows.schema().field(0).name(), "key_group");
+            tables.entry(&part.table).or_default().push(part);
+        }
+        for (range, operator) in &mut self.running {
+            let cut = |part: &&StatePart| {
+                let groups = part.rows.column(0).as_primitive::<UInt16Type>().values();
+                let own: BooleanArray = groups.iter().map(|group| Some(range.contains(group))).collect();
+                StatePart { rows: filter_record_batch(&part.rows, &own).unwrap(), ..(*part).clone() }
+            };
+            operator.restore(tables.values().flatten().map(cut).collect()).unwrap();
+        }
+    }
 }
 
 fn random_changes(

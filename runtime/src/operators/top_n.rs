@@ -41,6 +41,8 @@ pub(super) struct TopN {
     before: Vec<(u32, Window)>,
     /// Rows whose multiplicity may differ from what the snapshots say.
     changed: Vec<(u32, Arc<[u8]>)>,
+    /// Length of `changed` at which it is worth a compaction.
+    changed_max: usize,
     /// Rows whose multiplicity is below zero: none at the end of an epoch.
     negative: usize,
 }
@@ -98,6 +100,7 @@ impl TopN {
             partitions: Vec::new(),
             before: Vec::new(),
             changed: Vec::new(),
+            changed_max: CHANGED_MIN,
             negative: 0,
         })
     }
@@ -139,45 +142,52 @@ impl TopN {
             return;
         }
         partition.count += weight;
-        match partition.rows.get_key_value(row).map(|(key, copies)| (Arc::clone(key), *copies)) {
-            Some((key, copies)) => {
-                if copies.now == copies.stored {
-                    self.changed.push((slot, Arc::clone(&key)));
-                }
-                let now = copies.now + weight;
-                self.negative = self.negative + usize::from(now < 0) - usize::from(copies.now < 0);
-                if now == 0 && copies.stored == 0 {
-                    partition.rows.remove(&key);
-                } else {
-                    partition.rows.insert(key, Copies { now, ..copies });
-                }
-            }
-            None => {
-                let key: Arc<[u8]> = row.into();
-                self.changed.push((slot, Arc::clone(&key)));
-                self.negative += usize::from(weight < 0);
-                partition.rows.insert(key, Copies { now: weight, stored: 0 });
-            }
+        let (key, copies) = match partition.rows.get_key_value(row) {
+            Some((key, copies)) => (Arc::clone(key), *copies),
+            None => (row.into(), Copies::default()),
+        };
+        let now = copies.now + weight;
+        self.negative = self.negative + usize::from(now < 0) - usize::from(copies.now < 0);
+        if now == 0 && copies.stored == 0 {
+            partition.rows.remove(&key);
+        } else {
+            partition.rows.insert(Arc::clone(&key), Copies { now, ..copies });
+        }
+        if copies.now == copies.stored {
+            self.note_changed(slot, key);
+        }
+    }
+
+    /// Notes that a row's multiplicity departs from what the snapshots say. Rows that went and came again stand
+    /// in the list more than once: without checkpoints it would grow for ever.
+    fn note_changed(&mut self, slot: u32, row: Arc<[u8]>) {
+        self.changed.push((slot, row));
+        if self.changed.len() > self.changed_max {
+            self.changed.sort_unstable();
+            self.changed.dedup();
+            let partitions = &self.partitions;
+            self.changed.retain(|(slot, row)| partitions[*slot as usize].rows.contains_key(row));
+            self.changed_max = CHANGED_MIN.max(2 * self.changed.len());
         }
     }
 
     /// Forgets rows of an append-only partition that can never be visible again.
     fn prune(&mut self, slot: u32) {
         let Some(reach) = self.reach().filter(|_| self.append_only) else { return };
-        let partition = &mut self.partitions[slot as usize];
-        while partition.count > reach {
+        while self.partitions[slot as usize].count > reach {
+            let partition = &mut self.partitions[slot as usize];
             // Rows that only the snapshots still hold are passed over; they go with the next one.
             let last = partition.rows.iter_mut().rev().find(|(_, copies)| copies.now > 0);
             let (key, copies) = last.expect("a count above zero comes from rows");
             let surplus = (partition.count - reach).min(copies.now);
-            if copies.now == copies.stored {
-                self.changed.push((slot, Arc::clone(key)));
-            }
+            let (key, unchanged) = (Arc::clone(key), copies.now == copies.stored);
             copies.now -= surplus;
+            let vanished = copies.now == 0 && copies.stored == 0;
             partition.count -= surplus;
-            if copies.now == 0 && copies.stored == 0 {
-                let key = Arc::clone(key);
+            if vanished {
                 partition.rows.remove(&key);
+            } else if unchanged {
+                self.note_changed(slot, key);
             }
         }
     }
@@ -334,6 +344,9 @@ impl Operator for TopN {
     }
 }
 
+/// A list of changed rows below this length is not worth a compaction.
+const CHANGED_MIN: usize = 1024;
+
 /// The one table of state.
 const TABLE: &str = "rows";
 
@@ -379,6 +392,7 @@ mod tests {
                             },
                             ports: vec![(Arc::clone(&schema), kind)],
                             expected: &|held| expected(&held[0], &partition, &order, offset, limit),
+                            hashed: vec![partition.clone()],
                             range: 4,
                         };
                         check(&subject, seed);

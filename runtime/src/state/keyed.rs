@@ -56,6 +56,9 @@ struct Closing {
     partitions: BTreeMap<i64, Vec<u32>>,
 }
 
+/// A list of dirty slots below this length is not worth a compaction.
+const DIRTY_SLOTS_MIN: usize = 1024;
+
 /// What a snapshot has to write.
 #[derive(Debug)]
 pub struct SnapshotSlots {
@@ -132,7 +135,18 @@ impl KeyedState {
                 }
             }
         }
+        if self.dirty.len() > DIRTY_SLOTS_MIN.max(2 * self.slot_count()) {
+            self.compact_dirty();
+        }
         first
+    }
+
+    /// Slots that were used again stand in the list more than once: without checkpoints it would grow for ever.
+    fn compact_dirty(&mut self) {
+        self.dirty.retain(|slot| std::mem::take(&mut self.flags[*slot as usize].dirty));
+        for slot in &self.dirty {
+            self.flags[*slot as usize].dirty = true;
+        }
     }
 
     /// Ends the epoch: the slots that it touched, in the order in which they were touched first.

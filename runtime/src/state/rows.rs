@@ -27,6 +27,9 @@ const NO_ENTRY: u32 = u32::MAX;
 /// Small batches that may pile up before they are merged: bounds the inputs of an `interleave`.
 const SMALL_BATCHES_MAX: usize = 32;
 
+/// A list of dirty entries below this length is not worth a compaction.
+const DIRTY_ENTRIES_MIN: usize = 1024;
+
 /// Rows with their multiplicities, listed by key slot.
 pub struct RowStore {
     schema: SchemaRef,
@@ -127,6 +130,11 @@ impl RowStore {
             gone: Vec::new(),
             negative: 0,
         })
+    }
+
+    /// The columns of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Makes key slots below this number usable.
@@ -285,6 +293,18 @@ impl RowStore {
         if !entry.dirty {
             entry.dirty = true;
             self.dirty.push(id);
+            if self.dirty.len() > DIRTY_ENTRIES_MIN.max(2 * self.entries.len()) {
+                self.compact_dirty();
+            }
+        }
+    }
+
+    /// Entries that were used again stand in the list more than once: without checkpoints it would grow for
+    /// ever.
+    fn compact_dirty(&mut self) {
+        self.dirty.retain(|id| std::mem::take(&mut self.entries[*id as usize].dirty));
+        for id in &self.dirty {
+            self.entries[*id as usize].dirty = true;
         }
     }
 

@@ -83,6 +83,7 @@ fn equals_the_recomputation() {
                     make: &|| operator(&schema, kind, &keys, &calls, None, EmitOn::Update),
                     ports: vec![(Arc::clone(&schema), kind)],
                     expected: &|held| expected(&held[0], global),
+                    hashed: vec![keys.clone()],
                     range: 4,
                 };
                 check(&subject, seed);

@@ -76,6 +76,7 @@ fn equals_nested_loops() {
                         make: &|| join([&schema, &schema], changes, kind, &on, residual, None),
                         ports: vec![(Arc::clone(&schema), changes[0]), (Arc::clone(&schema), changes[1])],
                         expected: &|held| expected(kind, &on, residual.is_some(), held),
+                        hashed: vec![on.iter().map(|pair| pair.0).collect(), on.iter().map(|pair| pair.1).collect()],
                         range: 4,
                     };
                     check(&subject, seed);
