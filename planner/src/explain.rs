@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use datafusion::logical_expr::LogicalPlan;
-use millstream_runtime::plan::{Dataflow, JoinKind, Operation, PlanNode};
+use millstream_runtime::plan::{Changes, Dataflow, JoinKind, Operation, PlanNode};
 use millstream_runtime::plan_text::Detail;
 
 use crate::statement::ExplainMode;
@@ -71,7 +71,10 @@ fn state_of(node: &PlanNode, plan: &Dataflow) -> Option<String> {
         }
         Operation::Distinct => Some("one entry per different row, kept for ever: nothing bounds them".to_string()),
         Operation::TopN { partition, .. } => {
-            let rows = "all rows, as those that are kept may be taken back";
+            let rows = match plan.nodes[node.inputs[0].0].changes {
+                Changes::Append => "the rows that are kept",
+                Changes::Retract => "all rows, as those that are kept may be taken back",
+            };
             Some(match partition.is_empty() {
                 true => rows.to_string(),
                 false => format!("{rows}, per ({})", names(partition)),

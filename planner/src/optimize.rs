@@ -11,7 +11,8 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::{Sort as SortKey, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Sort, Window, WindowFunctionDefinition,
+    Distinct, DistinctOn, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Sort, Window,
+    WindowFunctionDefinition,
 };
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -78,6 +79,7 @@ pub fn settle_ties(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     let settled = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Limit(limit) => settle_limit(limit),
         LogicalPlan::Window(window) => settle_row_numbers(window),
+        LogicalPlan::Distinct(Distinct::On(on)) => Ok(Transformed::yes(settle_distinct_on(on))),
         other => Ok(Transformed::no(other)),
     })?;
     Ok(settled.data)
@@ -105,6 +107,18 @@ fn settle_limit(limit: Limit) -> DataFusionResult<Transformed<LogicalPlan>> {
         Some(input) => Transformed::yes(LogicalPlan::Limit(Limit { input: Arc::new(input), ..limit })),
         None => Transformed::no(LogicalPlan::Limit(limit)),
     })
+}
+
+/// `DISTINCT ON` keeps the first row of each group: behind its order come the columns that it shows.
+fn settle_distinct_on(on: DistinctOn) -> LogicalPlan {
+    let mut keys = on.sort_expr.clone().unwrap_or_default();
+    for expr in &on.select_expr {
+        let expr = expr.clone().unalias();
+        if !expr.column_refs().is_empty() && !keys.iter().any(|key| key.expr == expr) {
+            keys.push(SortKey::new(expr, true, false));
+        }
+    }
+    LogicalPlan::Distinct(Distinct::On(DistinctOn { sort_expr: Some(keys), ..on }))
 }
 
 fn with_more_keys(sort: &Sort, more: Vec<Expr>) -> Sort {

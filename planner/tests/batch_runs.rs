@@ -80,7 +80,7 @@ const ANSWERS: &[(&str, &[&str])] = &[
     ("SELECT (SELECT max(price) FROM bids) - 5 AS x", &["25"]),
     ("SELECT 1.5::int, 2.5::numeric(4,1)::int, -0.5::int", &["2|3|-1"]),
     ("SELECT now() = current_timestamp, current_user, current_schema()", &["true|ada|public"]),
-    ("SELECT ts - TIMESTAMP '1970-01-01' AS age FROM bids ORDER BY ts LIMIT 1", &["0 mins"]),
+    ("SELECT ts - TIMESTAMP '1970-01-01' AS age FROM bids ORDER BY ts LIMIT 1", &["0 secs"]),
     ("SELECT row_number() OVER (ORDER BY price DESC) AS n, price FROM bids ORDER BY n LIMIT 2", &["1|", "2|30"]),
     (
         "SELECT sum(price) OVER (ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM bids WHERE auction = 1 ORDER BY ts",

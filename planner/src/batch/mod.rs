@@ -60,6 +60,7 @@ impl BatchRuntime {
             .with_runtime_env(Arc::clone(&self.environment))
             .with_analyzer_rules(Vec::new())
             .with_optimizer_rules(optimize::batch_rules())
+            .with_aggregate_functions(functions::registry().aggregates())
             .build();
         BatchQuery { state }
     }

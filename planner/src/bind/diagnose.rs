@@ -1,9 +1,11 @@
 //! DataFusion's errors as Postgres words them: class, message, hint and the place in the text.
 
 use std::error::Error as StdError;
+use std::ops::ControlFlow;
 
 use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
+use sqlparser::ast::{Expr, Query, Spanned, Visit, Visitor};
 
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
 
@@ -20,6 +22,61 @@ pub(super) fn at(error: DataFusionError, span: sqlparser::tokenizer::Span) -> Da
 /// The place of a syntax node. [`crate::parse`] counts columns in characters of what the client sent, on one line.
 pub fn span_position(span: sqlparser::tokenizer::Span) -> Option<TextPosition> {
     (span.start.line != 0).then_some(TextPosition(span.start.column as usize))
+}
+
+/// The same error with a place, where it has none: that of the first name in the query that it may be about.
+pub(super) fn located(error: PlanError, query: &Query) -> PlanError {
+    if error.position.is_some() {
+        return error;
+    }
+    let Some(subject) = subject(&error) else { return error };
+    let mut search = Search { subject, function: error.kind == PlanErrorKind::UndefinedFunction };
+    match Visit::visit(query, &mut search) {
+        ControlFlow::Break(position) => error.at(Some(position)),
+        ControlFlow::Continue(()) => error,
+    }
+}
+
+/// The name that an error is about.
+fn subject(error: &PlanError) -> Option<String> {
+    match error.kind {
+        PlanErrorKind::UndefinedColumn | PlanErrorKind::AmbiguousColumn => {
+            let shown = error.message.strip_prefix("column reference ").or(error.message.strip_prefix("column "))?;
+            let name =
+                shown.strip_prefix('"').map_or_else(|| shown.split(' ').next(), |quoted| quoted.split('"').next());
+            Some(name?.rsplit('.').next()?.to_string())
+        }
+        PlanErrorKind::UndefinedFunction => {
+            let call = error.message.strip_prefix("function ")?;
+            Some(call.split(['(', ' ']).next()?.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// Looks for the first place where a name stands.
+struct Search {
+    subject: String,
+    function: bool,
+}
+
+impl Visitor for Search {
+    type Break = TextPosition;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<TextPosition> {
+        let ident = match expr {
+            Expr::Identifier(ident) if !self.function => Some(ident),
+            Expr::CompoundIdentifier(idents) if !self.function => idents.last(),
+            Expr::Function(call) if self.function => call.name.0.last().and_then(|part| part.as_ident()),
+            _ => None,
+        };
+        if ident.is_some_and(|ident| super::normalize::folded(ident) == self.subject)
+            && let Some(position) = span_position(expr.span())
+        {
+            return ControlFlow::Break(position);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// What the user is told for an error of DataFusion's planner.
@@ -143,18 +200,25 @@ fn planner_message(message: &str) -> PlanError {
         };
         return PlanError::new(PlanErrorKind::GroupingError, message);
     }
-    if has("Cannot coerce arithmetic expression")
-        || has("Cannot infer common argument type")
-        || has("Cannot infer common string type")
-        || has("There isn't a common type to coerce")
+    if let Some(operation) = between(message, "Cannot coerce arithmetic expression ", " to valid types")
+        .or_else(|| between(message, "Cannot infer common argument type for comparison operation ", "\n"))
+        .or_else(|| between(message, "Cannot infer common string type for string concat operation ", "\n"))
     {
+        let operation = sql_type_names(operation);
+        return PlanError::new(PlanErrorKind::UndefinedFunction, format!("operator does not exist: {operation}"))
+            .with_hint("You might need to add explicit type casts.");
+    }
+    if let Some(own) = between(message, "External error: ", ". No function matches") {
+        return PlanError::new(PlanErrorKind::UndefinedFunction, own);
+    }
+    if let Some(call) = between(message, "No function matches the given name and argument types '", "'") {
         return PlanError::new(
             PlanErrorKind::UndefinedFunction,
-            format!("operator does not exist: {}", lower_first(line)),
+            format!("function {} does not exist", sql_type_names(call)),
         )
         .with_hint("You might need to add explicit type casts.");
     }
-    if has("No function matches") || has("failed to match any signature") || has("Failed to coerce arguments") {
+    if has("There isn't a common type to coerce") || has("failed to match any signature") || has("Failed to coerce") {
         return PlanError::new(PlanErrorKind::UndefinedFunction, lower_first(line))
             .with_hint("You might need to add explicit type casts.");
     }
@@ -169,13 +233,54 @@ fn planner_message(message: &str) -> PlanError {
 fn data_error(message: &str) -> PlanError {
     let line = first_line(message);
     let lower = line.to_ascii_lowercase();
+    if let Some(text) = between(message, "Cannot cast string '", "' to value of ")
+        && let Some(target) = between(message, "' to value of ", " type")
+    {
+        let message = format!("invalid input syntax for type {}: \"{text}\"", sql_type_names(target));
+        return PlanError::new(PlanErrorKind::InvalidTextRepresentation, message);
+    }
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         PlanError::new(PlanErrorKind::DivisionByZero, "division by zero")
-    } else if lower.contains("overflow") || lower.contains("out of range") {
+    } else if lower.contains("overflow") || lower.contains("out of range") || lower.contains("can't cast value") {
         PlanError::new(PlanErrorKind::NumericValueOutOfRange, lower_first(line))
     } else {
         PlanError::new(PlanErrorKind::InvalidTextRepresentation, lower_first(line))
     }
+}
+
+/// The part of a message between two marks; to its end where the second one is missing and is a line's end.
+fn between<'a>(message: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let rest = message.split_once(before)?.1;
+    match rest.split_once(after) {
+        Some((part, _)) => Some(part),
+        None => (after == "\n").then_some(rest),
+    }
+}
+
+/// Arrow's names of types, as they stand in DataFusion's messages, as SQL has them.
+fn sql_type_names(text: &str) -> String {
+    const NAMES: &[(&str, &str)] = &[
+        ("Timestamp(µs, \"UTC\")", "timestamp with time zone"),
+        ("Timestamp(µs)", "timestamp without time zone"),
+        ("Interval(MonthDayNano)", "interval"),
+        ("Decimal128", "numeric"),
+        ("Decimal256", "numeric"),
+        ("Boolean", "boolean"),
+        ("Int16", "smallint"),
+        ("Int32", "integer"),
+        ("UInt64", "bigint"),
+        ("Int64", "bigint"),
+        ("Float32", "real"),
+        ("Float64", "double precision"),
+        ("LargeUtf8", "text"),
+        ("Utf8View", "text"),
+        ("Utf8", "text"),
+        ("Binary", "bytea"),
+        ("Date32", "date"),
+        ("Time64(µs)", "time without time zone"),
+        ("Null", "unknown"),
+    ];
+    NAMES.iter().fold(text.to_string(), |text, (arrow, sql)| text.replace(arrow, sql))
 }
 
 fn first_line(message: &str) -> &str {

@@ -97,6 +97,10 @@ impl<'a> Binder<'a> {
 
     /// Plans a query down to the analyzed plan.
     pub fn bind_query(&self, query: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<BoundQuery> {
+        self.bind(query, parameter_types).map_err(|error| diagnose::located(error, query))
+    }
+
+    fn bind(&self, query: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<BoundQuery> {
         let context = Context::new(self);
         let mut parameters = parameter_types.to_vec();
         let mut query = query.clone();

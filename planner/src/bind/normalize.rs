@@ -225,8 +225,11 @@ impl Pass<'_> {
                 self.refuse_if(format.is_some() || *array, "CAST ... FORMAT", span)?;
                 self.refuse_if(!matches!(kind, CastKind::Cast | CastKind::DoubleColon), "TRY_CAST", span)?;
                 if let Some(number) = parameter_number(inner) {
-                    let data_type = crate::types::arrow_type(data_type)?;
+                    let data_type =
+                        crate::types::arrow_type(data_type).map_err(|error| error.at(span_position(span)))?;
                     self.note_parameter(number, data_type);
+                } else {
+                    crate::types::arrow_type(data_type).map_err(|error| error.at(span_position(span)))?;
                 }
                 Ok(())
             }

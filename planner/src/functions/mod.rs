@@ -93,6 +93,11 @@ impl Registry {
         self.windows.get(local_name(name)).cloned()
     }
 
+    /// All aggregates: rules of the optimizer look some up by name.
+    pub(crate) fn aggregates(&self) -> Vec<Arc<AggregateUDF>> {
+        self.aggregates.values().cloned().collect()
+    }
+
     /// The names of all scalar functions, sorted.
     pub fn scalar_names(&self) -> Vec<String> {
         sorted(self.scalars.keys())

@@ -12,7 +12,7 @@ use millstream_runtime::plan::{
 };
 
 use super::{Lowered, Lowering};
-use crate::bind::{plan_error, visible_name};
+use crate::bind::plan_error;
 use crate::error::{PlanError, Result};
 use crate::functions::ExactAggregate;
 
@@ -49,12 +49,7 @@ impl Lowering {
         let outputs = aggregate.schema.fields().iter().skip(keys.len());
         let mut calls = Vec::with_capacity(aggregate.aggr_expr.len());
         for (expr, output) in aggregate.aggr_expr.iter().zip(outputs) {
-            let name = visible_name(output.name());
-            calls.push(call(expr, name, output.data_type(), &mut arguments, input_schema)?);
-        }
-        if arguments.expressions.is_empty() {
-            // count(*) alone needs rows, not columns; a row has at least one.
-            arguments.expressions.extend(input_schema.columns().first().cloned().map(Expr::Column));
+            calls.push(call(expr, output.data_type(), &mut arguments, input_schema)?);
         }
         let prepared = self.project(&input, &arguments.expressions, input_schema)?;
         self.grouped(&prepared, keys, calls)
@@ -91,16 +86,11 @@ impl Lowering {
     }
 }
 
-fn call(
-    expr: &Expr,
-    name: &str,
-    output: &DataType,
-    arguments: &mut Arguments,
-    schema: &DFSchema,
-) -> Result<AggregateCall> {
+fn call(expr: &Expr, output: &DataType, arguments: &mut Arguments, schema: &DFSchema) -> Result<AggregateCall> {
     let Expr::AggregateFunction(call) = expr.clone().unalias() else {
         return Err(PlanError::internal(format!("{expr} is no aggregate")));
     };
+    let name = call.func.name();
     let distinct = call.params.distinct;
     let filter = call.params.filter.as_ref().map(|filter| arguments.column(filter));
     let (function, argument, order) = match call.func.inner().downcast_ref::<ExactAggregate>() {

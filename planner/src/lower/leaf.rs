@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, TableScan, Values};
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, Operation};
@@ -29,7 +29,7 @@ impl Lowering {
         if projection.iter().copied().eq(0..whole.schema.fields().len()) {
             return Ok(whole);
         }
-        self.columns(&whole, projection)
+        self.project_physical(&whole, column_expressions(&whole.schema, projection.iter().copied()))
     }
 
     /// A relation's changes.
@@ -56,23 +56,6 @@ impl Lowering {
         })
     }
 
-    /// Some columns of a node.
-    pub(super) fn columns(&mut self, input: &Lowered, columns: &[usize]) -> Result<Lowered> {
-        let fields: Vec<_> = columns.iter().map(|column| Arc::clone(&input.schema.fields()[*column])).collect();
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let expressions = column_expressions(&input.schema, columns.iter().copied());
-        let node = self.add(Operation::Project { expressions }, vec![input.node], Arc::clone(&schema), input.changes);
-        let place = |column: usize| columns.iter().position(|kept| *kept == column);
-        Ok(Lowered {
-            node,
-            schema,
-            changes: input.changes,
-            event_times: moved(&input.event_times, place),
-            key: input.key.as_ref().and_then(|key| key.iter().map(|column| place(*column)).collect()),
-            one_row: input.one_row,
-        })
-    }
-
     pub(super) fn values(&mut self, values: &Values) -> Result<Lowered> {
         let rows = values.values.iter().map(|row| constants(row)).collect::<Result<Vec<_>>>()?;
         self.constant_rows(nullable_schema(&values.schema), &rows)
@@ -80,8 +63,9 @@ impl Lowering {
 
     pub(super) fn empty(&mut self, empty: &EmptyRelation) -> Result<Lowered> {
         if empty.produce_one_row {
-            return Err(PlanError::unsupported("a materialized view without FROM is not supported in this place")
-                .with_hint("Give the constant rows with VALUES."));
+            // A row without columns; a constant one stands in, as in every projection without columns.
+            let schema = Arc::new(Schema::new(vec![Field::new("true", DataType::Boolean, true)]));
+            return self.constant_rows(schema, &[vec![ScalarValue::Boolean(Some(true))]]);
         }
         self.constant_rows(nullable_schema(&empty.schema), &[])
     }
@@ -149,12 +133,4 @@ fn input_facts(input: &InputRelation) -> (Changes, Option<EventTimeColumn>, Vec<
     let event_time = input.watermark.as_ref();
     let event_time = event_time.map(|watermark| EventTimeColumn { column: watermark.column, extent_micros: 1 });
     (input.changes, event_time, input.primary_key.clone())
-}
-
-/// Bounds on event time after columns have moved; `place` says where a column stands now.
-pub(super) fn moved(bounds: &[EventTimeColumn], place: impl Fn(usize) -> Option<usize>) -> Vec<EventTimeColumn> {
-    let moved = bounds
-        .iter()
-        .filter_map(|bound| Some(EventTimeColumn { column: place(bound.column)?, extent_micros: bound.extent_micros }));
-    moved.collect()
 }

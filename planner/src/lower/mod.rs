@@ -130,7 +130,7 @@ impl Lowering {
     }
 
     fn filter(&mut self, filter: &Filter) -> Result<Lowered> {
-        if let Some(ranked) = self.ranked_filter(filter, true)? {
+        if let Some(ranked) = self.ranked_filter(filter, None)? {
             return Ok(ranked);
         }
         let input = self.plan(&filter.input)?;
@@ -223,7 +223,8 @@ impl Lowering {
             ));
         }
         let expressions = column_expressions(&input.schema, 0..input.schema.fields().len());
-        let node = self.add(Operation::Project { expressions }, vec![input.node], Arc::clone(schema), input.changes);
+        let (below, expressions) = self.merged(input.node, expressions)?;
+        let node = self.add(Operation::Project { expressions }, vec![below], Arc::clone(schema), input.changes);
         Ok(Lowered { node, schema: Arc::clone(schema), ..input.clone() })
     }
 
@@ -232,13 +233,30 @@ impl Lowering {
         let fields = root.schema.fields().iter().zip(names);
         let fields: Vec<Field> = fields.map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
         let schema = Arc::new(Schema::new(fields));
-        let projects = matches!(self.nodes[root.node.0].operation, Operation::Project { .. });
-        let is_last = root.node.0 + 1 == self.nodes.len();
-        if projects && is_last {
-            self.nodes[root.node.0].schema = Arc::clone(&schema);
-            return Ok(Lowered { schema, ..root });
+        let shared = self.nodes.iter().any(|node| node.inputs.contains(&root.node));
+        if shared {
+            return self.with_schema(&root, &schema);
         }
-        self.with_schema(&root, &schema)
+        let node = &mut self.nodes[root.node.0];
+        match &mut node.operation {
+            Operation::Aggregate { keys, aggregates, .. } => {
+                for (call, field) in aggregates.iter_mut().zip(schema.fields().iter().skip(keys.len())) {
+                    call.output = Arc::clone(field);
+                }
+            }
+            Operation::Project { .. } => {}
+            // These hand rows on under the names that they came with.
+            Operation::Relation { .. }
+            | Operation::Values { .. }
+            | Operation::Filter { .. }
+            | Operation::Union
+            | Operation::Window { .. }
+            | Operation::Join { .. }
+            | Operation::Distinct
+            | Operation::TopN { .. } => return self.with_schema(&root, &schema),
+        }
+        node.schema = Arc::clone(&schema);
+        Ok(Lowered { schema, ..root })
     }
 
     fn check_window_close(&self, root: &Lowered) -> Result<()> {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
-use millstream_runtime::plan::{EventTimeColumn, Operation};
+use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
+use millstream_runtime::plan::{EventTimeColumn, NodeIndex, Operation};
 
 use super::leaf::constants;
 use super::{Lowered, Lowering, nullable_schema};
@@ -23,7 +24,7 @@ impl Lowering {
         }
         let input = match projection.input.as_ref() {
             // A rank that is compared and then forgotten needs no number.
-            LogicalPlan::Filter(filter) => match self.ranked_filter(filter, shows_last(projection, &filter.input))? {
+            LogicalPlan::Filter(filter) => match self.ranked_filter(filter, Some(&projection.expr))? {
                 Some(ranked) => ranked,
                 None => self.plan(&projection.input)?,
             },
@@ -47,8 +48,12 @@ impl Lowering {
     pub(super) fn project_physical(
         &mut self,
         input: &Lowered,
-        expressions: Vec<Arc<dyn PhysicalExpr>>,
+        mut expressions: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Lowered> {
+        if expressions.is_empty() {
+            // Rows without columns can't be counted: a constant column stands in behind what the plan knows of.
+            expressions.push(Arc::new(Literal::new(ScalarValue::Boolean(Some(true)))));
+        }
         let sources: Vec<Option<usize>> =
             expressions.iter().map(|expr| expr.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index)).collect();
         let identity = sources.len() == input.schema.fields().len()
@@ -68,8 +73,9 @@ impl Lowering {
             fields.push(field);
         }
         let schema = Arc::new(Schema::new(fields));
+        let (below, expressions) = self.merged(input.node, expressions)?;
         let operation = Operation::Project { expressions };
-        let node = self.add(operation, vec![input.node], Arc::clone(&schema), input.changes);
+        let node = self.add(operation, vec![below], Arc::clone(&schema), input.changes);
         let event_times = input.event_times.iter().flat_map(|bound| {
             let places = sources.iter().enumerate().filter(|(_, source)| **source == Some(bound.column));
             places.map(|(column, _)| EventTimeColumn { column, extent_micros: bound.extent_micros })
@@ -78,6 +84,40 @@ impl Lowering {
         let place = |column: usize| sources.iter().position(|source| *source == Some(column));
         let key = input.key.as_ref().and_then(|key| key.iter().map(|column| place(*column)).collect());
         Ok(Lowered { node, schema, changes: input.changes, event_times, key, one_row: input.one_row })
+    }
+
+    /// Expressions over a projection as expressions over its input, unless that would compute something twice.
+    pub(super) fn merged(
+        &self,
+        input: NodeIndex,
+        expressions: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<(NodeIndex, Vec<Arc<dyn PhysicalExpr>>)> {
+        let node = &self.nodes[input.0];
+        let Operation::Project { expressions: inner } = &node.operation else { return Ok((input, expressions)) };
+        let mut uses = vec![0_usize; inner.len()];
+        for expression in &expressions {
+            let counted = expression.apply(|part| {
+                if let Some(column) = part.downcast_ref::<PhysicalColumn>() {
+                    uses[column.index()] += 1;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            });
+            counted.map_err(plan_error)?;
+        }
+        let computed = |expression: &Arc<dyn PhysicalExpr>| expression.downcast_ref::<PhysicalColumn>().is_none();
+        if inner.iter().zip(&uses).any(|(expression, uses)| *uses > 1 && computed(expression)) {
+            return Ok((input, expressions));
+        }
+        let merge = |expression: Arc<dyn PhysicalExpr>| {
+            let merged = expression.transform_up(|part| {
+                Ok(match part.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index) {
+                    Some(index) => Transformed::new(Arc::clone(&inner[index]), true, TreeNodeRecursion::Jump),
+                    None => Transformed::no(part),
+                })
+            });
+            merged.map(|merged| merged.data).map_err(plan_error)
+        };
+        Ok((node.inputs[0], expressions.into_iter().map(merge).collect::<Result<Vec<_>>>()?))
     }
 
     /// The same node under the names of the logical plan, for EXPLAIN; types and nulls stay.
@@ -95,12 +135,4 @@ impl Lowering {
         self.nodes[lowered.node.0].schema = Arc::clone(&named);
         Ok(Lowered { schema: named, ..lowered })
     }
-}
-
-/// Whether a projection shows the last column of `input`, where a window function puts its value.
-fn shows_last(projection: &Projection, input: &LogicalPlan) -> bool {
-    let schema = input.schema();
-    let Some(last) = schema.fields().len().checked_sub(1) else { return false };
-    let last = Column::from(schema.qualified_field(last));
-    projection.expr.iter().any(|expr| expr.column_refs().contains(&last))
 }

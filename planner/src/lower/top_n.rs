@@ -6,7 +6,8 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Sort as LogicalSortKey;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    DistinctOn, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, SkipType, Window, WindowFunctionDefinition,
+    DistinctOn, Expr, FetchType, Filter, Limit, LogicalPlan, Operator, Projection, SkipType, Window,
+    WindowFunctionDefinition,
 };
 use datafusion::physical_expr::expressions::Literal;
 use millstream_runtime::plan::{Changes, Operation, SortKey};
@@ -98,24 +99,33 @@ impl Lowering {
     pub(super) fn distinct_on(&mut self, distinct: &DistinctOn) -> Result<Lowered> {
         let input = self.plan(&distinct.input)?;
         let schema = distinct.input.schema();
-        let mut keys: Vec<LogicalSortKey> = distinct.sort_expr.clone().unwrap_or_default();
-        for expr in &distinct.select_expr {
-            let expr = expr.clone().unalias();
-            if !expr.column_refs().is_empty() && !keys.iter().any(|key| key.expr == expr) {
-                keys.push(LogicalSortKey::new(expr, true, false));
-            }
-        }
+        let keys = distinct.sort_expr.as_deref().unwrap_or_default();
         let range = Range { offset: 0, limit: Some(1) };
-        let kept = self.sorted(&input, &distinct.on_expr, &keys, schema, range)?;
+        let kept = self.sorted(&input, &distinct.on_expr, keys, schema, range)?;
         self.project(&kept, &distinct.select_expr, schema)
     }
 
     /// `WHERE n <= 3` over `row_number() OVER (PARTITION BY ... ORDER BY ...) AS n`, if that is what it is.
-    /// The number itself is not kept: unless only the first row is, it must not be shown.
-    pub(super) fn ranked_filter(&mut self, filter: &Filter, number_shown: bool) -> Result<Option<Lowered>> {
-        let LogicalPlan::Window(window) = filter.input.as_ref() else { return Ok(None) };
+    /// `shown` are the expressions over the filter's output, if it is not all shown. The number itself is not
+    /// kept: unless only the first row is, it must not be shown.
+    pub(super) fn ranked_filter(&mut self, filter: &Filter, shown: Option<&[Expr]>) -> Result<Option<Lowered>> {
+        let (window, projection) = match filter.input.as_ref() {
+            LogicalPlan::Window(window) => (window, None),
+            LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+                LogicalPlan::Window(window) => (window, Some(projection)),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
         let Some(ranking) = row_number(window) else { return Ok(None) };
         let number = Column::from(window.schema.qualified_field(window.schema.fields().len() - 1));
+        let number = match projection {
+            None => number,
+            Some(projection) => match place_of(projection, &number) {
+                Some(place) => Column::from(projection.schema.qualified_field(place)),
+                None => return Ok(None),
+            },
+        };
         let mut limit: Option<usize> = None;
         let mut others = Vec::new();
         for condition in split_conjunction(&filter.predicate) {
@@ -125,6 +135,7 @@ impl Lowering {
             }
         }
         let Some(limit) = limit else { return Ok(None) };
+        let number_shown = shown.is_none_or(|shown| shown.iter().any(|expr| expr.column_refs().contains(&number)));
         if number_shown && limit > 1 {
             return Err(PlanError::unsupported("row_number() can be compared but not shown in a materialized view")
                 .with_hint("Leave the number out of the select list: a change of one row would change them all."));
@@ -137,14 +148,28 @@ impl Lowering {
         let input = self.plan(&window.input)?;
         let range = Range { offset: 0, limit: Some(limit) };
         let kept = self.sorted(&input, &ranking.partition_by, &ranking.order_by, window.input.schema(), range)?;
-        let mut expressions = column_expressions(&kept.schema, 0..kept.schema.fields().len());
+        let width = window.input.schema().fields().len();
+        let mut expressions = column_expressions(&kept.schema, 0..width);
         expressions.push(Arc::new(Literal::new(ScalarValue::UInt64(Some(1)))));
-        let numbered = self.project_physical(&kept, expressions)?;
+        let mut numbered = self.project_physical(&kept, expressions)?;
+        let mut schema = &window.schema;
+        if let Some(projection) = projection {
+            numbered = self.project(&numbered, &projection.expr, schema)?;
+            schema = &projection.schema;
+        }
         match conjunction(others) {
             None => Ok(Some(numbered)),
-            Some(rest) => self.filtered(numbered, &rest, &window.schema).map(Some),
+            Some(rest) => self.filtered(numbered, &rest, schema).map(Some),
         }
     }
+}
+
+/// Where a projection shows a column as it is, if that is the only use of it.
+fn place_of(projection: &Projection, column: &Column) -> Option<usize> {
+    let is_column = |expr: &Expr| matches!(expr.clone().unalias(), Expr::Column(own) if own == *column);
+    let place = projection.expr.iter().position(is_column)?;
+    let users = projection.expr.iter().filter(|expr| expr.column_refs().contains(column)).count();
+    (users == 1).then_some(place)
 }
 
 fn ascending(column: usize) -> SortKey {

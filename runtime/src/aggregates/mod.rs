@@ -369,7 +369,8 @@ fn size_of_element<T>(_: &[T]) -> usize {
 }
 
 fn filtered_weights(filter: &BooleanArray, weights: Option<&[i64]>) -> Vec<i64> {
-    let taken = compute::prep_null_mask_filter(filter);
+    // The kernel takes masks with nulls only.
+    let taken = if filter.null_count() > 0 { compute::prep_null_mask_filter(filter) } else { filter.clone() };
     let taken = taken.values();
     match weights {
         None => taken.iter().map(i64::from).collect(),
