@@ -212,10 +212,12 @@ struct Subtasks {
 
 impl Subtasks {
     fn start(subject: &Subject<'_>, random: &mut StdRng) -> Self {
-        let count = if subject.hashed.iter().any(Vec::is_empty) { 1 } else { random.random_range(1..4) };
+        let count = random.random_range(1..4);
+        // What can't be spread runs at the first subtask, which still holds only its own key groups.
+        let running = if subject.hashed.iter().any(Vec::is_empty) { 1 } else { count };
         let bound = |index: u16| index * KEY_GROUPS / count;
         let subtask = |index: u16| (bound(index)..bound(index + 1), (subject.make)());
-        Self { running: (0..count).map(subtask).collect(), hashed: subject.hashed.clone() }
+        Self { running: (0..running).map(subtask).collect(), hashed: subject.hashed.clone() }
     }
 
     fn on_batch(&mut self, port: usize, batch: &ChangeBatch, out: &mut Collector) {

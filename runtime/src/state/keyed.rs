@@ -280,3 +280,78 @@ pub fn event_micros(times: &ArrayRef) -> Result<arrow::array::Int64Array> {
         _ => fixed::to_words(&compute::cast(times, &DataType::Timestamp(TimeUnit::Microsecond, None))?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, TimestampMicrosecondArray};
+
+    use super::*;
+
+    fn upsert(state: &mut KeyedState, micros: &[i64], keys: &[i64]) -> Vec<u32> {
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(TimestampMicrosecondArray::from(micros.to_vec())), Arc::new(Int64Array::from(keys.to_vec()))];
+        let encoded = state.encode(&columns, keys.len()).unwrap();
+        let slots = state.upsert(&columns, &encoded).unwrap().slots;
+        state.touch(&slots);
+        slots
+    }
+
+    fn windowed() -> KeyedState {
+        let types = vec![DataType::Timestamp(TimeUnit::Microsecond, None), DataType::Int64];
+        KeyedState::new(types, Some(ClosingTime { key: 0, extent_micros: 10 })).unwrap()
+    }
+
+    #[test]
+    fn keys_close_in_the_order_of_time_and_once() {
+        let mut state = windowed();
+        let slots = upsert(&mut state, &[20, 10, 20, 30], &[1, 2, 3, 4]);
+        assert_eq!(state.close(Watermark::at_micros(19)), Vec::<u32>::new());
+        assert_eq!(state.close(Watermark::at_micros(30)), vec![slots[1], slots[0], slots[2]]);
+        assert_eq!(state.close(Watermark::at_micros(30)), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_slot_that_was_used_again_closes_with_its_new_time_only() {
+        let mut state = windowed();
+        let first = upsert(&mut state, &[10, 10], &[1, 2]);
+        state.take_touched();
+        state.remove(first[0]);
+        state.remove(first[1]);
+        let again = upsert(&mut state, &[50, 10], &[1, 2]);
+        assert_eq!(again, vec![first[1], first[0]], "slots are used again");
+        assert_eq!(state.close(Watermark::at_micros(20)), vec![again[1]]);
+        assert_eq!(state.close(Watermark::at_micros(60)), vec![again[0]]);
+    }
+
+    #[test]
+    fn a_delta_names_what_changed_and_what_is_gone() {
+        let mut state = windowed();
+        let slots = upsert(&mut state, &[10, 20, 30], &[1, 2, 3]);
+        state.take_touched();
+        let full = state.snapshot_slots(SnapshotKind::Full);
+        assert_eq!((full.live.len(), full.tombstones.len()), (3, 0));
+        state.snapshot_taken(&full);
+        state.remove(slots[0]);
+        let new = upsert(&mut state, &[20, 10], &[2, 1]);
+        state.take_touched();
+        let delta = state.snapshot_slots(SnapshotKind::Delta);
+        assert_eq!(delta.tombstones, vec![slots[0]], "the removed key keeps its slot until it is named");
+        assert_eq!(delta.live, new);
+        state.snapshot_taken(&delta);
+        let nothing = state.snapshot_slots(SnapshotKind::Delta);
+        assert!(nothing.live.is_empty() && nothing.tombstones.is_empty());
+    }
+
+    #[test]
+    fn lists_stay_bounded_without_checkpoints() {
+        let mut state = windowed();
+        for round in 0..10_000 {
+            let slots = upsert(&mut state, &[10, 10], &[round, round + 1]);
+            state.take_touched();
+            slots.into_iter().for_each(|slot| state.remove(slot));
+        }
+        assert!(state.dirty.len() <= DIRTY_SLOTS_MIN && state.slot_count() == 2);
+    }
+}

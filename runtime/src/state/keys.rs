@@ -71,6 +71,14 @@ impl KeyCodec {
         Ok(EncodedKeys { hashes, form: Form::Rows(rows) })
     }
 
+    /// The key group of a key with this hash. Takes bits that the hash table does not use, so that a subtask
+    /// with few groups still fills its table evenly. The empty key is in group 0, which the first subtask
+    /// holds: there, operators that can't be spread run.
+    #[inline]
+    pub fn key_group(&self, hash: u64) -> u16 {
+        if self.types.is_empty() { 0 } else { ((hash >> 40) % u64::from(KEY_GROUPS)) as u16 }
+    }
+
     pub(super) fn empty_columns(&self) -> Vec<ArrayRef> {
         self.types.iter().map(new_empty_array).collect()
     }
@@ -127,16 +135,66 @@ fn hash_words<const N: usize>(words: &[u64; N]) -> u64 {
     fold(words.iter().fold(SEED, |hash, word| fold(hash ^ word).wrapping_add(FACTOR)))
 }
 
-/// The key group of a hash. Takes bits that the hash table does not use, so that a subtask with few groups
-/// still fills its table evenly.
-#[inline]
-pub(super) fn key_group(hash: u64) -> u16 {
-    ((hash >> 40) % u64::from(KEY_GROUPS)) as u16
-}
-
 /// The key group of every row: where an exchange sends it, and what the state behind writes it under.
 pub fn key_groups(columns: &[ArrayRef]) -> Result<Vec<u16>> {
     let row_count = columns.first().map_or(0, |column| column.len());
     let codec = KeyCodec::new(columns.iter().map(|column| column.data_type().clone()).collect())?;
-    Ok(codec.encode(columns, row_count)?.hashes.into_iter().map(key_group).collect())
+    Ok(codec.encode(columns, row_count)?.hashes.into_iter().map(|hash| codec.key_group(hash)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
+
+    use super::*;
+    use crate::state::KeyTable;
+
+    fn columns() -> Vec<ArrayRef> {
+        vec![
+            Arc::new(Int64Array::from_iter((0..1000).map(|i| (i % 7 != 0).then_some(i * 977)))),
+            Arc::new(Float64Array::from_iter((0..1000).map(|i| Some(f64::from(i % 10) / 3.0)))),
+            Arc::new(StringArray::from_iter((0..1000).map(|i| Some(format!("key {}", i % 50))))),
+            Arc::new(Int32Array::from_iter((0..1000).map(|i| (i % 3 != 0).then_some(i)))),
+        ]
+    }
+
+    #[test]
+    fn every_form_finds_its_keys_and_gives_them_back() {
+        let all = columns();
+        for chosen in [vec![], vec![0], vec![2], vec![0, 1], vec![3, 0, 1], vec![0, 2], vec![0, 1, 3, 0]] {
+            let key: Vec<ArrayRef> = chosen.iter().map(|column: &usize| Arc::clone(&all[*column])).collect();
+            let mut table = KeyTable::new(key.iter().map(|column| column.data_type().clone()).collect()).unwrap();
+            let encoded = table.encode(&key, 1000).unwrap();
+            let slots = table.upsert(&encoded).slots;
+            assert_eq!(table.find(&encoded), slots);
+            for (stored, column) in table.columns(&slots).unwrap().iter().zip(&key) {
+                assert_eq!(stored, column, "{chosen:?}");
+            }
+            let groups: Vec<u16> = slots.iter().map(|slot| table.key_group(*slot)).collect();
+            match key.is_empty() {
+                true => assert!(groups.iter().all(|group| *group == 0)),
+                false => assert_eq!(key_groups(&key).unwrap(), groups, "exchanges agree with the state"),
+            }
+        }
+    }
+
+    #[test]
+    fn key_groups_are_used_evenly() {
+        let key: ArrayRef = Arc::new(Int64Array::from_iter_values(0..128_000));
+        let mut sizes = vec![0; usize::from(KEY_GROUPS)];
+        for group in key_groups(&[key]).unwrap() {
+            sizes[usize::from(group)] += 1;
+        }
+        assert!(sizes.iter().all(|size| (800..1200).contains(size)), "{sizes:?}");
+    }
+
+    #[test]
+    fn equal_floats_are_one_key() {
+        let key: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN]));
+        let mut table = KeyTable::new(vec![DataType::Float64]).unwrap();
+        let encoded = table.encode(&[key], 4).unwrap();
+        assert_eq!(table.upsert(&encoded).slots, vec![0, 0, 1, 1]);
+    }
 }

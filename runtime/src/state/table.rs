@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::error::Result;
-use crate::state::keys::{EncodedKeys, Form, KeyCodec, key_group};
+use crate::state::keys::{EncodedKeys, Form, KeyCodec};
 
 /// No such key.
 pub const NO_SLOT: u32 = u32::MAX;
@@ -137,7 +137,7 @@ impl KeyTable {
 
     /// The key group of a slot.
     pub fn key_group(&self, slot: u32) -> u16 {
-        key_group(self.hashes[slot as usize])
+        self.codec.key_group(self.hashes[slot as usize])
     }
 
     /// Bytes held.
