@@ -13,6 +13,8 @@ pub(crate) mod location;
 mod parquet;
 mod reader;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::BTreeMap;

@@ -237,3 +237,78 @@ pub(super) async fn end_of_lines(location: &Location, file: &ObjectMeta) -> Resu
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use millstream_runtime::source::{ColumnOrigin, ConnectorSpec, FormatSpec, RejectedRecord};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn lines(encode: &str) -> Lines {
+        let spec = ConnectorSpec {
+            relation: "r".into(),
+            connector: "file".into(),
+            options: BTreeMap::new(),
+            format: Some(FormatSpec { format: "PLAIN".into(), encode: encode.into(), options: BTreeMap::new() }),
+            schema: Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8, true)])),
+            origins: vec![ColumnOrigin::Field],
+            primary_key: Vec::new(),
+        };
+        let decoder = Decoder::new(&spec, &[0]).unwrap();
+        Lines { decoder, carried: Vec::new(), position: 0, reported: 0, skipping: false }
+    }
+
+    /// Everything that comes of a file when it is cut there.
+    fn decode(encode: &str, file: &[u8], cuts: &[usize]) -> (Vec<Position>, Vec<RejectedRecord>, Option<Position>) {
+        let mut lines = lines(encode);
+        let split = SplitId("x".into());
+        let (mut positions, mut rejected, mut next) = (Vec::new(), Vec::new(), None);
+        let ends = cuts.iter().copied().chain([file.len()]);
+        let mut start = 0;
+        for end in ends {
+            for batch in lines.decode(&split, &file[start..end], end == file.len()).unwrap() {
+                positions.extend(batch.positions);
+                rejected.extend(batch.rejected);
+                next = Some(batch.next);
+            }
+            start = end;
+        }
+        (positions, rejected, next)
+    }
+
+    #[test]
+    fn it_does_not_matter_where_a_file_is_cut() {
+        let seed = rand::random();
+        let mut random = StdRng::seed_from_u64(seed);
+        let files = [
+            ("JSON", "{\"a\":\"x\"}\n\n{\"a\":\"yy\"}\r\nnonsense\n{\"a\":null}\n\r\n{\"a\":\"end\"}"),
+            ("CSV", "x\n\"a\nb\"\r\n\n\"c\"\"\nd\"\ne\"f\n\"g\" h\n\"i"),
+        ];
+        for (encode, file) in files {
+            let whole = decode(encode, file.as_bytes(), &[]);
+            assert_eq!(whole.2, Some(Position(file.len() as u64)));
+            for _ in 0..500 {
+                let mut cuts: Vec<_> =
+                    (0..random.random_range(0..9)).map(|_| random.random_range(0..file.len())).collect();
+                cuts.sort_unstable();
+                assert_eq!(decode(encode, file.as_bytes(), &cuts), whole, "seed {seed} {encode} {cuts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_rejected_and_stepped_over() {
+        let mut file = vec![b'x'; RECORD_BYTES_MAX + 10];
+        file.extend_from_slice(b"\n{\"a\":\"y\"}\n");
+        let (positions, rejected, next) = decode("JSON", &file, &[RECORD_BYTES_MAX + 5]);
+        assert_eq!(positions, [Position(RECORD_BYTES_MAX as u64 + 11)]);
+        assert_eq!(rejected[0].reason, "the record has more than 64 MiB");
+        assert_eq!((rejected.len(), next), (1, Some(Position(file.len() as u64))));
+    }
+}

@@ -3,7 +3,8 @@
 use arrow::datatypes::DataType;
 use millstream_runtime::{Error, Result};
 
-use super::node::{Fault, Kind, Node};
+use super::fault::Fault;
+use super::node::{Kind, Node};
 
 /// Reads whole records.
 #[derive(Debug)]
@@ -25,16 +26,15 @@ impl BytesReader {
 
     /// Reads a record; a tombstone is NULL.
     pub(crate) fn read(&mut self, payload: Option<&[u8]>) -> Result<(), Fault> {
-        match payload {
-            Some(payload) => {
-                self.node.push_raw(payload).map_err(|fault| format!("column \"{}\": {fault}", self.node.name))
-            }
+        let result = match payload {
+            Some(payload) => self.node.push_raw(payload),
             None if self.node.nullable => {
                 self.node.push_null();
                 Ok(())
             }
-            None => Err(format!("column \"{}\" is NOT NULL, but the record has no value", self.node.name)),
-        }
+            None => Err(Fault::not_null("the record has no value")),
+        };
+        result.map_err(|fault| fault.at(&self.node.name))
     }
 }
 
@@ -44,7 +44,7 @@ impl Node {
         if !matches!(self.data_type(), DataType::Binary)
             && let Err(error) = std::str::from_utf8(bytes)
         {
-            return Err(format!("the bytes are not UTF-8 at byte {}", error.valid_up_to()));
+            return Err(Fault::value(format!("the bytes are not UTF-8 at byte {}", error.valid_up_to())));
         }
         self.column.push_bytes(bytes);
         Ok(())

@@ -6,9 +6,11 @@ use arrow::array::RecordBatch;
 use millstream_runtime::source::{ConnectorSpec, FormatSpec};
 use millstream_runtime::{Error, Result};
 
+use super::Reason;
 use super::cells::{CellKind, Cells};
+use super::fault::Fault;
 use super::json::encode::write_value;
-use super::node::{Fault, Kind, Node};
+use super::node::{Kind, Node};
 use crate::options::{Options, wrong};
 
 /// What the options of CSV say.
@@ -136,7 +138,7 @@ impl CsvReader {
     }
 
     /// Reads a line, with or without its line end.
-    pub(crate) fn read(&mut self, payload: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn read(&mut self, payload: &[u8]) -> Result<(), Reason> {
         let text = std::str::from_utf8(payload)
             .map_err(|error| format!("the record is not UTF-8 at byte {}", error.valid_up_to()))?;
         let text = without_line_end(text);
@@ -152,11 +154,11 @@ impl CsvReader {
             let field = unquoted(text, *span, &mut self.scratch);
             if !span.quoted && field == self.options.null {
                 if !node.nullable {
-                    return Err(format!("column \"{}\" is NOT NULL, but the field is null", node.name));
+                    return Err(Fault::not_null("the field is null").at(&node.name).to_string());
                 }
                 node.push_null();
             } else {
-                node.push_text(field).map_err(|fault| format!("column \"{}\": {fault}", node.name))?;
+                node.push_text(field).map_err(|fault| fault.at(&node.name).to_string())?;
             }
         }
         if filled < self.nodes.len() {
@@ -174,7 +176,7 @@ fn without_line_end(line: &str) -> &str {
 }
 
 /// The fields of one record.
-fn split(text: &str, delimiter: u8, spans: &mut Vec<Span>) -> Result<(), Fault> {
+fn split(text: &str, delimiter: u8, spans: &mut Vec<Span>) -> Result<(), Reason> {
     let bytes = text.as_bytes();
     spans.clear();
     let mut at = 0;

@@ -8,6 +8,7 @@ mod bytes;
 mod cells;
 mod column;
 pub(crate) mod csv;
+mod fault;
 mod json;
 mod node;
 mod text;
@@ -23,15 +24,19 @@ use millstream_runtime::{Error, Result};
 
 use self::bytes::BytesReader;
 use self::csv::CsvReader;
+use self::fault::Fault;
 pub use self::json::encode::JsonRows;
 use self::json::object::ObjectReader;
 use self::json::scan::Scanner;
-use self::node::{Fault, Node};
+use self::node::Node;
 pub use self::node::{is_json, sql_type};
 use crate::options::Options;
 
 /// A larger record is rejected: it would not fit a budget of the reader, and it is no row of a table.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Why a record is rejected, as a person reads it.
+type Reason = String;
 
 /// One record as its transport delivers it.
 #[derive(Clone, Copy, Debug)]
@@ -214,16 +219,16 @@ impl Decoder {
         Ok(Decoded { rows, positions, rejected: std::mem::take(&mut self.rejected) })
     }
 
-    fn decode(&mut self, record: &Record<'_>, payload: &[u8], length: usize) -> Result<(), Fault> {
+    fn decode(&mut self, record: &Record<'_>, payload: &[u8], length: usize) -> Result<(), Reason> {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(format!("the record has {} bytes, more than {} MiB", payload.len(), RECORD_BYTES_MAX >> 20));
         }
         match &mut self.body {
             Body::Json(object) => decode_json(object, record.payload, length)?,
             Body::Csv(reader) => reader.read(not_empty(record.payload)?)?,
-            Body::Bytes(reader) => reader.read(record.payload)?,
+            Body::Bytes(reader) => reader.read(record.payload).map_err(|fault| fault.to_string())?,
         }
-        self.metadata.iter_mut().try_for_each(|column| column.read(record))
+        self.metadata.iter_mut().try_for_each(|column| column.read(record)).map_err(|fault| fault.to_string())
     }
 
     fn nodes(&mut self) -> impl Iterator<Item = &mut Node> {
@@ -260,7 +265,7 @@ fn body(spec: &ConnectorSpec, format: &FormatSpec, nodes: Vec<Node>) -> Result<B
     }
 }
 
-fn decode_json(object: &mut ObjectReader, payload: Option<&[u8]>, length: usize) -> Result<(), Fault> {
+fn decode_json(object: &mut ObjectReader, payload: Option<&[u8]>, length: usize) -> Result<(), Reason> {
     let bytes = not_empty(payload)?;
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -279,10 +284,10 @@ fn decode_json(object: &mut ObjectReader, payload: Option<&[u8]>, length: usize)
     if scanner.peek().is_some() {
         return Err(format!("more than one JSON value in the record: another begins at byte {}", scanner.at()));
     }
-    result.map_err(|fault| format!("column {fault}"))
+    result.map_err(|fault| fault.to_string())
 }
 
-fn not_empty(payload: Option<&[u8]>) -> Result<&[u8], Fault> {
+fn not_empty(payload: Option<&[u8]>) -> Result<&[u8], Reason> {
     match payload {
         None => Err("the record has no value (a tombstone), which FORMAT PLAIN gives no meaning".to_string()),
         Some([]) => Err("the record is empty".to_string()),
@@ -305,14 +310,15 @@ impl Metadata {
             ColumnOrigin::Headers => Some(self.node.push_headers(record.headers)),
             ColumnOrigin::Field => unreachable!("fields are read from the payload"),
         };
-        match given {
-            Some(result) => result.map_err(|fault| format!("column \"{}\": {fault}", self.node.name)),
+        let result = match given {
+            Some(result) => result,
             None if self.node.nullable => {
                 self.node.push_null();
                 Ok(())
             }
-            None => Err(format!("column \"{}\" is NOT NULL, but the record has no such value", self.node.name)),
-        }
+            None => Err(Fault::not_null("the record has none")),
+        };
+        result.map_err(|fault| fault.at(&self.node.name))
     }
 }
 

@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use millstream_runtime::{Error, Result};
 
 use super::column::{Column, Values};
+use super::fault::Fault;
 use super::json::object::ObjectReader;
 use super::text;
 
@@ -56,9 +57,6 @@ pub(crate) struct Node {
     pub(crate) column: Column,
     data_type: DataType,
 }
-
-/// Why a value is not one of its column; worded to follow the column's name.
-pub(crate) type Fault = String;
 
 impl Node {
     /// The node of `field`; with `build` unset its values are checked and dropped.
@@ -129,7 +127,7 @@ impl Node {
 
     /// Appends the value that `text` writes; arrays and structs have no text.
     pub(crate) fn push_text(&mut self, text: &str) -> Result<(), Fault> {
-        let expected = || format!("expected {}, got {}", self.sql_type, excerpt(text));
+        let expected = || Fault::value(format!("expected {}, got {}", self.sql_type, excerpt(text)));
         match &self.kind {
             Kind::Boolean => self.column.push_bool(text::boolean(text).ok_or_else(expected)?),
             Kind::Integer { lowest, highest } => match text::integer(text) {
@@ -151,7 +149,10 @@ impl Node {
             },
             Kind::Bytes => match text::bytes(text) {
                 Some(bytes) => self.column.push_bytes(&bytes),
-                None => return Err(format!("expected base64 (or \\x and hexadecimal digits), got {}", excerpt(text))),
+                None => {
+                    let found = excerpt(text);
+                    return Err(Fault::value(format!("expected base64 (or \\x and hexadecimal digits), got {found}")));
+                }
             },
             Kind::Uuid => match uuid::Uuid::try_parse(text) {
                 Ok(uuid) => self.column.push_uuid(uuid.into_bytes()),
@@ -161,7 +162,10 @@ impl Node {
             Kind::Time => self.column.push_integer(text::time(text).ok_or_else(expected)?),
             Kind::Timestamp { zoned } => {
                 let micros = moment_micros(text::moment(text).ok_or_else(expected)?, *zoned);
-                let hint = || format!("{} has an offset from UTC: declare the column as TIMESTAMPTZ", excerpt(text));
+                let hint = || {
+                    let found = excerpt(text);
+                    Fault::value(format!("{found} has an offset from UTC: declare the column as TIMESTAMPTZ"))
+                };
                 self.column.push_integer(micros.ok_or_else(hint)?);
             }
             Kind::List(_) | Kind::Struct(_) => return Err(expected()),
@@ -212,17 +216,18 @@ fn moment_micros(moment: text::Moment, zoned: bool) -> Option<i64> {
 
 /// The message for a number that its type can't hold.
 pub(crate) fn out_of_range(text: &str, sql_type: &str) -> Fault {
-    format!("{} is out of range for {sql_type}", shorten(text))
+    Fault::value(format!("{} is out of range for {sql_type}", shorten(text)))
 }
 
 /// The message for a decimal.
 pub(crate) fn decimal_fault(fault: text::DecimalFault, text: &str, sql_type: &str, scale: i8) -> Fault {
     match fault {
-        text::DecimalFault::Malformed => format!("expected {sql_type}, got {}", excerpt(text)),
+        text::DecimalFault::Malformed => Fault::value(format!("expected {sql_type}, got {}", excerpt(text))),
         text::DecimalFault::OutOfRange => out_of_range(text, sql_type),
-        text::DecimalFault::TooManyDigits => {
-            format!("{} has more than {scale} digits behind the point, which {sql_type} can't hold", shorten(text))
-        }
+        text::DecimalFault::TooManyDigits => Fault::value(format!(
+            "{} has more than {scale} digits behind the point, which {sql_type} can't hold",
+            shorten(text)
+        )),
     }
 }
 

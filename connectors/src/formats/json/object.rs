@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use super::scan::{Quoted, Scanned, Scanner, unescape};
 use super::value::read;
-use crate::formats::node::{Fault, Node};
+use crate::formats::fault::Fault;
+use crate::formats::node::Node;
 
 /// Reads objects into nodes.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl ObjectReader {
         }
         self.seen[target.field] = target.seen;
         if let Err(fault) = read(scanner, node)? {
-            faults.push((target.field, located(&node.name, &fault)));
+            faults.push((target.field, fault.at(&node.name)));
         }
         Ok(())
     }
@@ -118,7 +119,7 @@ impl ObjectReader {
             if node.nullable {
                 node.push_null();
             } else {
-                faults.push((index, located(&node.name, "is NOT NULL, but the field is missing")));
+                faults.push((index, Fault::not_null("the field is missing").at(&node.name)));
             }
         }
     }
@@ -158,14 +159,5 @@ impl ObjectReader {
             guess.target = target;
         }
         target
-    }
-}
-
-/// `"field"` before the message, joined with a point to what is nested in it.
-fn located(name: &str, fault: &str) -> Fault {
-    match fault.strip_prefix('"') {
-        Some(nested) => format!("\"{name}.{nested}"),
-        None if fault.starts_with("is NOT NULL") => format!("\"{name}\" {fault}"),
-        None => format!("\"{name}\": {fault}"),
     }
 }

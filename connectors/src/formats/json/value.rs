@@ -16,7 +16,8 @@
 //! `null` is NULL for every type.
 
 use super::scan::{Quoted, Scanned, Scanner, unescape};
-use crate::formats::node::{Fault, Kind, Node, decimal_fault, excerpt, out_of_range, shorten};
+use crate::formats::fault::Fault;
+use crate::formats::node::{Kind, Node, decimal_fault, excerpt, out_of_range, shorten};
 
 /// Reads the next value into `node`. A value of another type is stepped over and named in the fault.
 #[inline]
@@ -81,7 +82,7 @@ fn null(node: &mut Node) -> Result<(), Fault> {
         node.push_null();
         Ok(())
     } else {
-        Err("is NOT NULL, but the field is null".to_string())
+        Err(Fault::not_null("the field is null"))
     }
 }
 
@@ -155,7 +156,7 @@ fn list(scanner: &mut Scanner<'_>, node: &mut Node) -> Scanned<Result<(), Fault>
             if let Err(found) = read(scanner, element)?
                 && fault.is_none()
             {
-                fault = Some(format!("element {ordinal}: {found}"));
+                fault = Some(found.in_element(ordinal));
             }
             ordinal += 1;
             if !scanner.another(b']')? {
@@ -189,5 +190,5 @@ fn mismatch(scanner: &mut Scanner<'_>, node: &Node) -> Scanned<Result<(), Fault>
 }
 
 fn wrong(node: &Node, what: &str, found: &str) -> Fault {
-    format!("expected {}, got {what}{found}", node.sql_type)
+    Fault::value(format!("expected {}, got {what}{found}", node.sql_type))
 }
