@@ -154,6 +154,11 @@ pub(super) fn is_known(name: &str) -> bool {
     FUNCTIONS.iter().any(|(known, ..)| *known == name)
 }
 
+/// Whether a text, in lower case, has the name of one of them.
+pub(super) fn is_called_in(sql: &str) -> bool {
+    FUNCTIONS.iter().any(|(name, ..)| sql.contains(name))
+}
+
 /// All functions over one view of the catalog.
 pub(super) fn functions(context: &Arc<Context>) -> Vec<ScalarUDF> {
     let functions = FUNCTIONS.iter().map(|(name, gives, evaluate)| {

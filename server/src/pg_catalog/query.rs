@@ -15,6 +15,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DataFusionStatement;
+use futures::FutureExt;
 use sqlparser::ast::{Expr, ObjectName, Query, Statement, Visit, Visitor};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -42,6 +43,9 @@ impl CatalogQuery {
     /// Takes a statement that reads only relations of `pg_catalog` and `information_schema`, or none but calls
     /// a function over the catalog; `None` for all others.
     pub fn recognize(sql: &str) -> Option<Self> {
+        if !may_be_one(sql) {
+            return None;
+        }
         let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
         let [Statement::Query(query)] = <[Statement; 1]>::try_from(statements).ok()? else { return None };
         let mut names = Names::default();
@@ -52,13 +56,15 @@ impl CatalogQuery {
     }
 
     /// Finds its columns and the types of its parameters.
-    pub async fn plan(&self, view: &CatalogView) -> Result<CatalogPlan, DataFusionError> {
+    pub fn plan(&self, view: &CatalogView) -> Result<CatalogPlan, DataFusionError> {
         let rewritten = rewrite::rewrite(self.query.clone());
         if rewritten.is_empty {
             return Ok(CatalogPlan { parameters: Vec::new(), columns: unknown_columns(&rewritten.names) });
         }
         let names = rewritten.names.clone();
-        let plan = logical_plan(&context(view), rewritten).await?;
+        let context = context(view);
+        let planning = logical_plan(&context, rewritten).now_or_never();
+        let plan = planning.expect("planning waits for nothing: the relations are made in memory")?;
         let numbered = plan.get_parameter_types()?.into_iter().filter_map(|(name, data_type)| {
             let number: usize = name.strip_prefix('$')?.parse().ok()?;
             Some((number, data_type.unwrap_or(DataType::Utf8)))
@@ -102,6 +108,12 @@ async fn logical_plan(context: &SessionContext, rewritten: rewrite::Rewritten) -
 fn unknown_columns(names: &[String]) -> SchemaRef {
     let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Whether a text has a word that every statement over the catalog has one of: most others are not parsed here.
+fn may_be_one(sql: &str) -> bool {
+    let lower = sql.to_ascii_lowercase();
+    ["pg_", "information_schema", "::reg"].iter().any(|part| lower.contains(part)) || functions::is_called_in(&lower)
 }
 
 /// The names that the client sees in place of those under which columns were planned.

@@ -74,7 +74,7 @@ fn view() -> CatalogView {
 async fn answer_with(sql: &str, parameters: Vec<ScalarValue>) -> Vec<String> {
     let query = CatalogQuery::recognize(sql).unwrap_or_else(|| panic!("not a catalog query: {sql}"));
     let view = view();
-    let plan = query.plan(&view).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    let plan = query.plan(&view).unwrap_or_else(|error| panic!("{error}\n{sql}"));
     let batches = query.run(&view, parameters).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
     let names: Vec<&str> = plan.columns.fields().iter().map(|field| field.name().as_str()).collect();
     let mut lines = vec![names.join("|")];
