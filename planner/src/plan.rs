@@ -89,11 +89,13 @@ impl Planner<'_> {
     /// An INSERT into a table with a connector is a sink, unless it gives its rows itself.
     fn insert(&self, insert: &sql::Insert) -> Result<Statement> {
         let has_query = insert.source.as_ref().is_some_and(|source| !matches!(*source.body, SetExpr::Values(_)));
-        if has_query
-            && let Some((table, position)) = self.insert_target(insert)
+        if let Some((table, position)) = self.insert_target(insert)
             && let Some(definition) = ddl::sink_of_table(&table)?
         {
-            return ddl::insert_into_sink(insert, position, &table, &definition, self.catalog, self.settings);
+            if has_query {
+                return ddl::insert_into_sink(insert, position, &table, &definition, self.catalog, self.settings);
+            }
+            ddl::check_rows_kept(&definition, position)?;
         }
         self.binder().insert(insert, self.parameter_types).map(boxed(Statement::Insert))
     }

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use sqlparser::ast::{
-    CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident,
-    LimitClause, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, TableFactor, Value,
-    ValueWithSpan, VisitMut, VisitorMut,
+    AccessExpr, CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, Ident, LimitClause, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript,
+    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
@@ -233,6 +233,10 @@ impl Pass<'_> {
                 }
                 Ok(())
             }
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                access_chain.iter_mut().for_each(name_field);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -346,11 +350,23 @@ fn last_part(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(|part| part.as_ident()).map(folded)
 }
 
+/// `(row).field` as `(row)['field']`: the planner reads names of fields in the second form only.
+fn name_field(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(Expr::Identifier(ident)) = access {
+        let name = Value::SingleQuotedString(folded(ident)).with_span(ident.span);
+        *access = AccessExpr::Subscript(Subscript::Index { index: Expr::Value(name) });
+    }
+}
+
 /// The name that Postgres gives to an output column without AS; `None` is `?column?`.
 fn column_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(folded(ident)),
         Expr::CompoundIdentifier(idents) => idents.last().map(folded),
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
+            Some(AccessExpr::Dot(Expr::Identifier(ident))) => Some(folded(ident)),
+            _ => column_name(root),
+        },
         Expr::Function(function) => last_part(&function.name),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner),
         Expr::Cast { expr: inner, data_type, .. } => column_name(inner).or_else(|| Some(type_name(data_type))),

@@ -21,5 +21,5 @@ pub(crate) use names::{find, must_be};
 pub(crate) use relation::create_relation;
 pub(crate) use rename::rename;
 pub(crate) use schema::{create_schema, drop_schemas};
-pub(crate) use sink::{create_sink, insert_into_sink, sink_of_table};
+pub(crate) use sink::{check_rows_kept, create_sink, insert_into_sink, sink_of_table};
 pub(crate) use view::create_view;

@@ -15,7 +15,7 @@ use crate::statement::{CreateSink, Statement, StatementText};
 use super::columns;
 use super::names::{find, new_name};
 use super::options::{Options, connector_name};
-use super::relation::connector_spec;
+use super::relation::{WRITE_ONLY_CONNECTORS, connector_spec};
 use super::view::{dependencies, quoted};
 
 /// Options that concern reading only: they stay behind when a table is written.
@@ -111,7 +111,9 @@ fn check_changes(spec: &ConnectorSpec, dataflow: &Dataflow) -> Result<()> {
 
 /// The definition of a table that was declared with a connector, read again from its statement.
 pub(crate) fn sink_of_table(relation: &Relation) -> Result<Option<CreateRelation>> {
-    if !matches!(relation.kind, RelationKind::Table(_)) {
+    // Looking for the word first keeps an INSERT into a plain table from parsing its definition each time.
+    let may_have = relation.sql.to_ascii_lowercase().contains("connector");
+    if !may_have || !matches!(relation.kind, RelationKind::Table(_)) {
         return Ok(None);
     }
     let text = StatementText { sql: relation.sql.clone(), start: TextPosition(1) };
@@ -122,6 +124,16 @@ pub(crate) fn sink_of_table(relation: &Relation) -> Result<Option<CreateRelation
         }
         _ => Ok(None),
     }
+}
+
+/// Refuses rows that are written down for a table whose connector only takes a query's: it keeps none.
+pub(crate) fn check_rows_kept(definition: &CreateRelation, position: TextPosition) -> Result<()> {
+    let connector = Options::of(&definition.options).connector().map(connector_name).unwrap_or_default();
+    if !WRITE_ONLY_CONNECTORS.contains(&connector.as_str()) {
+        return Ok(());
+    }
+    let message = format!("INSERT ... VALUES into a table of connector '{connector}' is not supported");
+    Err(PlanError::unsupported(message).with_hint("Use INSERT INTO ... SELECT over a relation.").at(Some(position)))
 }
 
 /// `INSERT INTO table [(columns)] query` for a table with a connector: a sink that runs until it is dropped.

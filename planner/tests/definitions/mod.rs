@@ -56,10 +56,14 @@ fn definitions(file: &str) {
     check(file, |sql| {
         let before = world.clone();
         match world.run(sql) {
-            Ok(statement) => rendered(&before, &statement),
+            Ok(statement) => without_trailing_blanks(&rendered(&before, &statement)),
             Err(error) => shown(sql, &error),
         }
     });
+}
+
+fn without_trailing_blanks(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 fn rendered(world: &World, statement: &Statement) -> String {
@@ -110,6 +114,7 @@ fn rendered(world: &World, statement: &Statement) -> String {
             drop.notices.iter().for_each(|notice| writeln!(text, "NOTICE: {notice}").unwrap());
             text
         }
+        Statement::Explain(explain) => format!("explain {:?} of {}", explain.mode, rendered(world, &explain.statement)),
         Statement::Insert(insert) => format!("insert {:?}", insert.on_conflict),
         Statement::Query(query) => query.plan.display_indent().to_string(),
         other => format!("{other:?}"),

@@ -84,11 +84,15 @@ impl World {
         kind: RelationKind,
         depends_on: Vec<RelationId>,
     ) {
-        if self.catalog.find(&name).is_some() {
-            return;
-        }
-        let id = RelationId(self.next);
-        self.next += 1;
+        let replaced = self.catalog.find(&name).map(|existing| (existing.id, &existing.kind));
+        let id = match replaced {
+            Some((id, RelationKind::View { .. })) => id,
+            Some(_) => return,
+            None => {
+                self.next += 1;
+                RelationId(self.next - 1)
+            }
+        };
         let settings = self.settings.clone();
         let oid = 16_384 + id.0;
         self.catalog.put(Relation { id, oid, name, schema, kind, depends_on, sql: sql.to_string(), settings });
