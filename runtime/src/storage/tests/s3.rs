@@ -16,7 +16,8 @@ fn root() -> Option<String> {
     Some(format!("{}/storage-test-{}", bucket?.trim_end_matches('/'), uuid::Uuid::new_v4()))
 }
 
-async fn remove_everything(storage: &Storage) {
+/// Leaves nothing behind in a bucket that others use, too.
+pub(super) async fn remove_everything(storage: &Storage) {
     for folder in ["log", "snapshot", "rows", "graph"] {
         let listed = storage.backend.list(folder, None).await.unwrap();
         storage.backend.delete(listed.into_iter().map(|listed| listed.name).collect()).await.unwrap();

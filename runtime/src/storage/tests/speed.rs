@@ -37,5 +37,6 @@ async fn small_commits_per_second() {
             let entries = storage.last_position().0 - before.0;
             eprintln!("{root}: {callers} callers: {rate:.0} commits/s in {entries} entries");
         }
+        s3::remove_everything(&storage).await;
     }
 }
