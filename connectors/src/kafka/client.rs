@@ -91,10 +91,12 @@ impl ProducerContext for KafkaContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
-        if let Err((error, _)) = result {
-            let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
-            *undelivered = undelivered.or(error.rdkafka_error_code());
-        }
+        use RDKafkaErrorCode as C;
+        let Err((error, _)) = result else { return };
+        // A message that was thrown out of the queue is a consequence, not the reason.
+        let code = error.rdkafka_error_code().filter(|code| !matches!(code, C::PurgeQueue | C::PurgeInflight));
+        let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+        *undelivered = undelivered.or(code);
     }
 }
 

@@ -307,12 +307,10 @@ impl Work<'_> {
     /// What comes in place of a record.
     fn handle_event(&mut self, partition: i32, offset: i64, code: RDKafkaErrorCode, text: &str) -> Result<()> {
         use RDKafkaErrorCode as C;
+        self.flush(partition)?;
         let name = &self.topic_name;
         match code {
-            C::PartitionEOF => {
-                self.flush(partition)?;
-                self.advance(partition, offset)
-            }
+            C::PartitionEOF => self.advance(partition, offset),
             C::AutoOffsetReset | C::OffsetOutOfRange | C::LogTruncation => Err(self.explain_offset(partition, text)),
             C::MessageSizeTooLarge => Err(Error::data(format!(
                 "the record at offset {offset} of partition {partition} of kafka topic \"{name}\" is too large to fetch"

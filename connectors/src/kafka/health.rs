@@ -16,7 +16,8 @@ use super::topic::Topic;
 /// Time between two questions: also how long a topic that was made anew can go unnoticed.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time without an answer after which the reader reports that the broker is away.
+/// Time without an answer after which the reader reports that the broker is away: with what the last question
+/// takes to fail, it is reported within 15 seconds.
 pub(super) const UNAVAILABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Time between two questions while there is no answer.

@@ -27,11 +27,15 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub fn broker() -> Option<String> {
     let address = std::env::var("MILLSTREAM_TEST_KAFKA").ok();
     if address.is_none() {
-        // Past the test harness, which swallows what is printed by tests that pass.
-        let name = std::thread::current().name().unwrap_or("a test").to_string();
-        let _ = writeln!(std::io::stderr(), "SKIPPED {name}: MILLSTREAM_TEST_KAFKA names no broker");
+        skipped("MILLSTREAM_TEST_KAFKA names no broker");
     }
     address
+}
+
+/// Says so past the test harness, which swallows what is printed by tests that pass.
+pub fn skipped(why: &str) {
+    let name = std::thread::current().name().unwrap_or("a test").to_string();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
 }
 
 /// A topic that is deleted when the test is done.
