@@ -238,6 +238,8 @@ fn lower_first(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use arrow::array::{AsArray, Int64Array, StringArray};
     use arrow::datatypes::{Field, Int64Type, Schema};
     use datafusion::logical_expr::Operator;

@@ -283,6 +283,8 @@ fn power_of_two(exponent: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 

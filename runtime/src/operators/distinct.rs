@@ -152,6 +152,8 @@ const TABLE: &str = "rows";
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::operators::testing::{Collector, Subject, Texts, changes, check, input, int_schema, text};
 

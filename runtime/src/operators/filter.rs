@@ -42,6 +42,8 @@ impl Operator for Filter {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use datafusion::logical_expr::Operator as Op;
 
     use super::*;

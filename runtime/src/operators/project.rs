@@ -39,6 +39,8 @@ impl Operator for Project {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use datafusion::logical_expr::Operator as Op;
 
     use super::*;

@@ -352,6 +352,8 @@ const TABLE: &str = "rows";
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::operators::testing::{Collector, Row, Subject, Texts, add, changes, check, input, int_schema, text};
 

@@ -27,6 +27,8 @@ impl Operator for Union {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::operators::testing::{Collector, changes, int_schema};
 

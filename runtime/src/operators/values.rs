@@ -56,6 +56,8 @@ impl Operator for Values {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::operators::testing::{Collector, changes, int_schema};
 

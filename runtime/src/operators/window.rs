@@ -112,6 +112,8 @@ impl Operator for Window {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use arrow::array::TimestampMicrosecondArray;
     use arrow::datatypes::{Field, Schema};
 

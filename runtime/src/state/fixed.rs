@@ -84,6 +84,8 @@ pub fn canonical_floats(array: &ArrayRef) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use arrow::array::{Date32Array, Float32Array, TimestampMicrosecondArray};
 
     use super::*;

@@ -283,6 +283,8 @@ pub fn event_micros(times: &ArrayRef) -> Result<arrow::array::Int64Array> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, TimestampMicrosecondArray};

@@ -144,6 +144,8 @@ pub fn key_groups(columns: &[ArrayRef]) -> Result<Vec<u16>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::sync::Arc;
 
     use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
