@@ -23,7 +23,7 @@ use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::operator::{Operator, Output, Port, Rejected, SnapshotKind, StatePart};
-use crate::operators::{column_types, compact_weights, emit, record_batch, select};
+use crate::operators::{column_types, compact_weights, emit, is_table, record_batch, select};
 use crate::plan::{AggregateCall, Changes, ClosingKey, EmitOn, PlanNode};
 use crate::state::{ClosingTime, KeyedState, NO_SLOT, SnapshotSlots};
 use crate::time::Watermark;
@@ -322,7 +322,7 @@ impl Operator for Aggregate {
 
     fn restore(&mut self, parts: Vec<StatePart>) -> Result<()> {
         for part in &parts {
-            if part.table != TABLE || part.rows.schema() != self.state_schema {
+            if !is_table(part, TABLE, &self.state_schema) {
                 return Err(Error::data(format!("state table \"{}\" is not one of this aggregate", part.table)));
             }
             let counts = part.rows.column(1 + self.keys.len()).as_primitive::<Int64Type>();

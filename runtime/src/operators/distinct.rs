@@ -15,7 +15,7 @@ use crate::batch::{ChangeBatch, take_rows};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::operator::{Operator, Output, Port, SnapshotKind, StatePart};
-use crate::operators::{column_types, compact_weights, emit, record_batch};
+use crate::operators::{column_types, compact_weights, emit, is_table, record_batch};
 use crate::plan::{Changes, PlanNode};
 use crate::state::{KeyedState, NO_SLOT, SnapshotSlots};
 
@@ -124,7 +124,7 @@ impl Operator for Distinct {
 
     fn restore(&mut self, parts: Vec<StatePart>) -> Result<()> {
         for part in parts {
-            if part.table != TABLE || part.rows.schema() != self.state_schema {
+            if !is_table(&part, TABLE, &self.state_schema) {
                 return Err(Error::data(format!("state table \"{}\" is not one of DISTINCT", part.table)));
             }
             let counts = part.rows.column(1).as_primitive::<Int64Type>();

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::expr::RowExpressions;
 use crate::limits::BATCH_ROWS;
 use crate::operator::{Operator, Output, Port, Rejected, SnapshotKind, StatePart};
-use crate::operators::{column_types, compact_weights, emit, record_batch, select};
+use crate::operators::{column_types, compact_weights, emit, is_table, record_batch, select};
 use crate::plan::{Changes, ClosingJoin, JoinKind, PlanNode};
 use crate::state::{Added, ClosingTime, EntryId, KeyTable, KeyedState, RowStore, Upserted, fixed};
 use crate::time::Watermark;
@@ -365,8 +365,7 @@ impl Operator for Join {
 
     fn restore(&mut self, parts: Vec<StatePart>) -> Result<()> {
         for part in &parts {
-            let side = self.sides.iter_mut().find(|side| side.table == part.table);
-            let side = side.filter(|side| side.state_schema == part.rows.schema());
+            let side = self.sides.iter_mut().find(|side| is_table(part, side.table, &side.state_schema));
             let side =
                 side.ok_or_else(|| Error::data(format!("state table \"{}\" is not one of this join", part.table)))?;
             let columns: Vec<usize> = (2..part.rows.num_columns()).collect();

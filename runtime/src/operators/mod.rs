@@ -26,7 +26,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS;
-use crate::operator::{Operator, Output, Port, Rejected};
+use crate::operator::{Operator, Output, Port, Rejected, StatePart};
 use crate::plan::{Operation, PlanNode};
 
 /// How the rows on a port must be dealt out when an operator runs as several subtasks.
@@ -132,6 +132,13 @@ fn reject(batch: &ChangeBatch, failures: Vec<(usize, String)>, out: &mut dyn Out
     let rows: UInt32Array = failures.iter().map(|(row, _)| *row as u32).collect();
     let reasons = failures.into_iter().map(|(_, reason)| reason).collect();
     out.reject(Rejected { batch: batch.take(&rows)?, reasons })
+}
+
+/// Whether a part of state is a table of this name and these types. Names of columns are not compared: a
+/// column may have been renamed since.
+fn is_table(part: &StatePart, table: &str, schema: &SchemaRef) -> bool {
+    let types = |schema: &SchemaRef| schema.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+    part.table == table && types(&part.rows.schema()) == types(schema)
 }
 
 /// The types of some columns.

@@ -19,7 +19,7 @@ use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::operator::{Operator, Output, Port, SnapshotKind, StatePart};
-use crate::operators::{column_types, compact_weights, emit, record_batch, select};
+use crate::operators::{column_types, compact_weights, emit, is_table, record_batch, select};
 use crate::plan::{Changes, PlanNode, SortKey};
 use crate::state::KeyedState;
 
@@ -317,7 +317,7 @@ impl Operator for TopN {
 
     fn restore(&mut self, parts: Vec<StatePart>) -> Result<()> {
         for part in parts {
-            if part.table != TABLE || part.rows.schema() != self.state_schema {
+            if !is_table(&part, TABLE, &self.state_schema) {
                 return Err(Error::data(format!("state table \"{}\" is not one of a top-N", part.table)));
             }
             let columns: Vec<usize> = (2..part.rows.num_columns()).collect();
