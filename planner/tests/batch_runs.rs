@@ -86,6 +86,8 @@ const ANSWERS: &[(&str, &[&str])] = &[
         "SELECT sum(price) OVER (ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM bids WHERE auction = 1 ORDER BY ts",
         &["10", "40"],
     ),
+    ("SELECT i * 2 FROM generate_series(1, 3) AS i WHERE i <> 2", &["2", "6"]),
+    ("SELECT generate_series FROM generate_series(4, 2, -2)", &["4", "2"]),
     ("SELECT price, price FROM high_bids", &[]),
     ("SELECT a, a FROM (SELECT 1 AS a) x", &["1|1"]),
     ("SELECT x FROM (VALUES (1), (2)) v(x) ORDER BY x DESC FETCH FIRST 1 ROW ONLY", &["2"]),
@@ -124,4 +126,22 @@ async fn arithmetic_is_checked() {
         let error = answer(sql, Vec::new()).await.expect_err(sql);
         assert!(error.message.to_lowercase().contains(message), "{sql}: {}", error.message);
     }
+}
+
+#[tokio::test]
+async fn exact_aggregates_agree_with_a_naive_count() {
+    let sql = "SELECT i % 7 AS g, count(*), sum(i), min(i), max(i), avg(i), sum(DISTINCT i % 3), bool_and(i > 5) \
+               FROM generate_series(1, 1000) AS i GROUP BY i % 7 ORDER BY g";
+    let expected: Vec<String> = (0..7_i64)
+        .map(|group| {
+            let members: Vec<i64> = (1..=1000).filter(|i| i % 7 == group).collect();
+            let (count, sum) = (members.len() as i128, members.iter().map(|i| i128::from(*i)).sum::<i128>());
+            let scaled = sum * 10_i128.pow(16);
+            let average = (scaled * 2 + count) / (count * 2);
+            let average = format!("{}.{:016}", average / 10_i128.pow(16), average % 10_i128.pow(16));
+            let all = members.iter().all(|i| *i > 5);
+            format!("{group}|{count}|{sum}|{}|{}|{average}|3|{all}", members[0], members[members.len() - 1])
+        })
+        .collect();
+    assert_eq!(cells(&answer(sql, Vec::new()).await.unwrap()), expected);
 }

@@ -4,5 +4,7 @@
 
 mod batch_runs;
 mod definitions;
+mod fingerprints;
 mod fixture;
+mod oracle;
 mod plans;

@@ -165,6 +165,8 @@ fn window_starts(time: i64, shape: WindowShape) -> Option<(i64, i64)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

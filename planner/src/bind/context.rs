@@ -6,13 +6,16 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, FieldRef};
+use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::datatype::DataTypeExt;
+use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::{SessionState, SessionStateBuilder, SessionStateDefaults};
+use datafusion::functions_table::generate_series;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use millstream_runtime::plan::RelationId;
 
 use super::Binder;
@@ -144,6 +147,12 @@ static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(|| {
     options
 });
 
+/// The one table function beside those of windows.
+pub(super) const GENERATE_SERIES: &str = "generate_series";
+
+/// Table functions want a session; this one gives them nothing.
+static NO_SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
+
 static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> =
     LazyLock::new(SessionStateDefaults::default_expr_planners);
 
@@ -204,12 +213,19 @@ impl ContextProvider for Context<'_> {
         Ok(Arc::new(table))
     }
 
-    fn get_table_function_source(
-        &self,
-        name: &str,
-        _args: Vec<datafusion::logical_expr::Expr>,
-    ) -> DataFusionResult<Arc<dyn TableSource>> {
-        Err(refuse(PlanErrorKind::UndefinedFunction, format!("table function {name} does not exist")))
+    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DataFusionResult<Arc<dyn TableSource>> {
+        let name = name.to_lowercase();
+        if name != GENERATE_SERIES {
+            return Err(refuse(PlanErrorKind::UndefinedFunction, format!("table function {name} does not exist")));
+        }
+        if !(2..=3).contains(&args.len()) || !args.iter().all(|arg| matches!(arg, Expr::Literal(..))) {
+            return Err(DataFusionError::External(Box::new(
+                PlanError::unsupported("generate_series() takes two or three constant integers")
+                    .with_hint("Write generate_series(start, stop [, step])."),
+            )));
+        }
+        let arguments = TableFunctionArgs::new(&args, &*NO_SESSION);
+        Ok(provider_as_source(generate_series().create_table_provider_with_args(arguments)?))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

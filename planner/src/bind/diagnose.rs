@@ -106,20 +106,19 @@ fn classify(error: &DataFusionError) -> PlanError {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => schema_message(schema_error),
         DataFusionError::Plan(message) => planner_message(message),
-        DataFusionError::NotImplemented(message) => {
-            PlanError::unsupported(format!("{} is not supported", lower_first(first_line(message))))
-        }
+        DataFusionError::NotImplemented(message) => not_implemented(message),
         DataFusionError::Execution(message) => data_error(message),
         DataFusionError::ArrowError(arrow, _) => data_error(&arrow.to_string()),
         DataFusionError::SQL(parser, _) => PlanError::new(PlanErrorKind::SyntaxError, parser.to_string()),
-        DataFusionError::Internal(message) => planner_internal(message),
+        DataFusionError::Internal(message) => PlanError::internal(first_line(message).to_string()),
         other => PlanError::internal(first_line(&other.strip_backtrace()).to_string()),
     }
 }
 
-/// The planner reports some mistakes of the user as its own.
-fn planner_internal(message: &str) -> PlanError {
-    PlanError::internal(first_line(message).to_string())
+fn not_implemented(message: &str) -> PlanError {
+    let line = lower_first(first_line(message));
+    let says_so = ["not implemented", "not supported", "nsupported"].iter().any(|words| line.contains(words));
+    PlanError::unsupported(if says_so { line } else { format!("{line} is not supported") })
 }
 
 /// Finds an error of ours inside one of DataFusion's.
@@ -221,6 +220,10 @@ fn planner_message(message: &str) -> PlanError {
     if has("There isn't a common type to coerce") || has("failed to match any signature") || has("Failed to coerce") {
         return PlanError::new(PlanErrorKind::UndefinedFunction, lower_first(line))
             .with_hint("You might need to add explicit type casts.");
+    }
+    if has("aggregate functions are not allowed") || has("Aggregate functions are not allowed") {
+        let message = lower_first(line.split(". Consider").next().unwrap_or(line));
+        return PlanError::new(PlanErrorKind::GroupingError, message).with_hint("Use HAVING.");
     }
     if has("Projections require unique expression names") {
         return PlanError::new(PlanErrorKind::DuplicateColumn, "two columns of the query have the same name")

@@ -10,10 +10,11 @@ use arrow::datatypes::DataType;
 use sqlparser::ast::{
     AccessExpr, CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArgumentClause, FunctionArguments,
     GroupByExpr, Ident, LimitClause, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript,
-    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+    TableAlias, TableAliasColumnDef, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
+use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use crate::error::{PlanError, PlanErrorKind, Result};
 
@@ -77,6 +78,7 @@ impl VisitorMut for Pass<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        name_series(factor);
         flow(self.check_table_factor(factor))
     }
 
@@ -334,6 +336,23 @@ fn name_columns(select: &mut Select, top: bool) {
         } else if !plain {
             *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
         }
+    }
+}
+
+/// `generate_series(...) AS i` has a column `i`, as in Postgres.
+fn name_series(factor: &mut TableFactor) {
+    let TableFactor::Table { name, args: Some(_), alias, .. } = factor else { return };
+    if last_part(name).as_deref() != Some(GENERATE_SERIES) {
+        return;
+    }
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::new(GENERATE_SERIES),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
     }
 }
 

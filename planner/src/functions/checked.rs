@@ -184,6 +184,8 @@ fn fold(expr: Expr) -> Result<Transformed<Expr>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use arrow::array::{ArrayRef, Int32Array, Int64Array};
     use arrow::datatypes::Field;
     use datafusion::logical_expr::{col, lit};

@@ -19,7 +19,7 @@ impl Lowering {
         let table = scan
             .source
             .downcast_ref::<RelationTable>()
-            .ok_or_else(|| PlanError::internal(format!("{} is no relation of the catalog", scan.table_name)))?;
+            .ok_or_else(|| super::unsupported(&format!("{} in FROM", scan.table_name), "Put its rows into a table."))?;
         let relation = watched(table)?;
         let whole = self.relation(relation)?;
         if !scan.filters.is_empty() || scan.fetch.is_some() {
