@@ -73,12 +73,15 @@ impl Master {
         self.log_position = self.log_position.max(commit.position);
         for change in commit.tables {
             // A table that has been dropped since has no rows to show.
-            let Some(Input { origin: Origin::Table(table), .. }) = self.inputs.get_mut(&change.relation) else {
+            let Some(Input { origin: Origin::Table(table), late, .. }) = self.inputs.get_mut(&change.relation) else {
                 continue;
             };
             self.checkpoints.changed = true;
             table.version = change.version;
             table.watermark = table.watermark.max(change.watermark);
+            for rows in change.late {
+                late.push(rows)?;
+            }
             for batch in change.changes {
                 self.runner.change(instance, change.relation, &batch)?;
                 table.delta.push(batch);

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use tokio::sync::oneshot;
@@ -155,6 +156,8 @@ pub struct TableChange {
     pub relation: RelationId,
     /// Net changes, full schema.
     pub changes: Vec<ChangeBatch>,
+    /// Rows that came too late, full schema: they are kept in `$late`.
+    pub late: Vec<RecordBatch>,
     /// The table after the commit.
     pub version: Arc<RelationVersion>,
     /// The table's watermark after the commit.

@@ -352,7 +352,13 @@ impl World {
         );
         let changes = self.head.apply(&[batch]).unwrap();
         let position = self.log(TABLE, &changes).await;
-        let change = TableChange { relation: TABLE, changes, version: self.head.version(), watermark: Watermark::NONE };
+        let change = TableChange {
+            relation: TABLE,
+            changes,
+            late: vec![],
+            version: self.head.version(),
+            watermark: Watermark::NONE,
+        };
         graph.commit(TableCommit { position, tables: vec![change] });
         deadline(graph.wait_for(position)).await.unwrap()
     }
@@ -535,6 +541,7 @@ fn a_failed_graph_goes_back_to_what_the_log_holds() {
         let change = TableChange {
             relation: TABLE,
             changes: vec![bad],
+            late: vec![],
             version: world.head.version(),
             watermark: Watermark::NONE,
         };

@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::entry::Entry;
 use super::manifest::{CheckpointRef, Manifest};
 use super::object::ObjectRef;
+use super::record::CheckpointRecord;
 use super::{Storage, names};
 use crate::error::{Error, Result};
+use crate::graph::GraphId;
 use crate::time::LogPosition;
 
 /// What an owner knows about its log and objects.
@@ -34,6 +36,8 @@ pub(crate) struct Ledger {
     pub(crate) trouble: Option<Error>,
     /// Entries above this have their rows objects in `rows`; those below it are read when first needed.
     pub(crate) rows_known_after: LogPosition,
+    /// The newest committed checkpoint of every graph.
+    pub(crate) checkpoints: BTreeMap<GraphId, CheckpointRecord>,
     /// Rows objects by the entry that names them.
     rows: BTreeMap<LogPosition, Vec<String>>,
     /// Objects of this term that will not be named again.

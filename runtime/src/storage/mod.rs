@@ -35,7 +35,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
@@ -46,6 +46,7 @@ use self::entry::Entry;
 use self::fence::Fence;
 use self::log::Log;
 use crate::error::{Error, Result};
+use crate::graph::GraphId;
 use crate::limits;
 use crate::plan::RelationId;
 use crate::time::LogPosition;
@@ -117,7 +118,27 @@ impl Storage {
         if records.is_empty() {
             return Err(Error::internal("a commit holds no record"));
         }
-        self.owner()?.append(records).await
+        let checkpoint = |record: &Record| match record {
+            Record::Checkpoint(checkpoint) => Some(checkpoint.clone()),
+            _ => None,
+        };
+        let checkpoints: Vec<CheckpointRecord> = records.iter().filter_map(checkpoint).collect();
+        let position = self.owner()?.append(records).await?;
+        self.note_checkpoints(checkpoints);
+        Ok(position)
+    }
+
+    /// The newest committed checkpoint of every graph: those appended here, and those that were noted.
+    pub fn checkpoints(&self) -> BTreeMap<GraphId, CheckpointRecord> {
+        self.ledger().checkpoints.clone()
+    }
+
+    /// Checkpoints that the recovered history holds.
+    pub fn note_checkpoints(&self, checkpoints: impl IntoIterator<Item = CheckpointRecord>) {
+        let mut ledger = self.ledger();
+        for checkpoint in checkpoints {
+            ledger.checkpoints.insert(checkpoint.graph, checkpoint);
+        }
     }
 
     /// Ends, with the reason, once a newer server owns the storage. Nothing may be acknowledged or published

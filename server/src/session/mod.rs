@@ -2,20 +2,38 @@
 //!
 //! This is the boundary between the wire and the engine. The wire knows messages and formats, the session
 //! knows SQL; neither knows the other's inside. `millstream run` uses sessions without a wire.
+//!
+//! The life of a statement here: [`Session::prepare`] plans it (`prepare.rs`), [`Session::execute`] dispatches it
+//! (`execute.rs`) to one function each: queries and transactions (`query.rs`), rows that change (`change.rs`), DDL
+//! (`define.rs`), what is shown (`show.rs`, `explain.rs`). Errors get their SQLSTATEs in `sqlstate.rs`.
 
+mod change;
+mod define;
+mod execute;
+mod explain;
+mod prepare;
+mod query;
 pub mod settings;
+mod show;
 pub mod sqlstate;
+#[cfg(test)]
+mod tests;
+mod transaction;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::ScalarValue;
 use futures::Stream;
+use millstream_planner::functions::SessionFacts;
 use millstream_planner::statement::StatementText;
-use tokio_util::sync::CancellationToken;
+use millstream_runtime::graph::Clock;
+use millstream_runtime::time::LogPosition;
 
+use self::settings::{SERVER_VERSION, Settings};
+use self::transaction::Transaction;
 use crate::engine::Engine;
 
 /// What went wrong, in the terms of Postgres' ErrorResponse. Made in one place only: `sqlstate.rs`.
@@ -65,14 +83,7 @@ pub struct Prepared {
     /// The columns of its rows; `None` when it gives none. Names may repeat.
     pub columns: Option<SchemaRef>,
     /// The rest is the session's own.
-    pub(crate) inner: Arc<PreparedInner>,
-}
-
-/// What a session keeps of a prepared statement.
-#[derive(Debug)]
-pub(crate) struct PreparedInner {
-    /// Its text, planned again when the catalog has changed.
-    pub(crate) text: StatementText,
+    inner: Arc<prepare::Planned>,
 }
 
 /// A stream of result rows; dropping it stops the query.
@@ -104,55 +115,85 @@ pub enum CommandTag {
 
 /// A session. One per connection, used by one task at a time.
 pub struct Session {
-    #[expect(dead_code, reason = "being written")]
     engine: Arc<Engine>,
+    user: String,
+    database: String,
+    settings: Settings,
+    transaction: Transaction,
+    /// Statements that SQL's PREPARE has named.
+    named: BTreeMap<String, Prepared>,
+    /// The newest commit that the session has seen: it never sees less.
+    seen: LogPosition,
 }
 
 impl Session {
+    /// A session of a user who has been let in.
+    pub fn new(engine: Arc<Engine>, user: impl Into<String>, database: impl Into<String>) -> Self {
+        let seen = engine.opened_at();
+        let user = user.into();
+        let mut settings = Settings::default();
+        settings.set_user(&user);
+        Self {
+            engine,
+            user,
+            database: database.into(),
+            settings,
+            transaction: Transaction::default(),
+            named: BTreeMap::new(),
+            seen,
+        }
+    }
+
     /// Cuts what a client sent into statements. A syntax error that makes cutting impossible is returned for
     /// the whole text.
-    pub fn split(&self, _sql: &str) -> Result<Vec<StatementText>, SqlError> {
-        todo!("written by the engine's part")
+    pub fn split(&self, sql: &str) -> Result<Vec<StatementText>, SqlError> {
+        Ok(millstream_planner::parse::split(sql)?)
     }
 
-    /// Plans a statement. `types` are the parameter types that the client named (`None`: infer it).
-    pub async fn prepare(&mut self, _text: &StatementText, _types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
-        todo!("written by the engine's part")
-    }
-
-    /// Runs a statement. `parameters` have the types that `prepared` named. When `cancel` fires, the
-    /// statement (or its row stream) ends with SQLSTATE 57014.
-    pub async fn execute(
-        &mut self,
-        _prepared: &Prepared,
-        _parameters: Vec<ScalarValue>,
-        _cancel: CancellationToken,
-    ) -> Result<Outcome, SqlError> {
-        todo!("written by the engine's part")
-    }
-
-    /// Ends the implicit transaction: called at Sync, and at the end of a simple query.
+    /// Ends the implicit transaction: called at Sync, and at the end of a simple query. Statements outside a
+    /// block commit by themselves, so there is nothing left to do.
     pub async fn sync(&mut self) -> Result<(), SqlError> {
-        todo!("written by the engine's part")
+        Ok(())
     }
 
     /// Tells the session that a statement failed on the wire (a bad parameter, a failing row stream).
     pub fn failed(&mut self) {
-        todo!("written by the engine's part")
+        self.transaction.fail();
     }
 
     /// What ReadyForQuery says.
     pub fn transaction_status(&self) -> TransactionStatus {
-        todo!("written by the engine's part")
+        self.transaction.status()
     }
 
     /// A setting's value, by lower-case name (`client_encoding`, `datestyle`, `timezone`, ...).
-    pub fn setting(&self, _name: &str) -> Option<String> {
-        todo!("written by the engine's part")
+    pub fn setting(&self, name: &str) -> Option<String> {
+        if name == "millstream.clock" {
+            let manual = self.engine.clock().is_manual();
+            return Some(if manual { "manual" } else { "system" }.to_string());
+        }
+        self.settings.get(name)
     }
 
     /// A setting from the startup packet.
-    pub fn set_at_start(&mut self, _name: &str, _value: &str) -> Result<(), SqlError> {
-        todo!("written by the engine's part")
+    pub fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.settings.set_at_start(name, value)
+    }
+
+    /// The settings that clients are told of when they connect, as they spell them.
+    pub fn reported_settings(&self) -> Vec<(String, String)> {
+        self.settings.reported()
+    }
+
+    /// What a statement's functions may ask about its surroundings.
+    fn facts(&self) -> SessionFacts {
+        let path = self.settings.plan().search_path;
+        SessionFacts {
+            now_micros: self.transaction.now_micros().unwrap_or_else(|| self.engine.clock().now().0),
+            user: self.user.clone(),
+            database: self.database.clone(),
+            schema: path.into_iter().next().unwrap_or_else(|| "public".to_string()),
+            version: format!("PostgreSQL {SERVER_VERSION} (Millstream {})", env!("CARGO_PKG_VERSION")),
+        }
     }
 }

@@ -254,12 +254,16 @@ impl Settings {
         self.values.get(name.as_str()).cloned().or_else(|| find(&name).map(|known| known.default.to_string()))
     }
 
+    /// Who is connected: no choice of the session.
+    pub fn set_user(&mut self, user: &str) {
+        self.at_start.insert("session_authorization".to_string(), user.to_string());
+        self.values.insert("session_authorization".to_string(), user.to_string());
+    }
+
     /// A setting from the startup packet.
     pub fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let name = canonical(name);
         let value = match find(&name) {
-            // Who connects is no choice of the session: the wire has checked it.
-            Some(known) if known.name == "session_authorization" => value.to_string(),
             Some(known) => checked(known, value)?,
             None => value.to_string(),
         };

@@ -5,7 +5,7 @@
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use millstream_planner::error::{PlanError, PlanErrorKind, TextPosition};
+use millstream_planner::error::{PlanError, PlanErrorKind};
 use millstream_runtime::ErrorKind;
 
 use super::{Notice, SqlError};
@@ -197,17 +197,6 @@ impl SqlError {
     pub fn is(&self, condition: Condition) -> bool {
         self.sqlstate == condition.code()
     }
-
-    /// A planning error of a statement that starts at `start` in what the client sent.
-    pub fn from_plan(error: PlanError, start: TextPosition) -> Self {
-        Self {
-            sqlstate: plan_code(error.kind),
-            message: error.message,
-            detail: error.detail,
-            hint: error.hint,
-            position: error.position.map(|position| start.0 + position.0 - 1),
-        }
-    }
 }
 
 impl std::fmt::Display for SqlError {
@@ -257,6 +246,18 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::NotNullViolation => Condition::NotNullViolation.code(),
         PlanErrorKind::ProgramLimitExceeded => Condition::ProgramLimitExceeded.code(),
         PlanErrorKind::Internal => Condition::InternalError.code(),
+    }
+}
+
+impl From<PlanError> for SqlError {
+    fn from(error: PlanError) -> Self {
+        Self {
+            sqlstate: plan_code(error.kind),
+            message: error.message,
+            detail: error.detail,
+            hint: error.hint,
+            position: error.position.map(|position| position.0),
+        }
     }
 }
 
@@ -312,6 +313,10 @@ impl From<ArrowError> for SqlError {
 fn from_external(error: Box<dyn std::error::Error + Send + Sync>) -> SqlError {
     let error = match error.downcast::<SqlError>() {
         Ok(own) => return *own,
+        Err(error) => error,
+    };
+    let error = match error.downcast::<PlanError>() {
+        Ok(planning) => return SqlError::from(*planning),
         Err(error) => error,
     };
     let error = match error.downcast::<millstream_runtime::Error>() {
@@ -447,12 +452,12 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_relative_to_what_the_client_sent() {
+    fn a_planning_error_keeps_its_place_and_hint() {
         let error = PlanError::new(PlanErrorKind::UndefinedTable, "relation \"t\" does not exist")
-            .at(Some(TextPosition(15)))
+            .at(Some(millstream_planner::error::TextPosition(15)))
             .with_hint("Create it.");
-        let error = SqlError::from_plan(error, TextPosition(11));
-        assert_eq!((error.sqlstate, error.position), ("42P01", Some(25)));
+        let error = SqlError::from(DataFusionError::External(Box::new(error)));
+        assert_eq!((error.sqlstate, error.position), ("42P01", Some(15)));
         assert_eq!(error.hint.as_deref(), Some("Create it."));
     }
 

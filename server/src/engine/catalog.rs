@@ -1,0 +1,289 @@
+//! The durable catalog: the planner's view of it, and what the engine knows of each relation beside.
+//!
+//! Immutable and swapped as a whole; made by applying the statements of the log in order, at a start and
+//! while running alike. A statement that makes a relation is planned by the caller; the plan comes in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_planner::catalog::{
+    Catalog, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
+};
+use millstream_planner::statement::{NEW_RELATION, Statement};
+use millstream_runtime::graph::GraphId;
+use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
+use millstream_runtime::source::{ConnectorSpec, Split};
+use millstream_runtime::storage::DdlRelation;
+use millstream_runtime::{Error, Result};
+
+use super::record::{Ddl, Detail, Placement, StoredCatalog};
+use super::system;
+
+/// The first OID and relation number of a user's objects, as in Postgres.
+pub const FIRST_OID: u32 = 16_384;
+
+/// What the engine knows of a relation beside the planner's view.
+#[derive(Debug)]
+pub struct Deployed {
+    /// The outside world behind a source, or behind a table that was declared with a connector: such a table
+    /// is read like a source and keeps no rows.
+    pub connector: Option<ConnectorSpec>,
+    /// What it computes: materialized views and sinks.
+    pub dataflow: Option<Dataflow>,
+    /// Where its rows come from at first: sources.
+    pub splits: Vec<Split>,
+    /// Microseconds between the checkpoints of a graph made with it.
+    pub checkpoint_interval_micros: Option<i64>,
+}
+
+/// All relations at one moment. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DurableCatalog {
+    /// As statements see it, system relations included.
+    pub view: Arc<Catalog>,
+    deployed: BTreeMap<RelationId, Arc<Deployed>>,
+    graphs: BTreeMap<RelationId, GraphId>,
+    statements: Vec<Arc<Ddl>>,
+    next_relation: u32,
+    next_oid: u32,
+}
+
+impl DurableCatalog {
+    /// A catalog with nothing of a user's: schema `public` and the system relations.
+    pub fn new() -> Self {
+        let mut view = Catalog::default();
+        system::register(&mut view);
+        Self {
+            view: Arc::new(view),
+            deployed: BTreeMap::new(),
+            graphs: BTreeMap::new(),
+            statements: Vec::new(),
+            next_relation: 1,
+            next_oid: FIRST_OID,
+        }
+    }
+
+    /// The number and OID that the next relation gets.
+    pub fn next_relation(&self) -> DdlRelation {
+        DdlRelation { id: RelationId(self.next_relation), oid: self.next_oid }
+    }
+
+    /// The OID that the next schema gets.
+    pub fn next_oid(&self) -> u32 {
+        self.next_oid
+    }
+
+    /// What the engine knows of a relation; `None` for plain views and system relations.
+    pub fn deployed(&self, id: RelationId) -> Option<&Arc<Deployed>> {
+        self.deployed.get(&id)
+    }
+
+    /// A table that keeps rows and is changed by DML; `None` for everything else.
+    pub fn kept_table<'a>(&self, relation: &'a Relation) -> Option<&'a TableDefinition> {
+        let RelationKind::Table(definition) = &relation.kind else { return None };
+        self.connector(relation.id).is_none().then_some(definition)
+    }
+
+    /// A relation that is read from outside: its input and its connector.
+    pub fn source<'a>(&'a self, relation: &'a Relation) -> Option<(&'a InputRelation, &'a ConnectorSpec)> {
+        let input = match &relation.kind {
+            RelationKind::Table(definition) => &definition.input,
+            RelationKind::Source(definition) => &definition.input,
+            RelationKind::View { .. }
+            | RelationKind::MaterializedView(_)
+            | RelationKind::Sink(_)
+            | RelationKind::System => return None,
+        };
+        self.connector(relation.id).map(|connector| (input, connector))
+    }
+
+    fn connector(&self, id: RelationId) -> Option<&ConnectorSpec> {
+        self.deployed.get(&id).and_then(|deployed| deployed.connector.as_ref())
+    }
+
+    /// The graph that a relation runs in.
+    pub fn graph_of(&self, id: RelationId) -> Option<GraphId> {
+        self.graphs.get(&id).copied()
+    }
+
+    /// The relations of a graph, in the order in which they were made.
+    pub fn members(&self, graph: GraphId) -> Vec<Arc<Relation>> {
+        let ids = self.graphs.iter().filter(|(_, of)| **of == graph).map(|(id, _)| *id);
+        ids.filter_map(|id| self.view.get(id).cloned()).collect()
+    }
+
+    /// As a snapshot holds it.
+    pub fn to_stored(&self) -> StoredCatalog {
+        StoredCatalog {
+            next_relation: self.next_relation,
+            next_oid: self.next_oid,
+            statements: self.statements.iter().map(|ddl| ddl.to_record()).collect(),
+        }
+    }
+
+    /// Numbers below these were given out before, to relations that are gone.
+    pub fn reserve(&mut self, next_relation: u32, next_oid: u32) {
+        self.next_relation = self.next_relation.max(next_relation);
+        self.next_oid = self.next_oid.max(next_oid);
+    }
+
+    /// The catalog after a statement. `statement` is its plan where it makes a relation.
+    pub fn applied(&self, ddl: &Arc<Ddl>, statement: Option<&Statement>) -> Result<Self> {
+        let mut next = self.clone();
+        let mut view = Catalog::clone(&self.view);
+        match &ddl.detail {
+            Detail::CreateSchema { name, oid } => {
+                view.add_schema(name.clone(), *oid);
+                next.next_oid = next.next_oid.max(oid + 1);
+                next.statements.push(Arc::clone(ddl));
+            }
+            Detail::CreateRelation(placement) => {
+                let numbers = ddl.relation.ok_or_else(|| Error::data("a CREATE in the log names no relation"))?;
+                let statement = statement.ok_or_else(|| Error::internal("a CREATE is applied without its plan"))?;
+                next.create(&mut view, ddl, numbers, placement, statement)?;
+                next.statements.push(Arc::clone(ddl));
+            }
+            Detail::Drop { relations } => next.forget(&mut view, relations),
+            Detail::DropSchemas { names, relations } => {
+                next.forget(&mut view, relations);
+                names.iter().for_each(|name| view.remove_schema(name));
+                next.statements.retain(|ddl| match &ddl.detail {
+                    Detail::CreateSchema { name, .. } => !names.contains(name),
+                    _ => true,
+                });
+            }
+            Detail::Rename { relation, new_name } => {
+                let old = view.get(*relation).ok_or_else(|| Error::data("a RENAME in the log names no relation"))?;
+                let mut renamed = Relation::clone(old);
+                renamed.name.name.clone_from(new_name);
+                view.put(renamed);
+                next.statements.push(Arc::clone(ddl));
+            }
+        }
+        next.view = Arc::new(view);
+        Ok(next)
+    }
+
+    fn create(
+        &mut self,
+        view: &mut Catalog,
+        ddl: &Ddl,
+        numbers: DdlRelation,
+        placement: &Placement,
+        statement: &Statement,
+    ) -> Result<()> {
+        let made = made_relation(statement, numbers.id)?;
+        if let Some(graph) = placement.graph {
+            self.graphs.insert(numbers.id, graph);
+            self.graphs.values_mut().filter(|of| placement.joins.contains(of)).for_each(|of| *of = graph);
+            let deployed = Deployed {
+                connector: made.connector,
+                dataflow: made.dataflow,
+                splits: placement.splits.clone(),
+                checkpoint_interval_micros: placement.checkpoint_interval_micros,
+            };
+            self.deployed.insert(numbers.id, Arc::new(deployed));
+        }
+        view.put(Relation {
+            id: numbers.id,
+            oid: numbers.oid,
+            name: made.name,
+            schema: made.schema,
+            kind: made.kind,
+            depends_on: made.depends_on,
+            sql: ddl.sql.clone(),
+            settings: ddl.settings.clone(),
+        });
+        self.next_relation = self.next_relation.max(numbers.id.0 + 1);
+        self.next_oid = self.next_oid.max(numbers.oid + 1);
+        Ok(())
+    }
+
+    /// Takes relations out, and the statements that made or renamed them: whatever read them is gone before.
+    fn forget(&mut self, view: &mut Catalog, relations: &[RelationId]) {
+        for id in relations {
+            view.remove(*id);
+            self.deployed.remove(id);
+            self.graphs.remove(id);
+        }
+        self.statements.retain(|ddl| match &ddl.detail {
+            Detail::CreateRelation(_) => ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
+            Detail::Rename { relation, .. } => !relations.contains(relation),
+            Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } => true,
+        });
+    }
+}
+
+/// A relation as its statement describes it.
+struct Made {
+    name: QualifiedName,
+    schema: arrow::datatypes::SchemaRef,
+    kind: RelationKind,
+    depends_on: Vec<RelationId>,
+    dataflow: Option<Dataflow>,
+    connector: Option<ConnectorSpec>,
+}
+
+fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
+    let made = match statement {
+        Statement::CreateTable(create) => {
+            let input = numbered(&create.input, id);
+            Made {
+                name: create.name.clone(),
+                schema: Arc::clone(&input.schema),
+                kind: RelationKind::Table(TableDefinition {
+                    input,
+                    defaults: create.defaults.clone(),
+                    on_conflict: create.on_conflict.clone(),
+                    append_only: create.append_only,
+                }),
+                depends_on: Vec::new(),
+                dataflow: None,
+                connector: create.connector.clone(),
+            }
+        }
+        Statement::CreateSource(create) => {
+            let input = numbered(&create.input, id);
+            Made {
+                name: create.name.clone(),
+                schema: Arc::clone(&input.schema),
+                kind: RelationKind::Source(SourceDefinition { input, connector: create.connector.clone() }),
+                depends_on: Vec::new(),
+                dataflow: None,
+                connector: Some(create.connector.clone()),
+            }
+        }
+        Statement::CreateView(create) => Made {
+            name: create.name.clone(),
+            schema: Arc::clone(&create.schema),
+            kind: RelationKind::View { query: create.query.clone() },
+            depends_on: create.depends_on.clone(),
+            dataflow: None,
+            connector: None,
+        },
+        Statement::CreateMaterializedView(create) => Made {
+            name: create.name.clone(),
+            schema: Arc::clone(&create.schema),
+            kind: RelationKind::MaterializedView(create.definition.clone()),
+            depends_on: create.depends_on.clone(),
+            dataflow: Some(create.dataflow.clone()),
+            connector: None,
+        },
+        Statement::CreateSink(create) => Made {
+            name: create.name.clone(),
+            schema: Arc::clone(&create.dataflow.root().schema),
+            kind: RelationKind::Sink(SinkDefinition { connector: create.connector.clone() }),
+            depends_on: create.depends_on.clone(),
+            dataflow: Some(create.dataflow.clone()),
+            connector: None,
+        },
+        _ => return Err(Error::data("a statement of the log that made a relation now means something else")),
+    };
+    Ok(made)
+}
+
+/// The planner does not know the number of what is being made.
+fn numbered(input: &InputRelation, id: RelationId) -> InputRelation {
+    assert_eq!(input.id, NEW_RELATION, "the planner numbers no relation");
+    InputRelation { id, ..input.clone() }
+}

@@ -1,0 +1,505 @@
+//! DDL: statements that make, drop and rename relations, and with them the graphs.
+//!
+//! One at a time. A statement is checked, with the outside world where it names one, then logged, then takes
+//! effect; the log entry is what makes it so, and whoever asks gets the answer after it. The work runs in a task
+//! of its own, which a session that goes away leaves behind: nothing is given up halfway.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_planner::catalog::{Auxiliary, QualifiedName, RelationKind};
+use millstream_planner::settings::PlanSettings;
+use millstream_planner::statement::Statement;
+use millstream_runtime::graph::{Graph, GraphId, GraphState};
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::source::{CREATE_TIMEOUT_SECONDS, ConnectorSpec, Split};
+use millstream_runtime::storage::Record;
+use millstream_runtime::{Error, Result};
+
+use super::Engine;
+use super::catalog::DurableCatalog;
+use super::head::TableHead;
+use super::record::{Ddl, Detail, Placement};
+use super::state::State;
+use super::stop::Stop;
+use super::system;
+use crate::session::sqlstate::Condition;
+use crate::session::{Notice, SqlError};
+
+/// A DDL statement as a session hands it over.
+pub struct DdlRequest {
+    /// The text.
+    pub sql: String,
+    /// The settings under which it was planned.
+    pub settings: PlanSettings,
+    /// Its plan over the newest catalog.
+    pub statement: Statement,
+    /// Microseconds between the checkpoints of a graph that it makes.
+    pub checkpoint_interval_micros: Option<i64>,
+    /// Whether a view is to be full before the answer.
+    pub waits: bool,
+}
+
+/// A relation that a CREATE makes.
+struct Creation<'a> {
+    name: &'a QualifiedName,
+    if_not_exists: bool,
+    /// The relations whose changes it follows.
+    inputs: Vec<RelationId>,
+    connector: Option<&'a ConnectorSpec>,
+    runs: bool,
+}
+
+impl Engine {
+    /// Runs a DDL statement; the caller holds the lock that [`Self::begin_ddl`] gave it, and runs this in a task
+    /// of its own, so that it is never dropped halfway.
+    pub async fn run_ddl(&self, request: DdlRequest, stop: &Stop) -> Result<Vec<Notice>, SqlError> {
+        let mut notices = Vec::new();
+        let state = self.state.load();
+        match &request.statement {
+            Statement::CreateSchema { name, if_not_exists } => {
+                self.create_schema(&state, &request, name, *if_not_exists, &mut notices).await?;
+            }
+            Statement::DropSchema { names, if_exists, cascade } => {
+                self.drop_schemas(&state, &request, names, *if_exists, *cascade, &mut notices).await?;
+            }
+            Statement::Drop(drop) => {
+                notices.extend(drop.notices.iter().map(Notice::notice));
+                if !drop.relations.is_empty() {
+                    let detail = Detail::Drop { relations: drop.relations.clone() };
+                    self.drop_relations(&request, detail, &drop.relations).await?;
+                }
+            }
+            Statement::Rename { relation: None, object, .. } => {
+                notices.push(Notice::notice(format!("{} does not exist, skipping", object.sql().to_lowercase())));
+            }
+            Statement::Rename { relation: Some(relation), new_name, .. } => {
+                self.rename(&state, &request, *relation, new_name).await?;
+            }
+            _ => match creation(&request.statement) {
+                Some(creation) => self.create(&state, &request, creation, &mut notices, stop).await?,
+                None => return Err(Error::internal("a statement that is no DDL came to the dispatcher").into()),
+            },
+        }
+        Ok(notices)
+    }
+
+    /// Waits until no other DDL runs. A statement is planned and run while this is held.
+    pub async fn begin_ddl(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.ddl).lock_owned().await
+    }
+
+    async fn create_schema(
+        &self,
+        state: &State,
+        request: &DdlRequest,
+        name: &str,
+        if_not_exists: bool,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), SqlError> {
+        if name.starts_with("pg_") || system::is_system_schema(name) {
+            let error = SqlError::new(Condition::ReservedName, format!("unacceptable schema name \"{name}\""));
+            return Err(error.with_detail("The prefix \"pg_\" and the server's own schemas are reserved."));
+        }
+        if state.catalog.view.schemas().contains_key(name) {
+            let message = format!("schema \"{name}\" already exists");
+            if !if_not_exists {
+                return Err(SqlError::new(Condition::DuplicateSchema, message));
+            }
+            notices
+                .push(Notice { sqlstate: Condition::DuplicateSchema.code(), ..Notice::notice(message + ", skipping") });
+            return Ok(());
+        }
+        let detail = Detail::CreateSchema { name: name.to_string(), oid: state.catalog.next_oid() };
+        self.log_and_apply(request, None, detail).await.map(drop)
+    }
+
+    async fn drop_schemas(
+        &self,
+        state: &State,
+        request: &DdlRequest,
+        names: &[String],
+        if_exists: bool,
+        cascade: bool,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), SqlError> {
+        let catalog = &state.catalog.view;
+        let mut found = Vec::new();
+        for name in names {
+            let message = format!("schema \"{name}\" does not exist");
+            match catalog.schemas().contains_key(name) {
+                true if system::is_system_schema(name) => {
+                    let message = format!("cannot drop schema \"{name}\" because the server needs it");
+                    return Err(SqlError::new(Condition::ReservedName, message));
+                }
+                true => found.push(name.clone()),
+                false if if_exists => notices.push(Notice::notice(message + ", skipping")),
+                false => return Err(SqlError::new(Condition::InvalidSchemaName, message)),
+            }
+        }
+        let inside = |id: &RelationId| catalog.get(*id).is_some_and(|relation| found.contains(&relation.name.schema));
+        let ids = catalog.relations().map(|relation| relation.id);
+        let relations = with_dependents(&state.catalog, ids.filter(inside).collect());
+        if !relations.is_empty() && !cascade {
+            let named = relations.iter().filter_map(|id| catalog.get(*id)).map(|relation| relation.name.name.as_str());
+            let message = format!("cannot drop schema {} because other objects depend on it", found.join(", "));
+            return Err(SqlError::new(Condition::DependentObjectsStillExist, message)
+                .with_detail(format!("They are: {}.", named.collect::<Vec<_>>().join(", ")))
+                .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        let detail = Detail::DropSchemas { names: found, relations: relations.clone() };
+        self.drop_relations(request, detail, &relations).await
+    }
+
+    async fn rename(
+        &self,
+        state: &State,
+        request: &DdlRequest,
+        relation: RelationId,
+        new_name: &str,
+    ) -> Result<(), SqlError> {
+        let old =
+            state.catalog.view.get(relation).ok_or_else(|| Error::internal("a relation is not in the catalog"))?;
+        let name = QualifiedName { schema: old.name.schema.clone(), name: new_name.to_string() };
+        refuse_taken_or_reserved(&state.catalog, &name)?;
+        let detail = Detail::Rename { relation, new_name: new_name.to_string() };
+        self.log_and_apply(request, None, detail).await.map(drop)
+    }
+
+    async fn create(
+        &self,
+        state: &State,
+        request: &DdlRequest,
+        creation: Creation<'_>,
+        notices: &mut Vec<Notice>,
+        stop: &Stop,
+    ) -> Result<(), SqlError> {
+        if creation.if_not_exists && state.catalog.view.find(creation.name).is_some() {
+            let message = format!("relation \"{}\" already exists, skipping", creation.name.name);
+            notices.push(Notice { sqlstate: Condition::DuplicateTable.code(), ..Notice::notice(message) });
+            return Ok(());
+        }
+        if !replaces(&request.statement) {
+            refuse_taken_or_reserved(&state.catalog, creation.name)?;
+        }
+        let replaced = self.replaced_view(state, &request.statement)?;
+        let splits = self.checked_connector(&request.statement, creation.connector, stop).await?;
+        let numbers = state.catalog.next_relation();
+        let graphs = input_graphs(state, &creation.inputs)?;
+        let mut joins = graphs.clone();
+        let graph = creation.runs.then(|| joins.pop_first().unwrap_or(GraphId(u64::from(numbers.id.0))));
+        let placement = Placement {
+            graph,
+            joins: joins.into_iter().collect(),
+            splits,
+            checkpoint_interval_micros: request.checkpoint_interval_micros,
+        };
+        if let Some(replaced) = replaced {
+            let detail = Detail::Drop { relations: vec![replaced] };
+            self.log_and_apply(request, None, detail).await?;
+        }
+        let detail = Detail::CreateRelation(placement.clone());
+        let before = self.state.load();
+        let (ddl, applied) = self.plan_change(&before.catalog, request, Some(numbers), detail)?;
+        if creation.runs {
+            self.join_graphs(&before, &placement).await?;
+        }
+        self.append(&ddl).await?;
+        let id = numbers.id;
+        self.deploy_new(applied, id).await?;
+        if matches!(request.statement, Statement::CreateMaterializedView(_)) && request.waits {
+            self.wait_until_full(request, id, stop).await?;
+        }
+        Ok(())
+    }
+
+    /// The view that `OR REPLACE` takes the place of.
+    fn replaced_view(&self, state: &State, statement: &Statement) -> Result<Option<RelationId>, SqlError> {
+        let Statement::CreateView(create) = statement else { return Ok(None) };
+        let Some(old) = state.catalog.view.find(&create.name).filter(|_| create.or_replace) else { return Ok(None) };
+        if !matches!(old.kind, RelationKind::View { .. }) {
+            let message = format!("\"{}\" is not a view", create.name.name);
+            return Err(SqlError::new(Condition::WrongObjectType, message));
+        }
+        if let Some(dependent) = state.catalog.view.dependents(old.id).first() {
+            let message = format!("cannot replace view \"{}\" because other objects depend on it", create.name.name);
+            return Err(SqlError::new(Condition::DependentObjectsStillExist, message)
+                .with_detail(format!("\"{}\" reads it.", dependent.name.name))
+                .with_hint("Drop what reads it first."));
+        }
+        Ok(Some(old.id))
+    }
+
+    /// Asks the outside world, within [`CREATE_TIMEOUT_SECONDS`]: the splits of a source, the target of a sink.
+    async fn checked_connector(
+        &self,
+        statement: &Statement,
+        connector: Option<&ConnectorSpec>,
+        stop: &Stop,
+    ) -> Result<Vec<Split>, SqlError> {
+        let Some(connector) = connector else { return Ok(Vec::new()) };
+        let asked = async {
+            match statement {
+                Statement::CreateSource(_) | Statement::CreateTable(_) => {
+                    Ok(millstream_connectors::source(connector, &self.starter.connectors)?.splits().await?)
+                }
+                Statement::CreateSink(_) => {
+                    // Opening it would fence a running publisher of the same name; the options are checked here.
+                    millstream_connectors::sink(connector, &self.starter.connectors)?;
+                    Ok(Vec::new())
+                }
+                _ => Err(Error::internal("a statement without a connector names one").into()),
+            }
+        };
+        let limit = Duration::from_secs(CREATE_TIMEOUT_SECONDS);
+        let within = async {
+            tokio::time::timeout(limit, asked).await.map_err(|_elapsed| {
+                let message =
+                    format!("connector \"{}\" did not answer within {CREATE_TIMEOUT_SECONDS} s", connector.connector);
+                SqlError::new(Condition::ConnectionFailure, message)
+                    .with_hint("Nothing was created. Look at the address and whether the service runs.")
+            })?
+        };
+        stop.race(within).await
+    }
+
+    /// Makes the graphs that a view connects one. They stop at the same commit: none is handed over meanwhile.
+    async fn join_graphs(&self, before: &State, placement: &Placement) -> Result<(), SqlError> {
+        let Some(graph) = placement.graph.and_then(|id| before.graphs.get(&id)).filter(|_| !placement.joins.is_empty())
+        else {
+            return Ok(());
+        };
+        let mut delivered = self.committer.delivered().lock().await;
+        let before_join = self.storage.checkpoints().get(&graph.id()).map(|record| record.checkpoint.clone());
+        self.unsettled.lock().expect("nothing panics while it is locked").insert(graph.id(), before_join);
+        for id in &placement.joins {
+            let Some(other) = before.graphs.get(id) else { continue };
+            graph.absorb(other.clone()).await?;
+            let newest = delivered.last.remove(id).unwrap_or_default();
+            let last = delivered.last.entry(graph.id()).or_default();
+            *last = newest.max(*last);
+        }
+        Ok(())
+    }
+
+    /// A view that could not be filled leaves nothing behind.
+    async fn wait_until_full(&self, request: &DdlRequest, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
+        let state = self.state.load();
+        let Some(graph) = state.graph_of(view).cloned() else { return Ok(()) };
+        let full = async { graph.wait_running(view).await.map_err(SqlError::from) };
+        let Err(error) = stop.race(full).await else { return Ok(()) };
+        let detail = Detail::Drop { relations: vec![view] };
+        self.drop_relations(request, detail, &[view]).await?;
+        Err(error)
+    }
+
+    /// Logs a drop and takes the relations out of catalog, graphs and heads.
+    async fn drop_relations(
+        &self,
+        request: &DdlRequest,
+        detail: Detail,
+        relations: &[RelationId],
+    ) -> Result<(), SqlError> {
+        let before = self.log_and_apply(request, None, detail).await?;
+        let mut by_graph: BTreeMap<GraphId, Vec<RelationId>> = BTreeMap::new();
+        for id in relations {
+            if let Some(graph) = before.catalog.graph_of(*id) {
+                by_graph.entry(graph).or_default().push(*id);
+            }
+        }
+        {
+            let mut heads = self.heads.lock().await;
+            relations.iter().for_each(|id| drop(heads.remove(id)));
+        }
+        let after = self.state.load();
+        let mut graphs = after.graphs.clone();
+        for (id, relations) in by_graph {
+            let Some(graph) = before.graphs.get(&id) else { continue };
+            if after.catalog.members(id).is_empty() {
+                graphs.remove(&id);
+                graph.stop().await;
+            } else {
+                graph.remove(relations).await?;
+            }
+        }
+        self.state.store(State { catalog: after.catalog.clone(), graphs });
+        Ok(())
+    }
+
+    /// For statements that only change the catalog; gives back the state before.
+    async fn log_and_apply(
+        &self,
+        request: &DdlRequest,
+        numbers: Option<millstream_runtime::storage::DdlRelation>,
+        detail: Detail,
+    ) -> Result<Arc<State>, SqlError> {
+        let before = self.state.load();
+        let (ddl, catalog) = self.plan_change(&before.catalog, request, numbers, detail)?;
+        self.append(&ddl).await?;
+        self.state.store(State { catalog, graphs: before.graphs.clone() });
+        Ok(before)
+    }
+
+    fn plan_change(
+        &self,
+        catalog: &DurableCatalog,
+        request: &DdlRequest,
+        relation: Option<millstream_runtime::storage::DdlRelation>,
+        detail: Detail,
+    ) -> Result<(Arc<Ddl>, DurableCatalog), SqlError> {
+        let settings = request.settings.clone();
+        let ddl = Arc::new(Ddl { sql: request.sql.clone(), settings, relation, detail });
+        let next = catalog.applied(&ddl, Some(&request.statement))?;
+        Ok((ddl, next))
+    }
+
+    /// Makes a statement durable.
+    async fn append(&self, ddl: &Ddl) -> Result<(), SqlError> {
+        self.committer.check()?;
+        self.storage.append(vec![Record::Ddl(ddl.to_record())]).await?;
+        Ok(())
+    }
+
+    /// Starts what a CREATE has logged.
+    async fn deploy_new(&self, catalog: DurableCatalog, id: RelationId) -> Result<()> {
+        let before = self.state.load();
+        let mut graphs = before.graphs.clone();
+        graphs.retain(|graph, _| !catalog.members(*graph).is_empty());
+        let relation = catalog.view.get(id).cloned().ok_or_else(|| Error::internal("a new relation is not there"))?;
+        if let Some(definition) = catalog.kept_table(&relation) {
+            let head = TableHead::new(definition.clone())?;
+            self.heads.lock().await.insert(id, head);
+        }
+        let outcome = match catalog.graph_of(id) {
+            None => Ok(()),
+            Some(graph_id) => match graphs.get(&graph_id) {
+                Some(graph) => self.starter.add(graph, &catalog, &relation).await,
+                None => {
+                    let graph = self.starter.start_graph(
+                        &catalog,
+                        graph_id,
+                        &[Arc::clone(&relation)],
+                        None,
+                        &BTreeMap::new(),
+                    )?;
+                    graphs.insert(graph_id, graph);
+                    Ok(())
+                }
+            },
+        };
+        self.state.store(State { catalog, graphs });
+        outcome
+    }
+}
+
+/// What a CREATE of a relation makes; `None` for other statements.
+fn creation(statement: &Statement) -> Option<Creation<'_>> {
+    let creation = match statement {
+        Statement::CreateTable(create) => Creation {
+            name: &create.name,
+            if_not_exists: create.if_not_exists,
+            inputs: Vec::new(),
+            connector: create.connector.as_ref(),
+            runs: true,
+        },
+        Statement::CreateSource(create) => Creation {
+            name: &create.name,
+            if_not_exists: create.if_not_exists,
+            inputs: Vec::new(),
+            connector: Some(&create.connector),
+            runs: true,
+        },
+        Statement::CreateView(create) => Creation {
+            name: &create.name,
+            if_not_exists: create.if_not_exists,
+            inputs: Vec::new(),
+            connector: None,
+            runs: false,
+        },
+        Statement::CreateMaterializedView(create) => Creation {
+            name: &create.name,
+            if_not_exists: create.if_not_exists,
+            inputs: create.dataflow.inputs(),
+            connector: None,
+            runs: true,
+        },
+        Statement::CreateSink(create) => Creation {
+            name: &create.name,
+            if_not_exists: create.if_not_exists,
+            inputs: create.dataflow.inputs(),
+            connector: Some(&create.connector),
+            runs: true,
+        },
+        _ => return None,
+    };
+    Some(creation)
+}
+
+fn replaces(statement: &Statement) -> bool {
+    matches!(statement, Statement::CreateView(create) if create.or_replace)
+}
+
+fn refuse_taken_or_reserved(catalog: &DurableCatalog, name: &QualifiedName) -> Result<(), SqlError> {
+    if system::is_system_schema(&name.schema) {
+        let message = format!("permission denied to create \"{}.{}\"", name.schema, name.name);
+        return Err(SqlError::new(Condition::ReservedName, message)
+            .with_hint("The server's own schemas take no relations; name another schema."));
+    }
+    let auxiliaries = [Auxiliary::Rejected, Auxiliary::Late, Auxiliary::Refused];
+    if let Some(suffix) = auxiliaries.iter().map(|which| which.suffix()).find(|suffix| name.name.ends_with(suffix)) {
+        let message = format!("relation names that end in \"{suffix}\" are reserved");
+        return Err(SqlError::new(Condition::ReservedName, message)
+            .with_hint("Rows that did not get through are shown under such names; choose another one."));
+    }
+    if !catalog.view.schemas().contains_key(&name.schema) {
+        let message = format!("schema \"{}\" does not exist", name.schema);
+        return Err(SqlError::new(Condition::InvalidSchemaName, message));
+    }
+    match catalog.view.find(name) {
+        Some(_) => {
+            let message = format!("relation \"{}\" already exists", name.name);
+            Err(SqlError::new(Condition::DuplicateTable, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The graphs of some relations; each must run.
+fn input_graphs(state: &State, inputs: &[RelationId]) -> Result<BTreeSet<GraphId>, SqlError> {
+    let mut graphs = BTreeSet::new();
+    for input in inputs {
+        let graph: &Graph = state
+            .graph_of(*input)
+            .ok_or_else(|| Error::internal(format!("relation {input} is in no graph and can't be followed")))?;
+        if let GraphState::Restarting { reason } | GraphState::Failed { reason } = graph.state() {
+            let name = state.catalog.view.get(*input).map_or("?", |relation| relation.name.name.as_str());
+            let message = format!("the job of \"{name}\" does not run: {reason}");
+            return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+                .with_hint("Nothing was created. Try again once SHOW JOBS shows it as RUNNING."));
+        }
+        graphs.insert(graph.id());
+    }
+    Ok(graphs)
+}
+
+/// Relations and all that read them, dependents first.
+fn with_dependents(catalog: &DurableCatalog, relations: Vec<RelationId>) -> Vec<RelationId> {
+    fn visit(catalog: &DurableCatalog, id: RelationId, ordered: &mut Vec<RelationId>) {
+        if ordered.contains(&id) {
+            return;
+        }
+        for dependent in catalog.view.dependents(id) {
+            visit(catalog, dependent.id, ordered);
+        }
+        ordered.push(id);
+    }
+    let mut ordered = Vec::new();
+    for id in relations {
+        visit(catalog, id, &mut ordered);
+    }
+    ordered
+}

@@ -1,0 +1,134 @@
+//! From the catalog to what runs: the inputs and views of a graph, as the runtime takes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millstream_connectors::ConnectorContext;
+use millstream_planner::catalog::{Relation, RelationKind};
+use millstream_runtime::graph::{
+    Graph, GraphConfig, GraphId, InputDeployment, InputOrigin, SinkDeployment, Slots, ViewDeployment,
+};
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::relation::RelationVersion;
+use millstream_runtime::sink::SinkIdentity;
+use millstream_runtime::storage::{CheckpointRef, Storage};
+use millstream_runtime::time::Watermark;
+use millstream_runtime::{Error, Result};
+
+use super::catalog::{Deployed, DurableCatalog};
+use super::clock::ServerClock;
+
+/// What graphs are started with.
+#[derive(Clone)]
+pub struct Starter {
+    /// Where checkpoints go, and the log that commits them.
+    pub storage: Arc<Storage>,
+    /// The term of this server.
+    pub term: u64,
+    /// The worker threads.
+    pub slots: Slots,
+    /// Subtasks per operator.
+    pub parallelism: usize,
+    /// Processing time.
+    pub clock: Arc<ServerClock>,
+    /// What connectors need of the process.
+    pub connectors: ConnectorContext,
+}
+
+impl Starter {
+    /// Adds a relation to a graph that runs.
+    pub(super) async fn add(&self, graph: &Graph, catalog: &DurableCatalog, relation: &Relation) -> Result<()> {
+        match part(self, catalog, relation, None)? {
+            Part::Input(input) => graph.add_input(*input).await,
+            Part::View(view) => graph.add_view(*view).await,
+        }
+    }
+
+    /// Starts a graph with the given relations, from its checkpoint if it has one. `tables` are their rows at
+    /// that checkpoint.
+    pub(super) fn start_graph(
+        &self,
+        catalog: &DurableCatalog,
+        id: GraphId,
+        members: &[Arc<Relation>],
+        checkpoint: Option<CheckpointRef>,
+        tables: &BTreeMap<RelationId, TableStart>,
+    ) -> Result<Graph> {
+        let (mut inputs, mut views) = (Vec::new(), Vec::new());
+        for relation in members {
+            match part(self, catalog, relation, tables.get(&relation.id))? {
+                Part::Input(input) => inputs.push(*input),
+                Part::View(view) => views.push(*view),
+            }
+        }
+        let first = members.first().and_then(|relation| catalog.deployed(relation.id));
+        let config = GraphConfig {
+            id,
+            term: self.term,
+            slots: self.slots.clone(),
+            parallelism: self.parallelism,
+            checkpoint_interval_micros: first.and_then(|deployed| deployed.checkpoint_interval_micros),
+            clock: Arc::clone(&self.clock) as _,
+            storage: Arc::clone(&self.storage),
+            tokio: tokio::runtime::Handle::current(),
+        };
+        Ok(Graph::start(config, inputs, views, checkpoint))
+    }
+}
+
+/// A table as the checkpoint that its graph starts from has it.
+#[derive(Clone)]
+pub(super) struct TableStart {
+    pub version: Arc<RelationVersion>,
+    pub watermark: Watermark,
+}
+
+enum Part {
+    Input(Box<InputDeployment>),
+    View(Box<ViewDeployment>),
+}
+
+fn part(
+    starter: &Starter,
+    catalog: &DurableCatalog,
+    relation: &Relation,
+    restored: Option<&TableStart>,
+) -> Result<Part> {
+    let deployed = catalog
+        .deployed(relation.id)
+        .ok_or_else(|| Error::internal(format!("\"{}\" does not run", relation.name.name)))?;
+    if let Some((input, connector)) = catalog.source(relation) {
+        let source = millstream_connectors::source(connector, &starter.connectors)?;
+        // Rejected records name the topic that they come from.
+        let label = connector.options.get("topic").or(connector.options.get("path")).cloned();
+        let origin = InputOrigin::Source { source, splits: deployed.splits.clone(), label };
+        return Ok(Part::Input(Box::new(InputDeployment { relation: input.clone(), origin })));
+    }
+    match &relation.kind {
+        RelationKind::Table(definition) => {
+            let empty = || RelationVersion::empty(Arc::clone(&definition.input.schema));
+            let origin = InputOrigin::Table {
+                version: restored.map_or_else(empty, |table| Arc::clone(&table.version)),
+                watermark: restored.map_or(Watermark::NONE, |table| table.watermark),
+            };
+            Ok(Part::Input(Box::new(InputDeployment { relation: definition.input.clone(), origin })))
+        }
+        RelationKind::Source(_) => Err(Error::internal("a source has no connector")),
+        RelationKind::MaterializedView(definition) => view(relation, deployed, definition.key.clone(), None),
+        RelationKind::Sink(definition) => {
+            let sink = millstream_connectors::sink(&definition.connector, &starter.connectors)?;
+            // A number is never used twice in a root, so no two sinks ever publish under one name.
+            let identity = SinkIdentity { id: format!("{}-{}", starter.storage.root_id(), relation.id.0), timeline: 0 };
+            view(relation, deployed, Vec::new(), Some(SinkDeployment { sink, identity }))
+        }
+        RelationKind::View { .. } | RelationKind::System => {
+            Err(Error::internal(format!("\"{}\" does not run", relation.name.name)))
+        }
+    }
+}
+
+fn view(relation: &Relation, deployed: &Deployed, key: Vec<usize>, sink: Option<SinkDeployment>) -> Result<Part> {
+    let dataflow = deployed.dataflow.clone().ok_or_else(|| Error::internal("a view has no dataflow"))?;
+    let name = format!("{}.{}", relation.name.schema, relation.name.name);
+    Ok(Part::View(Box::new(ViewDeployment { id: relation.id, name, dataflow, key, sink })))
+}

@@ -1,0 +1,100 @@
+//! What keeps the storage small: snapshots of the log, trimming, and collection of objects that nothing names.
+//!
+//! A snapshot is only written while every joined graph has a checkpoint of its own, so that it never has to say
+//! what a graph was made of. Whatever is deleted rests on a snapshot and on checkpoints that stand (10).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use millstream_runtime::Result;
+use millstream_runtime::graph::{GraphId, GraphState};
+use millstream_runtime::storage::{CheckpointRecord, Snapshot};
+use millstream_runtime::time::LogPosition;
+
+use super::Engine;
+use super::limits::{MAINTENANCE_SECONDS, SNAPSHOT_LOG_BYTES};
+use super::read::graph_failed;
+use crate::session::SqlError;
+
+/// Looks after the storage until the engine is dropped.
+pub fn start(engine: &Arc<Engine>) {
+    let engine: Weak<Engine> = Arc::downgrade(engine);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(MAINTENANCE_SECONDS));
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let Some(engine) = engine.upgrade() else { return };
+            if engine.storage.bytes_since_snapshot() < SNAPSHOT_LOG_BYTES {
+                continue;
+            }
+            if let Err(error) = engine.shorten_log().await {
+                tracing::warn!(%error, "the log could not be shortened, trying again later");
+            }
+        }
+    });
+}
+
+impl Engine {
+    /// `CHECKPOINT`: a checkpoint of every graph that runs, then a snapshot, then what is no longer needed goes.
+    /// Gives back the graphs that could not take part, with the reason.
+    pub async fn checkpoint(&self) -> Result<Vec<String>, SqlError> {
+        let state = self.state.load();
+        let mut left_out = Vec::new();
+        let mut running = Vec::new();
+        for (id, graph) in &state.graphs {
+            match graph.state() {
+                GraphState::Failed { reason } => left_out.push(format!("graph {} has failed: {reason}", id.0)),
+                GraphState::Running | GraphState::Restarting { .. } => running.push((*id, graph.clone())),
+            }
+        }
+        {
+            let mut delivered = self.committer.delivered().lock().await;
+            running.iter().for_each(|(_, graph)| delivered.catch_up(graph));
+        }
+        let taken = running
+            .into_iter()
+            .map(async |(id, graph)| graph.checkpoint().await.map_err(|error| graph_failed(&state, id, &graph, error)));
+        futures::future::try_join_all(taken).await?;
+        self.shorten_log().await?;
+        Ok(left_out)
+    }
+
+    /// Writes a snapshot and drops what it and the checkpoints make superfluous.
+    async fn shorten_log(&self) -> Result<()> {
+        let _no_ddl = self.ddl.lock().await;
+        let state = self.state.load();
+        // Taken before the checkpoints: one that is committed in between is read again from the log.
+        let position = self.storage.last_position();
+        let checkpoints = self.storage.checkpoints();
+        let newest: BTreeMap<GraphId, CheckpointRecord> =
+            state.graphs.keys().filter_map(|id| Some((*id, checkpoints.get(id)?.clone()))).collect();
+        {
+            let mut unsettled = self.unsettled.lock().expect("nothing panics while it is locked");
+            unsettled.retain(|id, before| {
+                state.graphs.contains_key(id) && newest.get(id).map(|record| &record.checkpoint) == before.as_ref()
+            });
+            if !unsettled.is_empty() {
+                return Ok(());
+            }
+        }
+        let catalog = serde_json::to_value(state.catalog.to_stored())
+            .map_err(|error| millstream_runtime::Error::internal(format!("the catalog has no JSON form: {error}")))?;
+        let snapshot = Snapshot { catalog, checkpoints: newest.clone(), savepoints: BTreeMap::new() };
+        self.storage.write_snapshot(position, &snapshot).await?;
+        let past = state
+            .graphs
+            .keys()
+            .filter(|id| self.has_tables(&state, **id))
+            .map(|id| newest.get(id).map_or(LogPosition(0), |checkpoint| checkpoint.log_position))
+            .min();
+        self.storage.trim(past.unwrap_or(position)).await?;
+        let retained: Vec<_> = newest.into_values().map(|checkpoint| checkpoint.checkpoint).collect();
+        self.storage.collect(&retained).await.map(drop)
+    }
+
+    fn has_tables(&self, state: &super::state::State, graph: GraphId) -> bool {
+        state.catalog.members(graph).iter().any(|relation| state.catalog.kept_table(relation).is_some())
+    }
+}

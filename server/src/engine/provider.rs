@@ -1,0 +1,152 @@
+//! What DataFusion scans: versions of relations, and rows made on the spot.
+//!
+//! A version is immutable, so a scan holds no lock and blocks nobody. Columns are cut before rows that are
+//! marked as deleted are filtered out, batch by batch, as the query asks for them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use millstream_runtime::relation::{Chunk, RelationVersion};
+
+/// Rows that can be read in parts.
+pub trait RowSource: fmt::Debug + Send + Sync + 'static {
+    /// All columns.
+    fn schema(&self) -> SchemaRef;
+
+    /// Streams that together give every row once, at most `partitions`, with the columns at `projection`.
+    fn partitions(&self, projection: &[usize], partitions: usize) -> Result<Vec<Arc<dyn PartitionStream>>>;
+}
+
+/// A [`RowSource`] as DataFusion's planner takes it.
+#[derive(Debug)]
+pub struct Scan<S>(pub S);
+
+#[async_trait]
+impl<S: RowSource> TableProvider for Scan<S> {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.0.schema();
+        let columns = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let partitions = self.0.partitions(&columns, state.config().target_partitions())?;
+        let schema = Arc::new(schema.project(&columns)?);
+        Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?))
+    }
+}
+
+/// A version of a table or view.
+#[derive(Clone)]
+pub struct VersionRows(pub Arc<RelationVersion>);
+
+impl fmt::Debug for VersionRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VersionRows({} rows)", self.0.rows)
+    }
+}
+
+impl RowSource for VersionRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+
+    fn partitions(&self, projection: &[usize], partitions: usize) -> Result<Vec<Arc<dyn PartitionStream>>> {
+        let schema = Arc::new(self.0.schema.project(projection)?);
+        let per_partition = self.0.chunks.len().div_ceil(partitions.max(1)).max(1);
+        let part = |chunks: &[Arc<Chunk>]| -> Arc<dyn PartitionStream> {
+            Arc::new(VersionPart {
+                schema: Arc::clone(&schema),
+                chunks: chunks.to_vec(),
+                projection: projection.to_vec(),
+            })
+        };
+        if self.0.chunks.is_empty() {
+            return Ok(vec![part(&[])]);
+        }
+        Ok(self.0.chunks.chunks(per_partition).map(part).collect())
+    }
+}
+
+/// Some chunks of a version.
+struct VersionPart {
+    schema: SchemaRef,
+    chunks: Vec<Arc<Chunk>>,
+    projection: Vec<usize>,
+}
+
+impl fmt::Debug for VersionPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VersionPart({} chunks)", self.chunks.len())
+    }
+}
+
+impl PartitionStream for VersionPart {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let projection = self.projection.clone();
+        let batches = self.chunks.clone().into_iter().map(move |chunk| {
+            let columns = chunk.batch.project(&projection)?;
+            Ok(match &chunk.live {
+                None => columns,
+                Some(live) => arrow::compute::filter_record_batch(&columns, live)?,
+            })
+        });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), futures::stream::iter(batches)))
+    }
+}
+
+/// Rows that are there as one batch: a system relation, or what a statement brings along.
+#[derive(Clone, Debug)]
+pub struct BatchRows(pub RecordBatch);
+
+impl RowSource for BatchRows {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn partitions(&self, projection: &[usize], _partitions: usize) -> Result<Vec<Arc<dyn PartitionStream>>> {
+        let batch = self.0.project(projection)?;
+        Ok(vec![Arc::new(BatchPart { schema: batch.schema(), batch })])
+    }
+}
+
+#[derive(Debug)]
+struct BatchPart {
+    schema: SchemaRef,
+    batch: RecordBatch,
+}
+
+impl PartitionStream for BatchPart {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let batches = futures::stream::iter([Ok(self.batch.clone())]);
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+    }
+}

@@ -1,0 +1,143 @@
+//! What the engine keeps of a DDL statement in the log, and of the catalog in a snapshot.
+//!
+//! A statement is planned again at every start, in its old place in the order, with its old settings; what
+//! planning can't find again stands beside it here: numbers, resolved splits, the graph.
+
+use millstream_planner::settings::PlanSettings;
+use millstream_runtime::graph::GraphId;
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::source::Split;
+use millstream_runtime::storage::{DdlRecord, DdlRelation};
+use millstream_runtime::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// What a statement did, beside its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Detail {
+    /// `CREATE SCHEMA`.
+    CreateSchema {
+        /// Its name.
+        name: String,
+        /// Its OID.
+        oid: u32,
+    },
+    /// A relation was made; the record's one relation.
+    CreateRelation(Placement),
+    /// Relations were dropped, dependents first.
+    Drop {
+        /// Which ones.
+        relations: Vec<RelationId>,
+    },
+    /// Schemas were dropped, and the relations in them.
+    DropSchemas {
+        /// Their names.
+        names: Vec<String>,
+        /// The relations that were in them, dependents first.
+        relations: Vec<RelationId>,
+    },
+    /// A relation got another name.
+    Rename {
+        /// Which one.
+        relation: RelationId,
+        /// Its name from here on, within its schema.
+        new_name: String,
+    },
+}
+
+/// Where a relation runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Its graph; none for a plain view.
+    pub graph: Option<GraphId>,
+    /// The graphs that became part of `graph` with this statement.
+    pub joins: Vec<GraphId>,
+    /// The splits of a source with their start positions, resolved when it was made.
+    pub splits: Vec<Split>,
+    /// Microseconds between checkpoints of a graph that is made with the relation.
+    pub checkpoint_interval_micros: Option<i64>,
+}
+
+/// A DDL statement as the engine speaks of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ddl {
+    /// The text.
+    pub sql: String,
+    /// The settings that bear on it.
+    pub settings: PlanSettings,
+    /// The relation that it makes: number and OID.
+    pub relation: Option<DdlRelation>,
+    /// The rest.
+    pub detail: Detail,
+}
+
+impl Ddl {
+    /// As the log takes it.
+    pub fn to_record(&self) -> DdlRecord {
+        DdlRecord {
+            sql: self.sql.clone(),
+            settings: serde_json::to_value(&self.settings).expect("settings have a JSON form"),
+            relations: self.relation.into_iter().collect(),
+            detail: serde_json::to_value(&self.detail).expect("details have a JSON form"),
+        }
+    }
+
+    /// As the log has it.
+    pub fn from_record(record: DdlRecord) -> Result<Self> {
+        let damaged = |what: &str, error: &serde_json::Error| {
+            Error::data(format!("a statement of the log has {what} that cannot be read: {error}"))
+                .with_hint("Start the release of Millstream that wrote it, or a newer one.")
+        };
+        let settings = serde_json::from_value(record.settings).map_err(|error| damaged("settings", &error))?;
+        let detail = serde_json::from_value(record.detail).map_err(|error| damaged("details", &error))?;
+        let relation = record.relations.first().copied();
+        Ok(Self { sql: record.sql, settings, relation, detail })
+    }
+}
+
+/// The catalog as a snapshot holds it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StoredCatalog {
+    /// The number that the next relation gets.
+    pub next_relation: u32,
+    /// The OID that comes next.
+    pub next_oid: u32,
+    /// The statements that made what is there, in their order; those whose relations are gone are left out.
+    pub statements: Vec<DdlRecord>,
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_runtime::source::{Position, SplitId};
+
+    use super::*;
+
+    #[test]
+    fn a_statement_reads_back_as_it_was_written() {
+        let split = Split { id: SplitId("0".into()), start: Position(7), incarnation: "abc".into() };
+        let ddl = Ddl {
+            sql: "CREATE SOURCE s (a INT)".into(),
+            settings: PlanSettings::default(),
+            relation: Some(DdlRelation { id: RelationId(3), oid: 16_390 }),
+            detail: Detail::CreateRelation(Placement {
+                graph: Some(GraphId(3)),
+                joins: vec![GraphId(1)],
+                splits: vec![split],
+                checkpoint_interval_micros: Some(1),
+            }),
+        };
+        assert_eq!(Ddl::from_record(ddl.to_record()).unwrap(), ddl);
+    }
+
+    #[test]
+    fn a_statement_of_a_newer_release_is_refused() {
+        let mut record = Ddl {
+            sql: String::new(),
+            settings: PlanSettings::default(),
+            relation: None,
+            detail: Detail::Drop { relations: vec![] },
+        }
+        .to_record();
+        record.detail = serde_json::json!({ "Fold": {} });
+        assert_eq!(Ddl::from_record(record).unwrap_err().kind, millstream_runtime::ErrorKind::Data);
+    }
+}

@@ -1,0 +1,400 @@
+//! The commit writer: INSERT, UPDATE, DELETE and TRUNCATE, from their plan to what graphs and log get.
+//!
+//! Invariants:
+//! - A statement that reads tables in order to write is evaluated under the writer's lock, against heads: every
+//!   earlier commit is applied, those still on their way to the log included.
+//! - The lock is not held while anybody waits for the log. Heads change and commits are queued in one step.
+//! - Once queued, a commit can't be taken back: a session that gives up waiting is told 08007.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use datafusion::catalog::TableProvider;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use futures::TryStreamExt;
+use millstream_planner::bind::{self, RelationTable};
+use millstream_planner::catalog::{Relation, TableDefinition};
+use millstream_planner::functions::{self, SessionFacts};
+use millstream_planner::statement::{Delete, Insert, Read, Update};
+use millstream_runtime::batch::ChangeBatch;
+use millstream_runtime::graph::{GraphState, TableChange};
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::storage::RowsRecord;
+use millstream_runtime::time::{LogPosition, Watermark};
+
+use super::Engine;
+use super::committer::Pending;
+use super::dml::{self, Decision};
+use super::head::TableHead;
+use super::limits::DML_STATEMENT_BYTES;
+use super::provider::{Scan, VersionRows};
+use super::read::Pinned;
+use super::state::State;
+use super::stop::Stop;
+use crate::session::SqlError;
+use crate::session::settings::Settings;
+use crate::session::sqlstate::Condition;
+
+/// The tables of the server with every commit applied.
+pub type Heads = BTreeMap<RelationId, TableHead>;
+
+/// A statement that changes rows.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// `INSERT`.
+    Insert(&'a Insert),
+    /// `UPDATE`.
+    Update(&'a Update),
+    /// `DELETE`.
+    Delete(&'a Delete),
+    /// `TRUNCATE`.
+    Truncate(&'a [RelationId]),
+}
+
+/// What a statement needs beside its plan.
+pub struct WriteContext<'a> {
+    /// The catalog that it was planned against.
+    pub state: &'a Arc<State>,
+    /// The values of its parameters.
+    pub parameters: Vec<ScalarValue>,
+    /// The session's settings.
+    pub settings: &'a Settings,
+    /// The clock and who asks.
+    pub facts: SessionFacts,
+    /// Ends it early.
+    pub stop: &'a Stop,
+    /// The newest commit that the session has seen.
+    pub seen: LogPosition,
+}
+
+/// What a statement has done; durable.
+#[derive(Debug)]
+pub struct Written {
+    /// Its commit; `None` when it changed nothing.
+    pub position: Option<LogPosition>,
+    /// Rows for the command tag.
+    pub affected: usize,
+    /// Rows that came too late and are in `$late`.
+    pub late: usize,
+    /// The rows of RETURNING.
+    pub returned: Option<RecordBatch>,
+}
+
+impl Engine {
+    /// Runs a statement that changes rows, until it is durable.
+    pub async fn write(&self, change: Change<'_>, context: WriteContext<'_>) -> Result<Written, SqlError> {
+        let tables = tables_of(change);
+        for table in &tables {
+            let relation = writable(context.state, *table, change)?;
+            if let Some(GraphState::Failed { reason }) = context.state.graph_of(*table).map(|graph| graph.state()) {
+                let message = format!("the job of table \"{}\" has failed: {reason}", relation.name.name);
+                return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+                    .with_hint("Nothing was written. DROP the view that failed, or mend the cause."));
+            }
+        }
+        let decided = context.stop.race(self.decide(change, &tables, &context)).await?;
+        let Some(answer) = decided.answer else { return Ok(decided.written) };
+        let position = tokio::select! {
+            answered = answer => answered.map_err(|_| self.committer.why())??,
+            stopped = context.stop.stopped() => {
+                let message = "the statement was given up while its commit was being written: it may be there or not";
+                return Err(SqlError::new(Condition::TransactionResolutionUnknown, message)
+                    .with_detail(format!("The reason: {}.", stopped.message))
+                    .with_hint("Look whether the rows are there before you send it again."));
+            }
+        };
+        Ok(Written { position: Some(position), ..decided.written })
+    }
+
+    /// Evaluates the statement and queues its commit. Nothing awaits between the change of a head and the
+    /// queue, so that dropping this future leaves a statement done or not begun.
+    async fn decide(
+        &self,
+        change: Change<'_>,
+        tables: &[RelationId],
+        context: &WriteContext<'_>,
+    ) -> Result<Decided, SqlError> {
+        let pinned = self.pin_others(change, context).await?;
+        let rows = match plan_of(change) {
+            Some(plan) if !reads_tables(context.state, plan)? => {
+                Some(self.evaluate(plan, &pinned, None, context).await?)
+            }
+            _ => None,
+        };
+        let permit = self.committer.reserve().await?;
+        let mut heads = self.heads.lock().await;
+        let rows = match (rows, plan_of(change)) {
+            (Some(rows), _) => Some(rows),
+            (None, Some(plan)) => Some(self.evaluate(plan, &pinned, Some(&heads), context).await?),
+            (None, None) => None,
+        };
+        let (mut commit, mut result) = (Vec::new(), None);
+        for table in tables {
+            let head = heads.get_mut(table).ok_or_else(|| {
+                SqlError::new(Condition::UndefinedTable, "the table was dropped while the statement waited")
+            })?;
+            let decision = decision(change, head, rows.as_ref(), &context.parameters)?;
+            commit.push((*table, decision));
+        }
+        // RETURNING is computed before anything is applied: a row on which it fails fails the statement.
+        if let (Some(returning), Some((table, decision))) = (returning_of(change), commit.first()) {
+            let definition = &heads[table].definition;
+            result = Some(returned(returning, definition, &decision.affected, &context.parameters)?);
+        }
+        let affected = commit.iter().map(|(_, decision)| decision.affected.num_rows()).sum();
+        let late = commit.iter().filter_map(|(_, decision)| decision.late.as_ref()).map(RecordBatch::num_rows).sum();
+        let mut written = Written { position: None, affected, late, returned: result };
+        if matches!(change, Change::Truncate(_)) {
+            written.affected = 0;
+        }
+        let pending = apply(&mut heads, commit)?;
+        if pending.0.is_empty() {
+            return Ok(Decided { written, answer: None });
+        }
+        let (pending, answer) = Pending::new(pending.0, pending.1);
+        permit.send(pending);
+        Ok(Decided { written, answer: Some(answer) })
+    }
+
+    /// The views that the statement reads; tables are read at their heads.
+    async fn pin_others(&self, change: Change<'_>, context: &WriteContext<'_>) -> Result<Pinned, SqlError> {
+        let reads = match plan_of(change) {
+            Some(plan) => bind::reads(plan)?,
+            None => Vec::new(),
+        };
+        let others: Vec<Read> = reads.into_iter().filter(|read| !is_table(context.state, *read)).collect();
+        let graphs = self.graphs_read(context.state, &others);
+        self.pin(context.state, &others, &graphs, context.seen).await
+    }
+
+    async fn evaluate(
+        &self,
+        plan: &LogicalPlan,
+        pinned: &Pinned,
+        heads: Option<&Heads>,
+        context: &WriteContext<'_>,
+    ) -> Result<RecordBatch, SqlError> {
+        let mut failure = None;
+        let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
+            let head = heads.filter(|_| table.relation.auxiliary.is_none());
+            if let Some(head) = head.and_then(|heads| heads.get(&table.relation.relation)) {
+                return Ok(Arc::new(Scan(VersionRows(head.store.version()))));
+            }
+            self.provider(pinned, context.settings, table).map_err(|error| super::keep(&mut failure, error))
+        };
+        let query = self.batch.query(context.facts.clone());
+        let planned = query.physical_plan(plan, context.parameters.clone(), &mut provider).await;
+        let planned = match (planned, failure) {
+            (_, Some(error)) => return Err(error),
+            (planned, None) => planned?,
+        };
+        let schema = planned.physical.schema();
+        let mut stream = planned.stream()?;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = stream.try_next().await? {
+            bytes += batch.get_array_memory_size();
+            if bytes > DML_STATEMENT_BYTES {
+                let message = format!("a statement can't change more than {} MiB of rows", DML_STATEMENT_BYTES >> 20);
+                return Err(SqlError::new(Condition::ProgramLimitExceeded, message)
+                    .with_hint("Split it into several statements."));
+            }
+            batches.push(batch);
+        }
+        Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    }
+}
+
+impl Engine {
+    /// `ADVANCE WATERMARK`: raises a table's watermark as if rows up to there had come.
+    pub async fn advance_watermark(&self, table: RelationId, to: Watermark) -> Result<LogPosition, SqlError> {
+        let permit = self.committer.reserve().await?;
+        let answer = {
+            let mut heads = self.heads.lock().await;
+            let head = heads
+                .get_mut(&table)
+                .ok_or_else(|| SqlError::new(Condition::WrongObjectType, "only a table's watermark can be advanced"))?;
+            head.advance_watermark(to);
+            let schema = Arc::clone(head.store.schema());
+            let none = RecordBatch::new_empty(schema);
+            let version = head.store.version();
+            let change =
+                TableChange { relation: table, changes: vec![], late: vec![], version, watermark: head.watermark() };
+            let record = RowsRecord { relation: table, late: false, changes: vec![ChangeBatch::append(none)] };
+            let (pending, answer) = Pending::new(vec![record], vec![change]);
+            permit.send(pending);
+            answer
+        };
+        let position = answer.await.map_err(|_| self.committer.why())??;
+        if let Some(graph) = self.state.load().graph_of(table) {
+            graph.wait_for(position).await?;
+        }
+        Ok(position)
+    }
+}
+
+struct Decided {
+    written: Written,
+    answer: Option<tokio::sync::oneshot::Receiver<millstream_runtime::Result<LogPosition>>>,
+}
+
+fn tables_of(change: Change<'_>) -> Vec<RelationId> {
+    match change {
+        Change::Insert(insert) => vec![insert.relation],
+        Change::Update(update) => vec![update.relation],
+        Change::Delete(delete) => vec![delete.relation],
+        Change::Truncate(relations) => relations.to_vec(),
+    }
+}
+
+fn plan_of(change: Change<'_>) -> Option<&LogicalPlan> {
+    match change {
+        Change::Insert(insert) => Some(&insert.rows),
+        Change::Update(update) => Some(&update.rows),
+        Change::Delete(delete) => Some(&delete.rows),
+        Change::Truncate(_) => None,
+    }
+}
+
+fn returning_of(change: Change<'_>) -> Option<&[Expr]> {
+    match change {
+        Change::Insert(insert) => insert.returning.as_deref(),
+        Change::Update(update) => update.returning.as_deref(),
+        Change::Delete(delete) => delete.returning.as_deref(),
+        Change::Truncate(_) => None,
+    }
+}
+
+/// The table, if this statement may change it.
+fn writable<'a>(state: &'a State, id: RelationId, change: Change<'_>) -> Result<&'a Relation, SqlError> {
+    let relation = state.catalog.view.get(id).ok_or_else(|| {
+        SqlError::new(Condition::UndefinedTable, "the table was dropped after the statement was planned")
+    })?;
+    let Some(definition) = state.catalog.kept_table(relation) else {
+        let message = format!("\"{}\" is not a table that keeps rows", relation.name.name);
+        return Err(SqlError::new(Condition::WrongObjectType, message)
+            .with_hint("A relation with a connector takes its rows from there."));
+    };
+    match change {
+        Change::Update(_) | Change::Delete(_) | Change::Truncate(_) if definition.append_only => {
+            let message = format!("table \"{}\" is declared APPEND ONLY", relation.name.name);
+            Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message).with_hint("Only INSERT can change it."))
+        }
+        _ => Ok(relation),
+    }
+}
+
+fn is_table(state: &State, read: Read) -> bool {
+    let relation = state.catalog.view.get(read.relation);
+    read.auxiliary.is_none() && relation.is_some_and(|relation| state.catalog.kept_table(relation).is_some())
+}
+
+fn reads_tables(state: &State, plan: &LogicalPlan) -> Result<bool, SqlError> {
+    Ok(bind::reads(plan)?.into_iter().any(|read| is_table(state, read)))
+}
+
+fn decision(
+    change: Change<'_>,
+    head: &mut TableHead,
+    rows: Option<&RecordBatch>,
+    parameters: &[ScalarValue],
+) -> Result<Decision, SqlError> {
+    let rows = rows.ok_or_else(|| SqlError::new(Condition::InternalError, "a statement has no rows"));
+    match change {
+        Change::Insert(insert) => match &insert.conflict_assignments {
+            None => dml::insert(head, rows?, &insert.on_conflict, None),
+            Some(assignments) => {
+                let definition = head.definition.clone();
+                let merge = |pairs: &RecordBatch| merged(assignments, &definition, pairs, parameters);
+                dml::insert(head, rows?, &insert.on_conflict, Some(&merge))
+            }
+        },
+        Change::Update(_) => dml::update(head, rows?),
+        Change::Delete(_) => dml::delete(head, rows?),
+        Change::Truncate(_) => {
+            let version = head.store.version();
+            let batches = version.batches().collect::<millstream_runtime::Result<Vec<_>>>()?;
+            dml::delete(head, &arrow::compute::concat_batches(&version.schema, &batches)?)
+        }
+    }
+}
+
+/// Applies what was decided for each table; all of it or, for a bug of ours, none that was acknowledged.
+fn apply(
+    heads: &mut Heads,
+    commit: Vec<(RelationId, Decision)>,
+) -> Result<(Vec<RowsRecord>, Vec<TableChange>), SqlError> {
+    let (mut records, mut changes) = (Vec::new(), Vec::new());
+    for (relation, decision) in commit {
+        let head = heads.get_mut(&relation).expect("it was there when the statement was decided");
+        let net = head.commit(&decision.changes, decision.clock)?;
+        let late: Vec<RecordBatch> = decision.late.into_iter().collect();
+        if !net.is_empty() {
+            records.push(RowsRecord { relation, late: false, changes: net.clone() });
+        }
+        if !late.is_empty() {
+            let changes = late.iter().cloned().map(ChangeBatch::append).collect();
+            records.push(RowsRecord { relation, late: true, changes });
+        }
+        if !net.is_empty() || !late.is_empty() {
+            let version = head.store.version();
+            changes.push(TableChange { relation, changes: net, late, version, watermark: head.watermark() });
+        }
+    }
+    Ok((records, changes))
+}
+
+/// The columns of RETURNING.
+pub fn returning_schema(returning: &[Expr], definition: &TableDefinition) -> Result<Schema, SqlError> {
+    use datafusion::logical_expr::ExprSchemable;
+    let schema = DFSchema::try_from(definition.input.schema.as_ref().clone())?;
+    let fields = returning.iter().map(|expr| {
+        let field = expr.to_field(&schema)?.1;
+        let name = bind::visible_name(&expr.schema_name().to_string()).to_string();
+        Ok::<_, SqlError>(field.as_ref().clone().with_name(name))
+    });
+    Ok(Schema::new(fields.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn returned(
+    returning: &[Expr],
+    definition: &TableDefinition,
+    rows: &RecordBatch,
+    parameters: &[ScalarValue],
+) -> Result<RecordBatch, SqlError> {
+    let schema = Arc::new(returning_schema(returning, definition)?);
+    let df_schema = DFSchema::try_from(definition.input.schema.as_ref().clone())?;
+    let columns = evaluate_all(returning, &df_schema, rows, parameters)?;
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// The physical columns that `DO UPDATE SET` gives, from (old columns, new columns).
+fn merged(
+    assignments: &[Expr],
+    definition: &TableDefinition,
+    pairs: &RecordBatch,
+    parameters: &[ScalarValue],
+) -> Result<RecordBatch, SqlError> {
+    let df_schema = bind::conflict_schema(&definition.input.schema)?;
+    let physical = definition.input.physical_columns;
+    let columns = evaluate_all(&assignments[..physical.min(assignments.len())], &df_schema, pairs, parameters)?;
+    let fields = definition.input.schema.fields()[..physical].iter();
+    let schema = Schema::new(fields.map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>());
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+fn evaluate_all(
+    expressions: &[Expr],
+    schema: &DFSchema,
+    rows: &RecordBatch,
+    parameters: &[ScalarValue],
+) -> Result<Vec<arrow::array::ArrayRef>, SqlError> {
+    let evaluated = expressions.iter().map(|expr| {
+        let expr = super::with_parameters(expr, parameters)?;
+        let physical = functions::physical_expression(&expr, schema)?;
+        Ok(physical.evaluate(rows)?.into_array(rows.num_rows())?)
+    });
+    evaluated.collect()
+}

@@ -1,0 +1,99 @@
+//! INSERT, UPDATE, DELETE, TRUNCATE: run until durable, then until every view shows it.
+
+use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
+use millstream_planner::statement::Statement;
+use millstream_runtime::graph::GraphState;
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::time::LogPosition;
+
+use super::sqlstate::Condition;
+use super::{CommandTag, Notice, Outcome, Session, SqlError};
+use crate::engine::state::State;
+use crate::engine::stop::Stop;
+use crate::engine::write::{Change, WriteContext};
+
+impl Session {
+    pub(super) async fn change(
+        &mut self,
+        statement: &Statement,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let (change, tables, tag) = match statement {
+            Statement::Insert(insert) => (Change::Insert(insert), vec![insert.relation], "INSERT 0 "),
+            Statement::Update(update) => (Change::Update(update), vec![update.relation], "UPDATE "),
+            Statement::Delete(delete) => (Change::Delete(delete), vec![delete.relation], "DELETE "),
+            Statement::Truncate { relations } => (Change::Truncate(relations), relations.clone(), "TRUNCATE TABLE"),
+            _ => return Err(SqlError::new(Condition::InternalError, "a statement that changes no rows")),
+        };
+        self.transaction.refuse_block(tag.split(' ').next().unwrap_or(tag))?;
+        let state = self.engine.state();
+        let context = WriteContext {
+            state: &state,
+            parameters,
+            settings: &self.settings,
+            facts: self.facts(),
+            stop: &stop,
+            seen: self.seen,
+        };
+        let written = self.engine.write(change, context).await?;
+        let mut notices = Vec::new();
+        if let Some(position) = written.position
+            && self.settings.waits_for_visibility()
+        {
+            notices.extend(self.wait_until_visible(&state, &tables, position, &stop).await?);
+            self.seen = self.seen.max(position);
+        }
+        if written.late > 0 {
+            notices.push(late_notice(&state, tables[0], written.late));
+        }
+        let outcome = match written.returned {
+            Some(rows) => Outcome { rows: Some(one_batch(rows)), ..Outcome::tagged(CommandTag::Counted(tag)) },
+            None if tag.ends_with(' ') => Outcome::tagged(CommandTag::Fixed(format!("{tag}{}", written.affected))),
+            None => Outcome::tagged(CommandTag::Fixed(tag.to_string())),
+        };
+        Ok(Outcome { notices, ..outcome })
+    }
+
+    /// Waits until the graphs of the tables show the commit. It is durable: whatever goes wrong here is no
+    /// failure of the statement.
+    async fn wait_until_visible(
+        &self,
+        state: &State,
+        tables: &[RelationId],
+        position: LogPosition,
+        stop: &Stop,
+    ) -> Result<Option<Notice>, SqlError> {
+        for table in tables {
+            let Some(graph) = state.graph_of(*table) else { continue };
+            let waited = tokio::select! {
+                waited = graph.wait_for(position) => waited,
+                _stopped = stop.stopped() => {
+                    let message = "the rows are durable; the statement was canceled while it waited for the views";
+                    return Ok(Some(Notice::warning(Condition::QueryCanceled, message)));
+                }
+            };
+            if waited.is_err()
+                && let GraphState::Failed { reason } = graph.state()
+            {
+                let message = format!("the rows are durable, but no view shows them: the job has failed: {reason}");
+                return Ok(Some(Notice::warning(Condition::Warning, message)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn late_notice(state: &State, table: RelationId, late: usize) -> Notice {
+    let name = state.catalog.view.get(table).map_or("the table", |relation| relation.name.name.as_str());
+    let rows = if late == 1 { "row was" } else { "rows were" };
+    let mut notice = Notice::notice(format!("{late} {rows} below the watermark of \"{name}\" and not inserted"));
+    notice.hint = Some(format!("SELECT * FROM \"{name}$late\" shows them."));
+    notice
+}
+
+/// One batch as a stream of rows.
+pub(super) fn one_batch(rows: RecordBatch) -> super::RowStream {
+    Box::pin(futures::stream::iter([Ok(rows)]))
+}

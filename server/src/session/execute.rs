@@ -1,0 +1,223 @@
+//! Running a statement: one arm per statement, each a function or a line.
+
+use datafusion::common::ScalarValue;
+use futures::TryStreamExt;
+use millstream_planner::error::TextPosition;
+use millstream_planner::statement::{Discard, Statement, StatementText};
+use millstream_runtime::graph::{Clock, GraphState};
+use millstream_runtime::time::Watermark;
+use tokio_util::sync::CancellationToken;
+
+use super::sqlstate::Condition;
+use super::{CommandTag, Notice, Outcome, Prepared, Session, SqlError};
+use crate::engine::stop::Stop;
+
+impl Outcome {
+    /// A tag and nothing else.
+    pub(super) fn tagged(tag: CommandTag) -> Self {
+        Self { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() }
+    }
+
+    pub(super) fn fixed(tag: &str) -> Self {
+        Self::tagged(CommandTag::Fixed(tag.to_string()))
+    }
+}
+
+impl Session {
+    /// Runs a statement. `parameters` have the types that `prepared` named. When `cancel` fires, the
+    /// statement (or its row stream) ends with SQLSTATE 57014.
+    pub async fn execute(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        let stop = Stop::new(cancel, self.settings.statement_timeout());
+        let outcome = self.dispatch(prepared, parameters, stop).await;
+        if outcome.is_err() {
+            self.transaction.fail();
+        }
+        outcome
+    }
+
+    async fn dispatch(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        match &prepared.inner.statement {
+            Statement::Commit => return Ok(self.end_transaction(true)),
+            Statement::Rollback => return Ok(self.end_transaction(false)),
+            _ => self.transaction.check()?,
+        }
+        let prepared = &self.current(prepared)?;
+        match &prepared.inner.statement {
+            Statement::Empty => Ok(Outcome::tagged(CommandTag::Empty)),
+            Statement::Query(query) => self.query(query, parameters, stop).await,
+            statement @ (Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)
+            | Statement::Truncate { .. }) => self.change(statement, parameters, stop).await,
+            Statement::CreateSchema { .. }
+            | Statement::CreateTable(_)
+            | Statement::CreateSource(_)
+            | Statement::CreateView(_)
+            | Statement::CreateMaterializedView(_)
+            | Statement::CreateSink(_)
+            | Statement::Drop(_)
+            | Statement::DropSchema { .. }
+            | Statement::Rename { .. } => self.define(prepared, stop).await,
+            Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
+            Statement::ShowSetting { name } => self.show_setting(name),
+            Statement::ShowObjects(objects) => self.show_objects(*objects),
+            Statement::ShowCreate { relation } => self.show_create(*relation),
+            Statement::Describe { relation } => self.describe(*relation),
+            Statement::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            Statement::Begin { read_only } => Ok(self.begin(*read_only)),
+            Statement::Commit | Statement::Rollback => unreachable!("they are handled above"),
+            Statement::Flush => self.flush(&stop).await,
+            Statement::Checkpoint => self.checkpoint(&stop).await,
+            Statement::AdvanceClock { micros } => self.advance_clock(*micros, &stop).await,
+            Statement::AdvanceWatermark { relation, micros } => {
+                self.transaction.refuse_block("ADVANCE WATERMARK")?;
+                let position = self.engine.advance_watermark(*relation, Watermark::at_micros(*micros)).await?;
+                self.seen = self.seen.max(position);
+                Ok(Outcome::fixed("ADVANCE WATERMARK"))
+            }
+            Statement::Discard(discard) => self.discard(discard),
+            Statement::Prepare { name, parameter_types, sql } => {
+                let types: Vec<_> = parameter_types.iter().cloned().map(Some).collect();
+                let text = StatementText { sql: sql.clone(), start: TextPosition(1) };
+                self.name_statement(name, &text, &types)
+            }
+            Statement::Execute { name, arguments } => {
+                let (prepared, values) = stop.race(self.bound(name, arguments)).await?;
+                Box::pin(self.dispatch(&prepared, values, stop)).await
+            }
+        }
+    }
+
+    fn begin(&mut self, read_only: bool) -> Outcome {
+        let now = self.engine.clock().now().0;
+        let default = self.settings.get("default_transaction_read_only").as_deref() == Some("on");
+        let notice = self.transaction.begin(read_only || default, now);
+        if notice.is_none() {
+            self.settings.begin();
+        }
+        Outcome { notices: notice.into_iter().collect(), ..Outcome::fixed("BEGIN") }
+    }
+
+    fn end_transaction(&mut self, commit: bool) -> Outcome {
+        let (good, notices) = match self.transaction.end() {
+            Some(good) => (good, Vec::new()),
+            None => {
+                let message = "there is no transaction in progress";
+                (true, vec![Notice::warning(Condition::NoActiveSqlTransaction, message)])
+            }
+        };
+        let changed_parameters = self.settings.end(commit && good);
+        let tag = if commit && good { "COMMIT" } else { "ROLLBACK" };
+        Outcome { notices, changed_parameters, ..Outcome::fixed(tag) }
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
+        let changed = self.settings.set(name, value, local)?;
+        if name == "millstream.clock" {
+            self.engine.clock().set_manual(self.settings.get(name).as_deref() == Some("manual"));
+        }
+        let tag = if value.is_some() { "SET" } else { "RESET" };
+        Ok(Outcome { notices: changed.notices, changed_parameters: changed.reported, ..Outcome::fixed(tag) })
+    }
+
+    fn discard(&mut self, discard: &Discard) -> Result<Outcome, SqlError> {
+        match discard {
+            Discard::All => {
+                self.transaction.refuse_block("DISCARD ALL")?;
+                self.named.clear();
+                let changed = self.settings.reset_all();
+                Ok(Outcome { changed_parameters: changed.reported, ..Outcome::fixed("DISCARD ALL") })
+            }
+            Discard::Prepared => {
+                self.named.clear();
+                Ok(Outcome::fixed("DEALLOCATE ALL"))
+            }
+            Discard::One(name) => match self.named.remove(name) {
+                Some(_) => Ok(Outcome::fixed("DEALLOCATE")),
+                None => Err(unknown_statement(name)),
+            },
+        }
+    }
+
+    fn name_statement(
+        &mut self,
+        name: &str,
+        text: &StatementText,
+        types: &[Option<arrow::datatypes::DataType>],
+    ) -> Result<Outcome, SqlError> {
+        if self.named.contains_key(name) {
+            let message = format!("prepared statement \"{name}\" already exists");
+            return Err(SqlError::new(Condition::DuplicatePreparedStatement, message));
+        }
+        let prepared = self.plan_now(text, types)?;
+        self.named.insert(name.to_string(), prepared);
+        Ok(Outcome::fixed("PREPARE"))
+    }
+
+    /// A named statement with the values of its arguments, which are evaluated as a query without tables.
+    async fn bound(&mut self, name: &str, arguments: &[String]) -> Result<(Prepared, Vec<ScalarValue>), SqlError> {
+        let prepared = self.named.get(name).cloned().ok_or_else(|| unknown_statement(name))?;
+        if prepared.parameters.len() != arguments.len() {
+            let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+            let (expected, got) = (prepared.parameters.len(), arguments.len());
+            return Err(SqlError::new(Condition::SyntaxError, message)
+                .with_detail(format!("Expected {expected} parameters but got {got}.")));
+        }
+        if arguments.is_empty() {
+            return Ok((prepared, Vec::new()));
+        }
+        let listed: Vec<String> =
+            arguments.iter().enumerate().map(|(number, argument)| format!("({argument}) AS a{number}")).collect();
+        let text = StatementText { sql: format!("SELECT {}", listed.join(", ")), start: TextPosition(1) };
+        let row = self.plan_now(&text, &[])?;
+        let Statement::Query(query) = &row.inner.statement else { return Err(unknown_statement(name)) };
+        let batches: Vec<_> = self.batch_plan(query, Vec::new()).await?.stream()?.try_collect().await?;
+        let row = batches.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| unknown_statement(name))?;
+        let values = row.columns().iter().zip(&prepared.parameters).map(|(column, wanted)| {
+            let value = arrow::compute::cast(column, wanted)?;
+            Ok::<_, SqlError>(ScalarValue::try_from_array(&value, 0)?)
+        });
+        let values = values.collect::<Result<_, _>>()?;
+        Ok((prepared, values))
+    }
+
+    async fn flush(&mut self, stop: &Stop) -> Result<Outcome, SqlError> {
+        let left_out = stop.race(self.engine.flush()).await?;
+        let warn = |reason: String| Notice::warning(Condition::Warning, format!("not flushed: {reason}"));
+        Ok(Outcome { notices: left_out.into_iter().map(warn).collect(), ..Outcome::fixed("FLUSH") })
+    }
+
+    async fn checkpoint(&mut self, stop: &Stop) -> Result<Outcome, SqlError> {
+        let left_out = stop.race(self.engine.checkpoint()).await?;
+        let warn = |reason: String| Notice::warning(Condition::Warning, format!("no checkpoint: {reason}"));
+        Ok(Outcome { notices: left_out.into_iter().map(warn).collect(), ..Outcome::fixed("CHECKPOINT") })
+    }
+
+    async fn advance_clock(&mut self, micros: i64, stop: &Stop) -> Result<Outcome, SqlError> {
+        if !self.engine.clock().advance(micros) {
+            let message = "the clock follows the system and can't be moved";
+            return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+                .with_hint("SET millstream.clock = 'manual' first."));
+        }
+        let state = self.engine.state();
+        let running = state.graphs.values().filter(|graph| graph.state() == GraphState::Running);
+        // What is due by the new time is shown by an epoch that ends after it.
+        let flushed = futures::future::try_join_all(running.map(async |graph| graph.flush().await));
+        stop.race(async { Ok(flushed.await?) }).await?;
+        Ok(Outcome::fixed("ADVANCE CLOCK"))
+    }
+}
+
+fn unknown_statement(name: &str) -> SqlError {
+    SqlError::new(Condition::InvalidSqlStatementName, format!("prepared statement \"{name}\" does not exist"))
+}

@@ -1,0 +1,63 @@
+//! EXPLAIN: how a statement would run, or with ANALYZE how it did.
+
+use std::time::Instant;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::common::ScalarValue;
+use futures::TryStreamExt;
+use millstream_planner::explain;
+use millstream_planner::statement::{Explain, ExplainMode, Query, Statement};
+
+use super::change::one_batch;
+use super::prepare::texts;
+use super::sqlstate::Condition;
+use super::{CommandTag, Outcome, Session, SqlError};
+use crate::engine::stop::Stop;
+
+impl Session {
+    pub(super) async fn explain(
+        &mut self,
+        explain: &Explain,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let text = match &explain.statement {
+            Statement::Query(query) => stop.race(self.explain_query(query, explain.mode, parameters)).await?,
+            Statement::CreateMaterializedView(create) => explain::dataflow(&create.dataflow, explain.mode),
+            Statement::CreateSink(create) => explain::dataflow(&create.dataflow, explain.mode),
+            Statement::Insert(insert) => explain::query(&insert.rows),
+            Statement::Update(update) => explain::query(&update.rows),
+            Statement::Delete(delete) => explain::query(&delete.rows),
+            _ => {
+                let message = "EXPLAIN takes a query, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW or CREATE SINK";
+                return Err(SqlError::new(Condition::FeatureNotSupported, message));
+            }
+        };
+        let lines: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(text.lines()));
+        let rows = RecordBatch::try_new(texts(&["QUERY PLAN"]), vec![lines])?;
+        Ok(Outcome { rows: Some(one_batch(rows)), ..Outcome::tagged(CommandTag::Fixed("EXPLAIN".to_string())) })
+    }
+
+    async fn explain_query(
+        &mut self,
+        query: &Query,
+        mode: ExplainMode,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<String, SqlError> {
+        match mode {
+            ExplainMode::Plan => {
+                let batch = self.engine.batch_query(self.facts());
+                Ok(explain::query(&batch.optimized(&query.plan, parameters)?))
+            }
+            ExplainMode::Verbose => Ok(self.batch_plan(query, parameters).await?.display()),
+            ExplainMode::State => Ok("a query keeps no state between statements\n".to_string()),
+            ExplainMode::Analyze => {
+                let plan = self.batch_plan(query, parameters).await?;
+                let started = Instant::now();
+                let rows = plan.stream()?.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows())).await?;
+                let elapsed = started.elapsed();
+                Ok(format!("{}rows: {rows}\ntime: {:.3} ms\n", plan.display(), elapsed.as_secs_f64() * 1e3))
+            }
+        }
+    }
+}

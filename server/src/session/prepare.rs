@@ -1,0 +1,151 @@
+//! Planning: text to a plan that can be run, and again when the catalog or the settings have changed.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_planner::catalog::Catalog;
+use millstream_planner::plan::plan;
+use millstream_planner::settings::PlanSettings;
+use millstream_planner::statement::{Explain, ShowObjects, Statement, StatementText};
+use millstream_runtime::plan::RelationId;
+
+use super::sqlstate::Condition;
+use super::{Prepared, Session, SqlError, show};
+use crate::engine::state::State;
+use crate::engine::write::returning_schema;
+
+/// A statement with its plan, and what the plan rests on.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) text: StatementText,
+    pub(super) statement: Statement,
+    /// The types that the client named.
+    types: Vec<Option<DataType>>,
+    catalog: Arc<Catalog>,
+    settings: PlanSettings,
+}
+
+impl Session {
+    /// Plans a statement. `types` are the parameter types that the client named (`None`: infer it).
+    pub async fn prepare(&mut self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
+        let prepared = self.plan_now(text, types);
+        if prepared.is_err() {
+            self.transaction.fail();
+        }
+        prepared
+    }
+
+    pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
+        let state = self.engine.state();
+        let settings = self.settings.plan();
+        let statement = plan(text, &state.catalog.view, &settings, types)?;
+        self.prepared(text.clone(), statement, types.to_vec(), &state, settings)
+    }
+
+    fn prepared(
+        &self,
+        text: StatementText,
+        statement: Statement,
+        types: Vec<Option<DataType>>,
+        state: &State,
+        settings: PlanSettings,
+    ) -> Result<Prepared, SqlError> {
+        let parameters = parameters(&statement);
+        let columns = self.columns(&statement, state)?;
+        let catalog = Arc::clone(&state.catalog.view);
+        Ok(Prepared { parameters, columns, inner: Arc::new(Planned { text, statement, types, catalog, settings }) })
+    }
+
+    /// The same statement over the newest catalog and settings. The client has been told its columns already:
+    /// they can't change.
+    pub(super) fn current(&self, prepared: &Prepared) -> Result<Prepared, SqlError> {
+        let planned = &prepared.inner;
+        let unchanged = Arc::ptr_eq(&planned.catalog, &self.engine.state().catalog.view)
+            && planned.settings == self.settings.plan();
+        if unchanged {
+            return Ok(prepared.clone());
+        }
+        let mut types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
+        types.extend(planned.types.iter().skip(types.len()).cloned());
+        let again = self.plan_now(&planned.text, &types)?;
+        if again.columns.as_ref().map(|columns| types_of(columns)) != prepared.columns.as_ref().map(|old| types_of(old))
+        {
+            let error = SqlError::new(Condition::FeatureNotSupported, "cached plan must not change result type");
+            return Err(error.with_hint("Prepare the statement again."));
+        }
+        Ok(again)
+    }
+
+    /// The columns of a statement's rows.
+    fn columns(&self, statement: &Statement, state: &State) -> Result<Option<SchemaRef>, SqlError> {
+        let returning = |relation: RelationId, returning: &Option<Vec<datafusion::logical_expr::Expr>>| {
+            let Some(returning) = returning else { return Ok(None) };
+            let definition = state.catalog.view.get(relation).and_then(|relation| state.catalog.kept_table(relation));
+            let definition = definition
+                .ok_or_else(|| SqlError::new(Condition::WrongObjectType, "RETURNING needs a table that keeps rows"))?;
+            Ok(Some(Arc::new(returning_schema(returning, definition)?)))
+        };
+        match statement {
+            Statement::Query(query) => Ok(Some(Arc::clone(&query.schema))),
+            Statement::Insert(insert) => returning(insert.relation, &insert.returning),
+            Statement::Update(update) => returning(update.relation, &update.returning),
+            Statement::Delete(delete) => returning(delete.relation, &delete.returning),
+            Statement::Explain(explain) => {
+                let Explain { .. } = explain.as_ref();
+                Ok(Some(texts(&["QUERY PLAN"])))
+            }
+            Statement::ShowSetting { name } if name == "all" => Ok(Some(texts(&["name", "setting", "description"]))),
+            Statement::ShowSetting { name } => Ok(Some(texts(&[name]))),
+            Statement::ShowObjects(ShowObjects::Jobs) => Ok(Some(show::jobs_schema())),
+            Statement::ShowObjects(ShowObjects::Schemas) => Ok(Some(texts(&["name"]))),
+            Statement::ShowObjects(_) => Ok(Some(texts(&["schema", "name"]))),
+            Statement::ShowCreate { .. } => Ok(Some(texts(&["name", "statement"]))),
+            Statement::Describe { .. } => Ok(Some(texts(&["column", "type", "nullable", "key", "default"]))),
+            Statement::Execute { name, .. } => Ok(self.named.get(name).and_then(|prepared| prepared.columns.clone())),
+            Statement::CreateSchema { .. }
+            | Statement::CreateTable(_)
+            | Statement::CreateSource(_)
+            | Statement::CreateView(_)
+            | Statement::CreateMaterializedView(_)
+            | Statement::CreateSink(_)
+            | Statement::Drop(_)
+            | Statement::DropSchema { .. }
+            | Statement::Rename { .. }
+            | Statement::Truncate { .. }
+            | Statement::Set { .. }
+            | Statement::Begin { .. }
+            | Statement::Commit
+            | Statement::Rollback
+            | Statement::Flush
+            | Statement::Checkpoint
+            | Statement::AdvanceClock { .. }
+            | Statement::AdvanceWatermark { .. }
+            | Statement::Discard(_)
+            | Statement::Prepare { .. }
+            | Statement::Empty => Ok(None),
+        }
+    }
+}
+
+/// The types of a statement's parameters; one that nothing tells the type of is text.
+fn parameters(statement: &Statement) -> Vec<DataType> {
+    let inferred = match statement {
+        Statement::Query(query) => &query.parameters,
+        Statement::Insert(insert) => &insert.parameters,
+        Statement::Update(update) => &update.parameters,
+        Statement::Delete(delete) => &delete.parameters,
+        Statement::Explain(explain) => return parameters(&explain.statement),
+        _ => return Vec::new(),
+    };
+    inferred.iter().map(|known| known.clone().unwrap_or(DataType::Utf8)).collect()
+}
+
+fn types_of(schema: &SchemaRef) -> Vec<DataType> {
+    schema.fields().iter().map(|field| field.data_type().clone()).collect()
+}
+
+/// Text columns.
+pub(super) fn texts(names: &[&str]) -> SchemaRef {
+    let fields = names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}

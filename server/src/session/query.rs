@@ -1,0 +1,116 @@
+//! SELECT: pin what it sees, plan it for DataFusion, stream its rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use millstream_planner::batch::BatchPlan;
+use millstream_planner::bind::RelationTable;
+use millstream_planner::statement::{Query, Read};
+use millstream_runtime::graph::{GraphId, GraphState};
+
+use super::sqlstate::Condition;
+use super::{CommandTag, Outcome, RowStream, Session, SqlError};
+use crate::engine::read::Pinned;
+use crate::engine::state::State;
+use crate::engine::stop::Stop;
+
+impl Session {
+    pub(super) async fn query(
+        &mut self,
+        query: &Query,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let plan = stop.race(self.batch_plan(query, parameters)).await?;
+        let rows = rows_of(plan.stream()?, stop);
+        Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
+    }
+
+    /// The plan of a query over what it sees.
+    pub(super) async fn batch_plan(
+        &mut self,
+        query: &Query,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<BatchPlan, SqlError> {
+        let pinned = self.pinned_for(&query.reads).await?;
+        let batch = self.engine.batch_query(self.facts());
+        let mut failure = None;
+        let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
+            let provider = self.engine.provider(&pinned, &self.settings, table);
+            provider.map_err(|error| crate::engine::keep(&mut failure, error))
+        };
+        let planned = batch.physical_plan(&query.plan, parameters, &mut provider).await;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(planned?),
+        }
+    }
+
+    /// What a statement sees: its own moment, or that of the transaction's first read.
+    async fn pinned_for(&mut self, reads: &[Read]) -> Result<Pinned, SqlError> {
+        let state = self.engine.state();
+        let wanted = self.engine.graphs_read(&state, reads);
+        if self.transaction.wants_pin() {
+            self.pin_block(&state, reads, &wanted).await?;
+        }
+        let Some(pinned) = self.transaction.pinned() else {
+            let pinned = self.engine.pin(&state, reads, &wanted, self.seen).await?;
+            self.seen = self.seen.max(pinned.log_position());
+            return Ok(pinned);
+        };
+        let pinned = pinned.clone();
+        for graph in wanted {
+            if pinned.graphs.contains_key(&graph) {
+                continue;
+            }
+            return Err(self.transaction.unpinned(graph).cloned().unwrap_or_else(|| {
+                let message = "could not serialize access: the relation was made after the transaction's first read";
+                SqlError::new(Condition::SerializationFailure, message).with_hint("Run the transaction again.")
+            }));
+        }
+        Ok(pinned)
+    }
+
+    /// Pins every graph that runs, so that later reads of the block see the same moment.
+    async fn pin_block(
+        &mut self,
+        state: &Arc<State>,
+        reads: &[Read],
+        wanted: &BTreeSet<GraphId>,
+    ) -> Result<(), SqlError> {
+        let mut graphs = wanted.clone();
+        let mut unpinned = BTreeMap::new();
+        for (id, graph) in &state.graphs {
+            match graph.state() {
+                GraphState::Running => drop(graphs.insert(*id)),
+                GraphState::Restarting { reason } | GraphState::Failed { reason } => {
+                    let message = format!("the relation's job did not run at the transaction's first read: {reason}");
+                    unpinned.insert(*id, SqlError::new(Condition::ObjectNotInPrerequisiteState, message));
+                }
+            }
+        }
+        let pinned = self.engine.pin(state, reads, &graphs, self.seen).await?;
+        self.seen = self.seen.max(pinned.log_position());
+        self.transaction.pin(pinned, unpinned);
+        Ok(())
+    }
+}
+
+/// DataFusion's rows as a client gets them; a cancel or the timeout ends them.
+fn rows_of(stream: SendableRecordBatchStream, stop: Stop) -> RowStream {
+    let rows = futures::stream::unfold(Some((stream, stop)), |reading| async move {
+        let (mut stream, stop) = reading?;
+        let next = stop.race(async { Ok(stream.next().await) }).await;
+        match next {
+            Ok(None) => None,
+            Ok(Some(Ok(batch))) => Some((Ok(batch), Some((stream, stop)))),
+            Ok(Some(Err(error))) => Some((Err(SqlError::from(error)), None)),
+            Err(stopped) => Some((Err(stopped), None)),
+        }
+    });
+    Box::pin(rows)
+}
