@@ -18,7 +18,7 @@ use futures::stream::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::instance::NodeId;
-use super::master::{Master, Message, Origin, Reply, View, answer};
+use super::master::{Input, Master, Message, Origin, Reply, View, answer};
 use super::publisher::Outbox;
 use super::relation_state::{base, changes, delta};
 use super::runner::ViewState;
@@ -399,12 +399,20 @@ impl Master {
 
     fn restore_inputs(&mut self, restored: &Restored) -> Result<()> {
         for (id, input) in &mut self.inputs {
-            let Origin::Source(source) = &mut input.origin else {
-                continue;
-            };
             let (rejected, late) = (super::rejected_record_schema(), Arc::clone(&input.relation.schema));
             input.rejected = super::bad_rows::KeptRows::new(Arc::clone(&rejected));
             input.late = super::bad_rows::KeptRows::new(Arc::clone(&late));
+            for change in changes(&late, restored.parts(&late_section(*id)))? {
+                input.late.restore(change.rows)?;
+            }
+            let source = match &mut input.origin {
+                Origin::Source(source) => source,
+                // What came since the checkpoint is fed again, from the log.
+                Origin::Table(table) => {
+                    table.delta.clear();
+                    continue;
+                }
+            };
             source.splits = source.initial.clone();
             source.merged = Watermark::NONE;
             let Some(record) = restored.record.sources.get(id) else {
@@ -414,9 +422,6 @@ impl Master {
             source.merged = record.merged;
             for change in changes(&rejected, restored.parts(&rejected_section(*id)))? {
                 input.rejected.restore(change.rows)?;
-            }
-            for change in changes(&late, restored.parts(&late_section(*id)))? {
-                input.late.restore(change.rows)?;
             }
             (input.rejected.left, input.late.left) = (record.rejected_left, record.late_left);
         }
@@ -456,11 +461,16 @@ impl Master {
             .collect();
         let storage = Arc::clone(&self.config.storage);
         let rows = self.config.tokio.block_on(storage.read_rows(after, through, &tables))?;
-        for record in rows.into_iter().flat_map(|(_, records)| records).filter(|record| !record.late) {
-            let Some(Origin::Table(table)) = self.inputs.get_mut(&record.relation).map(|input| &mut input.origin)
-            else {
+        for record in rows.into_iter().flat_map(|(_, records)| records) {
+            let Some(Input { origin: Origin::Table(table), late, .. }) = self.inputs.get_mut(&record.relation) else {
                 continue;
             };
+            if record.late {
+                for change in record.changes {
+                    late.push(change.rows)?;
+                }
+                continue;
+            }
             for batch in &record.changes {
                 self.runner.change(instance, record.relation, batch)?;
                 table.delta.push(batch.clone());

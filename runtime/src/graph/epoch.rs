@@ -151,9 +151,9 @@ impl Master {
                     published.splits.insert(*id, statuses);
                     published.watermarks.insert(*id, source.merged);
                     published.rejected.insert(*id, input.rejected.version());
-                    published.late.insert(*id, input.late.version());
                 }
             }
+            published.late.insert(*id, input.late.version());
         }
         for (id, view) in &self.views {
             if let Some(store) = &view.store {
