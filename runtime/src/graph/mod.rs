@@ -369,6 +369,15 @@ impl Graph {
         self.wait_until(|published| published.log_position >= position).await
     }
 
+    /// Waits until the graph shows an epoch that has the given tables and views; an error when the graph fails.
+    pub async fn wait_shown(&self, relations: &[RelationId]) -> Result<Arc<Published>> {
+        let shown = |published: &Published| {
+            let started = published.epoch > Published::before_everything().epoch;
+            started && relations.iter().all(|relation| published.relations.contains_key(relation))
+        };
+        self.wait_until(shown).await
+    }
+
     /// Waits until everything that stood in the sources when it was called is visible. Sources that no view
     /// reads have nothing to show.
     pub async fn flush(&self) -> Result<Arc<Published>> {

@@ -14,6 +14,7 @@ use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::{ConnectorSpec, Split};
 use millstream_runtime::storage::DdlRelation;
+use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 
 use super::record::{Ddl, Detail, Placement, StoredCatalog};
@@ -36,6 +37,13 @@ pub struct Deployed {
     pub checkpoint_interval_micros: Option<i64>,
 }
 
+/// A statement and its place in the log.
+#[derive(Clone, Debug)]
+struct Logged {
+    position: LogPosition,
+    ddl: Arc<Ddl>,
+}
+
 /// All relations at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DurableCatalog {
@@ -43,7 +51,7 @@ pub struct DurableCatalog {
     pub view: Arc<Catalog>,
     deployed: BTreeMap<RelationId, Arc<Deployed>>,
     graphs: BTreeMap<RelationId, GraphId>,
-    statements: Vec<Arc<Ddl>>,
+    statements: Vec<Logged>,
     next_relation: u32,
     next_oid: u32,
 }
@@ -117,7 +125,7 @@ impl DurableCatalog {
         StoredCatalog {
             next_relation: self.next_relation,
             next_oid: self.next_oid,
-            statements: self.statements.iter().map(|ddl| ddl.to_record()).collect(),
+            statements: self.statements.iter().map(|logged| (logged.position, logged.ddl.to_record())).collect(),
         }
     }
 
@@ -125,6 +133,19 @@ impl DurableCatalog {
     pub fn reserve(&mut self, next_relation: u32, next_oid: u32) {
         self.next_relation = self.next_relation.max(next_relation);
         self.next_oid = self.next_oid.max(next_oid);
+    }
+
+    /// The log entry of the statement that made a relation: all of its rows are behind it.
+    pub fn created_at(&self, id: RelationId) -> LogPosition {
+        let made = |logged: &&Logged| logged.ddl.relation.is_some_and(|made| made.id == id);
+        self.statements.iter().find(made).map(|logged| logged.position).unwrap_or_default()
+    }
+
+    /// Notes where in the log the newest statement stands, once that is known.
+    pub fn logged_at(&mut self, ddl: &Arc<Ddl>, position: LogPosition) {
+        if let Some(last) = self.statements.last_mut().filter(|last| Arc::ptr_eq(&last.ddl, ddl)) {
+            last.position = position;
+        }
     }
 
     /// The catalog after a statement. `statement` is its plan where it makes a relation.
@@ -135,19 +156,19 @@ impl DurableCatalog {
             Detail::CreateSchema { name, oid } => {
                 view.add_schema(name.clone(), *oid);
                 next.next_oid = next.next_oid.max(oid + 1);
-                next.statements.push(Arc::clone(ddl));
+                next.statements.push(Logged { position: LogPosition(0), ddl: Arc::clone(ddl) });
             }
             Detail::CreateRelation(placement) => {
                 let numbers = ddl.relation.ok_or_else(|| Error::data("a CREATE in the log names no relation"))?;
                 let statement = statement.ok_or_else(|| Error::internal("a CREATE is applied without its plan"))?;
                 next.create(&mut view, ddl, numbers, placement, statement)?;
-                next.statements.push(Arc::clone(ddl));
+                next.statements.push(Logged { position: LogPosition(0), ddl: Arc::clone(ddl) });
             }
             Detail::Drop { relations } => next.forget(&mut view, relations),
             Detail::DropSchemas { names, relations } => {
                 next.forget(&mut view, relations);
                 names.iter().for_each(|name| view.remove_schema(name));
-                next.statements.retain(|ddl| match &ddl.detail {
+                next.statements.retain(|logged| match &logged.ddl.detail {
                     Detail::CreateSchema { name, .. } => !names.contains(name),
                     _ => true,
                 });
@@ -157,7 +178,7 @@ impl DurableCatalog {
                 let mut renamed = Relation::clone(old);
                 renamed.name.name.clone_from(new_name);
                 view.put(renamed);
-                next.statements.push(Arc::clone(ddl));
+                next.statements.push(Logged { position: LogPosition(0), ddl: Arc::clone(ddl) });
             }
         }
         next.view = Arc::new(view);
@@ -206,8 +227,8 @@ impl DurableCatalog {
             self.deployed.remove(id);
             self.graphs.remove(id);
         }
-        self.statements.retain(|ddl| match &ddl.detail {
-            Detail::CreateRelation(_) => ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
+        self.statements.retain(|logged| match &logged.ddl.detail {
+            Detail::CreateRelation(_) => logged.ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
             Detail::Rename { relation, .. } => !relations.contains(relation),
             Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } => true,
         });

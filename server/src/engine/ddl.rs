@@ -15,6 +15,7 @@ use millstream_runtime::graph::{Graph, GraphId, GraphState};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::{CREATE_TIMEOUT_SECONDS, ConnectorSpec, Split};
 use millstream_runtime::storage::Record;
+use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 
 use super::Engine;
@@ -204,11 +205,12 @@ impl Engine {
         }
         let detail = Detail::CreateRelation(placement.clone());
         let before = self.state.load();
-        let (ddl, applied) = self.plan_change(&before.catalog, request, Some(numbers), detail)?;
+        let (ddl, mut applied) = self.plan_change(&before.catalog, request, Some(numbers), detail)?;
         if creation.runs {
             self.join_graphs(&before, &placement).await?;
         }
-        self.append(&ddl).await?;
+        let position = self.append(&ddl).await?;
+        applied.logged_at(&ddl, position);
         let id = numbers.id;
         self.deploy_new(applied, id).await?;
         if matches!(request.statement, Statement::CreateMaterializedView(_)) && request.waits {
@@ -338,8 +340,9 @@ impl Engine {
         detail: Detail,
     ) -> Result<Arc<State>, SqlError> {
         let before = self.state.load();
-        let (ddl, catalog) = self.plan_change(&before.catalog, request, numbers, detail)?;
-        self.append(&ddl).await?;
+        let (ddl, mut catalog) = self.plan_change(&before.catalog, request, numbers, detail)?;
+        let position = self.append(&ddl).await?;
+        catalog.logged_at(&ddl, position);
         self.state.store(State { catalog, graphs: before.graphs.clone() });
         Ok(before)
     }
@@ -358,10 +361,9 @@ impl Engine {
     }
 
     /// Makes a statement durable.
-    async fn append(&self, ddl: &Ddl) -> Result<(), SqlError> {
+    async fn append(&self, ddl: &Ddl) -> Result<LogPosition, SqlError> {
         self.committer.check()?;
-        self.storage.append(vec![Record::Ddl(ddl.to_record())]).await?;
-        Ok(())
+        Ok(self.storage.append(vec![Record::Ddl(ddl.to_record())]).await?)
     }
 
     /// Starts what a CREATE has logged.

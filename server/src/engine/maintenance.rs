@@ -10,7 +10,6 @@ use std::time::Duration;
 use millstream_runtime::Result;
 use millstream_runtime::graph::{GraphId, GraphState};
 use millstream_runtime::storage::{CheckpointRecord, Snapshot};
-use millstream_runtime::time::LogPosition;
 
 use super::Engine;
 use super::limits::{MAINTENANCE_SECONDS, SNAPSHOT_LOG_BYTES};
@@ -83,18 +82,16 @@ impl Engine {
             .map_err(|error| millstream_runtime::Error::internal(format!("the catalog has no JSON form: {error}")))?;
         let snapshot = Snapshot { catalog, checkpoints: newest.clone(), savepoints: BTreeMap::new() };
         self.storage.write_snapshot(position, &snapshot).await?;
-        let past = state
-            .graphs
-            .keys()
-            .filter(|id| self.has_tables(&state, **id))
-            .map(|id| newest.get(id).map_or(LogPosition(0), |checkpoint| checkpoint.log_position))
+        let tables = state.catalog.view.relations().filter(|relation| state.catalog.kept_table(relation).is_some());
+        let past = tables
+            .map(|table| {
+                let checkpoint = state.catalog.graph_of(table.id).and_then(|graph| newest.get(&graph));
+                let at = checkpoint.map(|checkpoint| checkpoint.log_position).unwrap_or_default();
+                at.max(state.catalog.created_at(table.id))
+            })
             .min();
         self.storage.trim(past.unwrap_or(position)).await?;
         let retained: Vec<_> = newest.into_values().map(|checkpoint| checkpoint.checkpoint).collect();
         self.storage.collect(&retained).await.map(drop)
-    }
-
-    fn has_tables(&self, state: &super::state::State, graph: GraphId) -> bool {
-        state.catalog.members(graph).iter().any(|relation| state.catalog.kept_table(relation).is_some())
     }
 }

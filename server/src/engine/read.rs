@@ -66,7 +66,7 @@ impl Engine {
     ) -> Result<Pinned, SqlError> {
         let running: BTreeMap<GraphId, Graph> =
             graphs.iter().filter_map(|id| Some((*id, state.graphs.get(id)?.clone()))).collect();
-        wait_until_filled(state, reads).await?;
+        wait_until_shown(state, reads, &running).await?;
         for _ in 0..ATTEMPTS {
             let waits = {
                 let delivered = self.committer.delivered().lock().await;
@@ -185,13 +185,22 @@ async fn wait_all(
     futures::future::try_join_all(waits).await.map(drop)
 }
 
-/// A view that is being filled is read once it is full.
-async fn wait_until_filled(state: &State, reads: &[Read]) -> Result<(), SqlError> {
-    for read in reads {
-        let Some(graph) = state.graph_of(read.relation) else { continue };
-        if let Some(ViewState::Filling(_)) = graph.view_state(read.relation) {
-            graph.wait_running(read.relation).await?;
+/// A view that is being filled is read once it is full, a graph that has just started once it shows something.
+async fn wait_until_shown(state: &State, reads: &[Read], running: &BTreeMap<GraphId, Graph>) -> Result<(), SqlError> {
+    let mut wanted: BTreeMap<GraphId, Vec<RelationId>> = running.keys().map(|id| (*id, Vec::new())).collect();
+    for read in reads.iter().filter(|read| read.auxiliary.is_none()) {
+        let Some(of_graph) = state.catalog.graph_of(read.relation).and_then(|id| wanted.get_mut(&id)) else { continue };
+        of_graph.push(read.relation);
+    }
+    for (id, relations) in wanted {
+        let graph = &running[&id];
+        for relation in &relations {
+            if let Some(ViewState::Filling(_)) = graph.view_state(*relation) {
+                graph.wait_running(*relation).await.map_err(|error| graph_failed(state, id, graph, error))?;
+            }
         }
+        let shown = graph.wait_shown(&relations).await;
+        shown.map_err(|error| graph_failed(state, id, graph, error))?;
     }
     Ok(())
 }

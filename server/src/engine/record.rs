@@ -8,6 +8,7 @@ use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::Split;
 use millstream_runtime::storage::{DdlRecord, DdlRelation};
+use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -101,8 +102,9 @@ pub struct StoredCatalog {
     pub next_relation: u32,
     /// The OID that comes next.
     pub next_oid: u32,
-    /// The statements that made what is there, in their order; those whose relations are gone are left out.
-    pub statements: Vec<DdlRecord>,
+    /// The statements that made what is there, in their order, with their places in the log; those whose
+    /// relations are gone are left out.
+    pub statements: Vec<(LogPosition, DdlRecord)>,
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ impl History {
         if let Some(snapshot) = recovered.snapshot {
             let stored: StoredCatalog = serde_json::from_value(snapshot.catalog)
                 .map_err(|error| Error::data(format!("the catalog of the newest snapshot cannot be read: {error}")))?;
-            for record in stored.statements {
-                history.ddl(Ddl::from_record(record)?)?;
+            for (position, record) in stored.statements {
+                history.ddl(position, Ddl::from_record(record)?)?;
             }
             history.catalog.reserve(stored.next_relation, stored.next_oid);
             // A snapshot is only written while no join is without a checkpoint.
@@ -72,7 +72,7 @@ impl History {
             let mut rows = Vec::new();
             for record in records {
                 match record {
-                    Record::Ddl(ddl) => history.ddl(Ddl::from_record(ddl)?)?,
+                    Record::Ddl(ddl) => history.ddl(position, Ddl::from_record(ddl)?)?,
                     Record::Rows(record) => rows.push(record),
                     Record::Checkpoint(checkpoint) => history.checkpoint(checkpoint),
                     Record::GraphsJoined { parents, .. } => {
@@ -88,7 +88,7 @@ impl History {
         Ok(history)
     }
 
-    fn ddl(&mut self, ddl: Ddl) -> Result<()> {
+    fn ddl(&mut self, position: LogPosition, ddl: Ddl) -> Result<()> {
         let statement = match &ddl.detail {
             Detail::CreateRelation(_) => Some(plan_again(&ddl, &self.catalog.view)?),
             Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } | Detail::Rename { .. } => {
@@ -105,7 +105,9 @@ impl History {
             }
             self.graphs.entry(graph).or_default();
         }
-        self.catalog = self.catalog.applied(&Arc::new(ddl), statement.as_ref())?;
+        let ddl = Arc::new(ddl);
+        self.catalog = self.catalog.applied(&ddl, statement.as_ref())?;
+        self.catalog.logged_at(&ddl, position);
         self.graphs.retain(|graph, _| !self.catalog.members(*graph).is_empty());
         Ok(())
     }
@@ -173,9 +175,9 @@ pub(super) async fn start(starter: &Starter, history: History) -> Result<Started
         graphs.insert(*id, Box::pin(start.graph(*id, graph, &members)).await?);
     }
     let Start { mut heads, mut positions, .. } = start;
-    // A table that no checkpoint knows is in the log as a whole.
+    // A table that no checkpoint knows is in the log as a whole, behind the statement that made it.
     for id in heads.keys() {
-        positions.entry(*id).or_default();
+        positions.entry(*id).or_insert_with(|| history.catalog.created_at(*id));
     }
     let rows = history.rows_behind(&starter.storage, &positions).await?;
     let mut delivered = Delivered::default();

@@ -33,7 +33,7 @@ impl Session {
                 return Err(SqlError::new(Condition::FeatureNotSupported, message));
             }
         };
-        let lines: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(text.lines()));
+        let lines: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(text.lines().collect::<Vec<_>>()));
         let rows = RecordBatch::try_new(texts(&["QUERY PLAN"]), vec![lines])?;
         Ok(Outcome { rows: Some(one_batch(rows)), ..Outcome::tagged(CommandTag::Fixed("EXPLAIN".to_string())) })
     }

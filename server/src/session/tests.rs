@@ -371,7 +371,7 @@ async fn a_source_is_read_by_views_and_by_queries() {
     let mut client = Client::new(&engine);
     let created = client
         .tag(
-            "CREATE SOURCE s (id BIGINT) WITH (connector = 'datagen', \"number-of-rows\" = '1000', \
+            "CREATE SOURCE s (id BIGINT) WITH (connector = 'datagen', \"number-of-rows\" = '1000', \"rows.per.second\" = '100000', \
              \"fields.id.kind\" = 'sequence', \"fields.id.start\" = '1', \"fields.id.end\" = '1000')",
         )
         .await;
