@@ -3,9 +3,10 @@
 //! Pure: no I/O, no async, no connectors, no clock. The same text over the same catalog and settings gives
 //! the same plan, on every start: recovery relies on it.
 //!
-//! The life of a statement here: [`parse`] text to an AST with positions, [`bind`] it against the
-//! [`catalog`] with DataFusion's `SqlToRel`, [`optimize`] with the rules that are sound for changes, then
-//! [`lower`] a view onto the runtime's dataflow, or leave a query to DataFusion's batch engine.
+//! The life of a statement here: [`plan::plan`] is called with its text; [`parse`] makes an AST with positions;
+//! `ddl` turns definitions into what [`statement`] says; queries go through [`bind`], which resolves names
+//! against the [`catalog`] with DataFusion's `SqlToRel`, and [`optimize`], whose rules are sound for changes;
+//! then [`lower`] puts a view onto the runtime's dataflow, while [`batch`] runs a query with DataFusion's engine.
 
 pub mod batch;
 pub mod bind;

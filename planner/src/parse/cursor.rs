@@ -19,10 +19,11 @@ pub(super) fn with_cursor<T>(text: &StatementText, parse: impl FnOnce(&mut Curso
     let tokens = tokenize(text)?;
     limits::check(&tokens)?;
     let tokens = normalize(tokens);
-    let dialect = MillstreamDialect::for_tokens(tokens.len());
+    let token_count = tokens.len();
+    let dialect = MillstreamDialect::for_tokens(token_count);
     let parser =
-        Parser::new(&dialect).with_recursion_limit(limits::PARSER_DEPTH_MAX).with_tokens_with_locations(tokens.clone());
-    parse(&mut Cursor { text, characters: text.sql.chars().collect(), tokens, parser })
+        Parser::new(&dialect).with_recursion_limit(limits::PARSER_DEPTH_MAX).with_tokens_with_locations(tokens);
+    parse(&mut Cursor { text, characters: text.sql.chars().collect(), token_count, parser })
 }
 
 /// The tokens without whitespace; their spans made positions (see the parent module).
@@ -70,7 +71,7 @@ impl Positions {
 pub(super) struct Cursor<'a> {
     text: &'a StatementText,
     characters: Vec<char>,
-    tokens: Vec<TokenWithSpan>,
+    token_count: usize,
     parser: Parser<'a>,
 }
 
@@ -136,7 +137,12 @@ impl<'a> Cursor<'a> {
 
     /// The error that the next token does not belong here.
     pub(super) fn unexpected(&self) -> PlanError {
-        syntax_error::at_token(&self.tokens, self.parser.index(), |token| self.source(token.span), self.end_position())
+        syntax_error::at_token(
+            &self.tokens(),
+            self.parser.index(),
+            |token| self.source(token.span),
+            self.end_position(),
+        )
     }
 
     /// The same with what would have been right.
@@ -243,7 +249,7 @@ impl<'a> Cursor<'a> {
             let current = self.parser.index().saturating_sub(1).max(before);
             let at = self.position();
             let source = |token: &TokenWithSpan| self.source(token.span);
-            syntax_error::from_parser(&error, &self.tokens, source, current, self.end_position()).at(Some(at))
+            syntax_error::from_parser(&error, &self.tokens(), source, current, self.end_position()).at(Some(at))
         })
     }
 
@@ -254,15 +260,16 @@ impl<'a> Cursor<'a> {
         self.characters[from..to.max(from)].iter().collect()
     }
 
-    /// The text from the token with the given index (as [`Cursor::mark`] gave it) to the last one taken.
+    /// The text from the token with the given index (as [`Self::mark`] gave it) to the last one taken.
     pub(super) fn source_since(&self, first: usize) -> String {
-        let from = self.tokens.get(first).and_then(|token| position_of(token.span));
-        let last = self.parser.index().checked_sub(1).and_then(|index| self.tokens.get(index));
+        let token = |index: usize| (index < self.token_count).then(|| self.parser.token_at(index));
+        let from = token(first).and_then(|token| position_of(token.span));
+        let last = self.parser.index().checked_sub(1).and_then(token);
         let to = last.map(|token| TextPosition(usize::try_from(token.span.end.column).unwrap_or(usize::MAX)));
         self.source_between(from.unwrap_or_else(|| self.end_position()), to.unwrap_or_else(|| self.end_position()))
     }
 
-    /// The index of the next token, for [`Cursor::source_since`].
+    /// The index of the next token, for [`Self::source_since`].
     pub(super) fn mark(&self) -> usize {
         self.parser.index()
     }
@@ -275,6 +282,11 @@ impl<'a> Cursor<'a> {
     /// Behind the last character.
     pub(super) fn end_position(&self) -> TextPosition {
         TextPosition(self.text.start.0 + self.characters.len())
+    }
+
+    /// All tokens, for errors: the parser owns them.
+    fn tokens(&self) -> Vec<TokenWithSpan> {
+        (0..self.token_count).map(|index| self.parser.token_at(index).clone()).collect()
     }
 
     fn source(&self, span: Span) -> String {

@@ -72,3 +72,37 @@ pub fn position_of(span: Span) -> Option<TextPosition> {
 fn stored(sql: &str) -> StatementText {
     StatementText { sql: sql.to_string(), start: TextPosition(1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_position(sql: &str, start: usize) -> Option<usize> {
+        let text = StatementText { sql: sql.to_string(), start: TextPosition(start) };
+        parse_statement(&text).expect_err(sql).position.map(|position| position.0)
+    }
+
+    /// Positions count characters of what the client sent: over lines, behind other statements, in any script.
+    #[test]
+    fn positions_count_in_what_the_client_sent() {
+        assert_eq!(error_position("SELECT 1 2", 1), Some(10));
+        assert_eq!(error_position("SELECT 1 2", 101), Some(110));
+        assert_eq!(error_position("SELECT\r\n 'äö😀',\n 1 2", 1), Some(20));
+        assert_eq!(error_position("SELECT (", 11), Some(19));
+        for text in split("SELECT 1;\nSELECT 'ü' 'x' FORM t WHERE").expect("it can be cut").iter().skip(1) {
+            let error = parse_statement(text).expect_err("FORM is no keyword");
+            assert_eq!(error.position, Some(TextPosition(26)));
+        }
+    }
+
+    #[test]
+    fn spans_of_queries_are_positions() {
+        let text = StatementText { sql: "SELECT\n  abc".to_string(), start: TextPosition(41) };
+        let Ok(ast::Statement::Query(query)) = parse_statement(&text) else { panic!("a query was parsed") };
+        let span = sqlparser::ast::Spanned::span(query.as_ref());
+        assert_eq!(span.end.column, 53);
+        let abc =
+            sqlparser::ast::Spanned::span(query.body.as_select().expect("a SELECT").projection.first().expect("abc"));
+        assert_eq!(position_of(abc), Some(TextPosition(50)));
+    }
+}
