@@ -90,6 +90,21 @@ impl RowEncoder {
     }
 }
 
+impl RowEncoder {
+    /// The values of a row as text, for the commands that print rows themselves.
+    pub fn texts(&self, row: usize) -> Result<Vec<Option<String>>, SqlError> {
+        let value = |(reader, _): &(ColumnReader, bool)| {
+            let Some(value) = reader.get(row) else {
+                return Ok(None);
+            };
+            let mut output = BytesMut::new();
+            text::put(&mut output, &value, &self.display)?;
+            Ok(Some(String::from_utf8_lossy(&output).into_owned()))
+        };
+        self.columns.iter().map(value).collect()
+    }
+}
+
 /// The column in the storage type of its description.
 fn as_stored(array: &ArrayRef, column: &ColumnType) -> Result<ArrayRef, SqlError> {
     if array.data_type() == column.storage() {

@@ -1,0 +1,119 @@
+//! `millstream serve`: an engine over a storage, and Postgres clients in front of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::CliError;
+use super::client::Client;
+use crate::engine::{Engine, EngineConfig};
+use crate::session::Session;
+use crate::wire::scram::Credentials;
+use crate::wire::{Listener, Login, WireConfig, listen, serve};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// Where the state lives: a path, file:///path, s3://bucket/prefix (credentials from the AWS_* variables),
+    /// or memory:// for a server that forgets.
+    #[arg(long, env = "MILLSTREAM_STORAGE", default_value = "./millstream-data")]
+    storage: String,
+
+    /// The address for Postgres clients. Beyond loopback a password is required (MILLSTREAM_PASSWORD).
+    #[arg(long, env = "MILLSTREAM_LISTEN", default_value = "127.0.0.1:5480")]
+    listen: SocketAddr,
+
+    /// Worker threads for dataflows [default: one per core].
+    #[arg(long, env = "MILLSTREAM_SLOTS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    slots: Option<u16>,
+
+    /// Subtasks per operator, at most the number of slots [default: as many as slots].
+    #[arg(long, env = "MILLSTREAM_PARALLELISM", value_parser = clap::value_parser!(u16).range(1..=128))]
+    parallelism: Option<u16>,
+
+    /// Memory that all queries together may take, in MiB.
+    #[arg(long, env = "MILLSTREAM_QUERY_MEMORY_MIB", default_value_t = 1024)]
+    query_memory_mib: usize,
+}
+
+impl ServeArguments {
+    fn engine_config(&self) -> EngineConfig {
+        let mut config = EngineConfig::new(&self.storage);
+        if let Some(slots) = self.slots {
+            config.slots = usize::from(slots);
+            config.parallelism = config.slots;
+        }
+        if let Some(parallelism) = self.parallelism {
+            config.parallelism = usize::from(parallelism);
+        }
+        config.query_memory_bytes = self.query_memory_mib << 20;
+        config
+    }
+}
+
+/// The rules for connections, from the environment: the password never stands on a command line.
+fn wire_config() -> WireConfig {
+    let password = std::env::var("MILLSTREAM_PASSWORD").ok().filter(|password| !password.is_empty());
+    let credentials = password.map(|password| Credentials::new(None, &password));
+    WireConfig { credentials, ..WireConfig::default() }
+}
+
+pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
+    // The address first: it is the cheaper of the two to get wrong, and nothing is touched yet.
+    let listener = listen(arguments.listen, wire_config()).await.map_err(CliError::new)?;
+    let address = listener.local_address().map_err(CliError::new)?;
+    let engine = Engine::open(arguments.engine_config()).await.map_err(CliError::new)?;
+    println!("millstream listens on {address}, storage {}", engine.storage_label());
+    println!("connect with: psql -h {} -p {}", address.ip(), address.port());
+    until_ended(engine, listener, stop_signal()).await
+}
+
+/// Serves until `stop` ends, or until a newer server takes the storage over.
+pub(super) async fn until_ended(
+    engine: Arc<Engine>,
+    listener: Listener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), CliError> {
+    let shutdown = CancellationToken::new();
+    let sessions = Arc::clone(&engine);
+    let open = move |login: &Login| Ok(Session::new(Arc::clone(&sessions), &login.user, &login.database));
+    let mut serving = tokio::spawn(serve(listener, open, shutdown.clone()));
+    let fenced = tokio::select! {
+        error = engine.fenced() => Some(error),
+        () = stop => None,
+        ended = &mut serving => return Err(CliError::new(format!("the listener ended by itself: {ended:?}"))),
+    };
+    shutdown.cancel();
+    if let Some(error) = fenced {
+        // Nothing may be acknowledged any more: no time for farewells.
+        serving.abort();
+        return Err(CliError::fenced(error));
+    }
+    let panicked = serving.await.map_err(CliError::new)?;
+    // A checkpoint shortens the next start; without one it replays the log, nothing is lost.
+    if let Err(error) = Client::new(&engine).command("CHECKPOINT").await {
+        tracing::warn!(error = %error.message, "no checkpoint was taken at the end");
+    }
+    engine.stop().await;
+    match panicked {
+        0 => Ok(()),
+        count => Err(CliError::new(format!("{count} connections were closed because of a bug: the log has the traces"))),
+    }
+}
+
+/// Ends at Ctrl-C or SIGTERM.
+pub(super) async fn stop_signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    let mut terminated = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM can't be caught");
+            return interrupted.await.unwrap_or_else(|error| tracing::warn!(%error, "Ctrl-C can't be caught"));
+        }
+    };
+    tokio::select! {
+        _ = interrupted => {}
+        _ = terminated.recv() => {}
+    }
+}
