@@ -1,0 +1,8 @@
+//! The product through the wire, as a user sees it, and the rules that a linter does not know.
+//!
+//! One binary: linking it takes as long as all of its tests.
+
+#![allow(clippy::unwrap_used)]
+
+mod compose;
+mod tidy;
