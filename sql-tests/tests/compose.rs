@@ -23,7 +23,10 @@ fn the_three_services_are_there() {
     for (name, service) in services {
         let from = [&service["image"], &service["build"]["dockerfile"]];
         assert!(from.iter().any(|from| from.is_string()), "{name:?} comes from nowhere");
-        assert!(texts(&service["ports"]).iter().all(|port| port.starts_with("127.0.0.1:")), "{name:?} is open to the network");
+        assert!(
+            texts(&service["ports"]).iter().all(|port| port.starts_with("127.0.0.1:")),
+            "{name:?} is open to the network"
+        );
     }
 }
 

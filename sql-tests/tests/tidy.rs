@@ -61,8 +61,12 @@ fn crates_know_only_those_below_them() {
 fn what_moves_together_is_there_once() {
     let metadata = metadata();
     for name in ["arrow", "arrow-array", "datafusion", "object_store", "pgwire", "sqlparser", "parquet"] {
-        let versions: Vec<String> =
-            metadata.packages.iter().filter(|package| package.name.as_str() == name).map(|package| package.version.to_string()).collect();
+        let versions: Vec<String> = metadata
+            .packages
+            .iter()
+            .filter(|package| package.name.as_str() == name)
+            .map(|package| package.version.to_string())
+            .collect();
         assert_eq!(versions.len(), 1, "{name} is there in versions {versions:?}");
     }
 }
@@ -74,7 +78,11 @@ fn versions_stand_in_the_workspace_only() {
         let in_dependencies = text.lines().skip_while(|line| !line.ends_with("dependencies]"));
         for line in in_dependencies.filter(|line| line.contains('=')) {
             assert!(
-                line.contains(".workspace = true") || line.contains("workspace = true") || line.starts_with("name") || line.starts_with("path") || line.starts_with("harness"),
+                line.contains(".workspace = true")
+                    || line.contains("workspace = true")
+                    || line.starts_with("name")
+                    || line.starts_with("path")
+                    || line.starts_with("harness"),
                 "{member}/Cargo.toml names a version itself: {line}"
             );
         }
@@ -84,7 +92,9 @@ fn versions_stand_in_the_workspace_only() {
 /// Every Rust file of ours.
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut folders: Vec<PathBuf> = ["runtime", "planner", "connectors", "server", "sql-tests", "benchmarks"].map(|name| root().join(name)).to_vec();
+    let mut folders: Vec<PathBuf> = ["runtime", "planner", "connectors", "server", "sql-tests", "benchmarks"]
+        .map(|name| root().join(name))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else {
             continue;
@@ -140,7 +150,10 @@ fn the_folders_at_the_top_are_the_known_ones() {
     let crates = ["connectors", "planner", "runtime", "server", "sql-tests"];
     for entry in fs::read_dir(root()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
         let name = entry.file_name().into_string().unwrap();
-        let known = crates.contains(&name.as_str()) || OTHER_FOLDERS.contains(&name.as_str()) || name.starts_with('.') || name == "millstream-data";
+        let known = crates.contains(&name.as_str())
+            || OTHER_FOLDERS.contains(&name.as_str())
+            || name.starts_with('.')
+            || name == "millstream-data";
         assert!(known, "what is the folder {name} for?");
     }
 }

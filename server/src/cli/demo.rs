@@ -81,7 +81,8 @@ pub(super) async fn run(arguments: DemoArguments) -> Result<(), CliError> {
     let (stop_screen, screen_stopped) = tokio::sync::oneshot::channel();
     let screen = tokio::spawn(async move {
         let shown = draw(client, address, arguments.lasts).await;
-        drop(stop_screen.send(()));
+        // Nobody waits any more if the server has ended before.
+        let _ended = stop_screen.send(());
         shown
     });
     let stop = async {

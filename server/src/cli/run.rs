@@ -97,9 +97,6 @@ mod tests {
         let script = "SELECT 1;\nSELECT nó, x FROM t;";
         let mut error = SqlError::new(Condition::FeatureNotSupported, "no");
         error.position = Some(script.chars().position(|letter| letter == 'x').expect("there is an x") + 1);
-        assert_eq!(
-            located("a.sql", script, &error),
-            "a.sql:2: ERROR 0A000: no\nSELECT nó, x FROM t;\n           ^"
-        );
+        assert_eq!(located("a.sql", script, &error), "a.sql:2: ERROR 0A000: no\nSELECT nó, x FROM t;\n           ^");
     }
 }

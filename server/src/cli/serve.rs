@@ -98,7 +98,9 @@ pub(super) async fn until_ended(
     engine.stop().await;
     match panicked {
         0 => Ok(()),
-        count => Err(CliError::new(format!("{count} connections were closed because of a bug: the log has the traces"))),
+        count => {
+            Err(CliError::new(format!("{count} connections were closed because of a bug: the log has the traces")))
+        }
     }
 }
 

@@ -74,7 +74,8 @@ fn write_json(out: &mut dyn Write, rows: &TextRows) -> io::Result<()> {
     for row in &rows.rows {
         let mut members = Vec::with_capacity(row.len());
         for (field, value) in rows.schema.fields().iter().zip(row) {
-            let value = value.as_deref().map_or_else(|| "null".to_string(), |value| json_value(field.data_type(), value));
+            let value =
+                value.as_deref().map_or_else(|| "null".to_string(), |value| json_value(field.data_type(), value));
             members.push(format!("{}:{value}", serde_json::Value::from(field.name().as_str())));
         }
         writeln!(out, "{{{}}}", members.join(","))?;
