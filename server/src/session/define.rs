@@ -11,7 +11,7 @@ use crate::engine::stop::Stop;
 
 impl Session {
     pub(super) async fn define(&mut self, prepared: &Prepared, stop: Stop) -> Result<Outcome, SqlError> {
-        let tag = define_tag(&prepared.inner.statement);
+        let tag = define_tag(prepared.inner.statement());
         self.transaction.refuse_block(&tag)?;
         let one_at_a_time = stop.race(async { Ok(self.engine.begin_ddl().await) }).await?;
         // What it was planned over may have changed while it waited.
@@ -19,7 +19,7 @@ impl Session {
         let request = DdlRequest {
             sql: prepared.inner.text.sql.clone(),
             settings: self.settings.plan(),
-            statement: prepared.inner.statement.clone(),
+            statement: prepared.inner.statement().clone(),
             checkpoint_interval_micros: self
                 .settings
                 .checkpoint_interval()

@@ -8,6 +8,7 @@ use millstream_runtime::graph::{Clock, GraphState};
 use millstream_runtime::time::Watermark;
 use tokio_util::sync::CancellationToken;
 
+use super::prepare::Work;
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, Prepared, Session, SqlError};
 use crate::engine::stop::Stop;
@@ -46,13 +47,17 @@ impl Session {
         parameters: Vec<ScalarValue>,
         stop: Stop,
     ) -> Result<Outcome, SqlError> {
-        match &prepared.inner.statement {
-            Statement::Commit => return Ok(self.end_transaction(true)),
-            Statement::Rollback => return Ok(self.end_transaction(false)),
-            _ => self.transaction.check()?,
+        match &prepared.inner.work {
+            Work::Statement(Statement::Commit) => return Ok(self.end_transaction(true)),
+            Work::Statement(Statement::Rollback) => return Ok(self.end_transaction(false)),
+            Work::Statement(_) | Work::Catalog(_) => self.transaction.check()?,
         }
         let prepared = &self.current(prepared)?;
-        match &prepared.inner.statement {
+        let statement = match &prepared.inner.work {
+            Work::Statement(statement) => statement,
+            Work::Catalog(query) => return self.catalog_query(query, parameters, stop).await,
+        };
+        match statement {
             Statement::Empty => Ok(Outcome::tagged(CommandTag::Empty)),
             Statement::Query(query) => self.query(query, parameters, stop).await,
             statement @ (Statement::Insert(_)
@@ -180,7 +185,7 @@ impl Session {
             arguments.iter().enumerate().map(|(number, argument)| format!("({argument}) AS a{number}")).collect();
         let text = StatementText { sql: format!("SELECT {}", listed.join(", ")), start: TextPosition(1) };
         let row = self.plan_now(&text, &[])?;
-        let Statement::Query(query) = &row.inner.statement else { return Err(unknown_statement(name)) };
+        let Work::Statement(Statement::Query(query)) = &row.inner.work else { return Err(unknown_statement(name)) };
         let batches: Vec<_> = self.batch_plan(query, Vec::new()).await?.stream()?.try_collect().await?;
         let row = batches.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| unknown_statement(name))?;
         let values = row.columns().iter().zip(&prepared.parameters).map(|(column, wanted)| {

@@ -118,6 +118,8 @@ pub struct Session {
     engine: Arc<Engine>,
     user: String,
     database: String,
+    /// The number by which `pg_backend_pid()` names the connection; 0 without one.
+    process_id: i32,
     settings: Settings,
     transaction: Transaction,
     /// Statements that SQL's PREPARE has named.
@@ -137,11 +139,19 @@ impl Session {
             engine,
             user,
             database: database.into(),
+            process_id: 0,
             settings,
             transaction: Transaction::default(),
             named: BTreeMap::new(),
             seen,
         }
+    }
+
+    /// The session of a connection of that number.
+    #[must_use]
+    pub fn of_process(mut self, process_id: i32) -> Self {
+        self.process_id = process_id;
+        self
     }
 
     /// Cuts what a client sent into statements. A syntax error that makes cutting impossible is returned for

@@ -13,16 +13,37 @@ use super::sqlstate::Condition;
 use super::{Prepared, Session, SqlError, show};
 use crate::engine::state::State;
 use crate::engine::write::returning_schema;
+use crate::pg_catalog::query::CatalogPlan;
+use crate::pg_catalog::{CatalogQuery, CatalogView, SettingRow};
 
 /// A statement with its plan, and what the plan rests on.
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) text: StatementText,
-    pub(super) statement: Statement,
+    pub(super) work: Work,
     /// The types that the client named.
     types: Vec<Option<DataType>>,
     catalog: Arc<Catalog>,
     settings: PlanSettings,
+}
+
+impl Planned {
+    /// The statement of what defines something.
+    pub(super) fn statement(&self) -> &Statement {
+        match &self.work {
+            Work::Statement(statement) => statement,
+            Work::Catalog(_) => unreachable!("a query over the catalog defines nothing, and its text stays one"),
+        }
+    }
+}
+
+/// Who runs a statement.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The engine.
+    Statement(Statement),
+    /// The relations of the catalog, beside the planner: clients ask them in ways that it does not know.
+    Catalog(CatalogQuery),
 }
 
 impl Session {
@@ -38,8 +59,28 @@ impl Session {
     pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
         let state = self.engine.state();
         let settings = self.settings.plan();
+        if let Some(query) = CatalogQuery::recognize(&text.sql) {
+            let CatalogPlan { parameters, columns } = query.plan(&self.catalog_view())?;
+            let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
+            let planned = Planned { text, work: Work::Catalog(query), types, catalog, settings };
+            return Ok(Prepared { parameters, columns: Some(columns), inner: Arc::new(planned) });
+        }
         let statement = plan(text, &state.catalog.view, &settings, types)?;
         self.prepared(text.clone(), statement, types.to_vec(), &state, settings)
+    }
+
+    /// What a query over the catalog sees.
+    pub(super) fn catalog_view(&self) -> CatalogView {
+        let settings = self.settings.all().into_iter();
+        CatalogView {
+            catalog: Arc::clone(&self.engine.state().catalog.view),
+            user: self.user.clone(),
+            database: self.database.clone(),
+            search_path: self.settings.plan().search_path,
+            settings: settings.map(|(name, value, description)| SettingRow { name, value, description }).collect(),
+            process_id: self.process_id,
+            version: self.facts().version,
+        }
     }
 
     fn prepared(
@@ -53,7 +94,8 @@ impl Session {
         let parameters = parameters(&statement);
         let columns = self.columns(&statement, state)?;
         let catalog = Arc::clone(&state.catalog.view);
-        Ok(Prepared { parameters, columns, inner: Arc::new(Planned { text, statement, types, catalog, settings }) })
+        let work = Work::Statement(statement);
+        Ok(Prepared { parameters, columns, inner: Arc::new(Planned { text, work, types, catalog, settings }) })
     }
 
     /// The same statement over the newest catalog and settings. The client has been told its columns already:

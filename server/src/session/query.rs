@@ -17,6 +17,7 @@ use super::{CommandTag, Outcome, RowStream, Session, SqlError};
 use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
+use crate::pg_catalog::CatalogQuery;
 
 impl Session {
     pub(super) async fn query(
@@ -27,6 +28,19 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let plan = stop.race(self.batch_plan(query, parameters)).await?;
         let rows = rows_of(plan.stream()?, stop);
+        Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
+    }
+
+    /// A query over the catalog: small, and collected before its first row is sent.
+    pub(super) async fn catalog_query(
+        &mut self,
+        query: &CatalogQuery,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let view = self.catalog_view();
+        let batches = stop.race(async { Ok(query.run(&view, parameters).await?) }).await?;
+        let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
         Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
     }
 

@@ -64,7 +64,7 @@ const fn known(
 const ISOLATION: Accepts = Accepts::OneOf(&["read committed", "repeatable read", "serializable", "read uncommitted"]);
 
 /// The version of Postgres whose manners we keep; `version()` and drivers look at it.
-pub const SERVER_VERSION: &str = "16.6";
+pub const SERVER_VERSION: &str = "15.6";
 
 /// All known settings, by name.
 const KNOWN: &[Known] = &[
@@ -169,7 +169,7 @@ const KNOWN: &[Known] = &[
     known(
         "server_version_num",
         "server_version_num",
-        "160006",
+        "150006",
         false,
         Accepts::ReadOnly,
         "Version as clients see it, as a number.",

@@ -39,6 +39,8 @@ pub enum Condition {
     DatetimeFieldOverflow,
     /// 22012: division by zero.
     DivisionByZero,
+    /// 22021: text that is not UTF-8.
+    CharacterNotInRepertoire,
     /// 22023: a setting or an option with a wrong value.
     InvalidParameterValue,
     /// 22P02: a text that its type does not read.
@@ -85,6 +87,8 @@ pub enum Condition {
     ReservedName,
     /// 42P01: a relation that is not there.
     UndefinedTable,
+    /// 42P02: a parameter where none can be given.
+    UndefinedParameter,
     /// 42P03: a portal that is there already.
     DuplicateCursor,
     /// 42P05: a prepared statement that is there already.
@@ -132,6 +136,7 @@ impl Condition {
             Self::InvalidDatetimeFormat => "22007",
             Self::DatetimeFieldOverflow => "22008",
             Self::DivisionByZero => "22012",
+            Self::CharacterNotInRepertoire => "22021",
             Self::InvalidParameterValue => "22023",
             Self::InvalidTextRepresentation => "22P02",
             Self::InvalidBinaryRepresentation => "22P03",
@@ -155,6 +160,7 @@ impl Condition {
             Self::WrongObjectType => "42809",
             Self::ReservedName => "42939",
             Self::UndefinedTable => "42P01",
+            Self::UndefinedParameter => "42P02",
             Self::DuplicateCursor => "42P03",
             Self::DuplicatePreparedStatement => "42P05",
             Self::DuplicateSchema => "42P06",

@@ -7,3 +7,4 @@ mod hostile;
 mod login;
 mod protocol;
 mod raw;
+mod session;

@@ -1,0 +1,60 @@
+//! The wire over real sessions: drivers as users run them.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, EngineConfig};
+use crate::session::Session;
+use crate::wire::{Login, WireConfig, listen, serve};
+
+/// Serves an engine in memory and connects to it.
+async fn client() -> (tokio_postgres::Client, CancellationToken) {
+    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
+    let port = listener.local_address().unwrap().port();
+    let shutdown = CancellationToken::new();
+    let sessions = move |login: &Login| {
+        Ok(Session::new(Arc::clone(&engine), &login.user, &login.database).of_process(login.process_id))
+    };
+    tokio::spawn(serve(listener, sessions, shutdown.clone()));
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user("me").dbname("db");
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    (client, shutdown)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_parameters_and_the_catalog() {
+    let (client, shutdown) = client().await;
+    client.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, v TEXT, n NUMERIC)").await.unwrap();
+    let inserted =
+        client.execute("INSERT INTO t VALUES ($1, $2, 1.5), (2, NULL, NULL)", &[&1i32, &"one"]).await.unwrap();
+    assert_eq!(inserted, 2);
+    let rows = client.query("SELECT id, v FROM t WHERE id >= $1 ORDER BY id", &[&1i32]).await.unwrap();
+    let rows: Vec<(i32, Option<&str>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(rows, [(1, Some("one")), (2, None)]);
+
+    let error = client.query("SELECT * FROM missing", &[]).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "42P01");
+    assert_eq!(error.position(), Some(&tokio_postgres::error::ErrorPosition::Original(15)));
+
+    let row = client.query_one("SELECT version(), pg_backend_pid()", &[]).await.unwrap();
+    assert!(row.get::<_, &str>(0).starts_with("PostgreSQL 15."));
+    assert!(row.get::<_, i32>(1) > 0);
+    let sql = "SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 ORDER BY a.attnum";
+    let names = client.query(sql, &[&"t"]).await;
+    let names = names.unwrap();
+    let names: Vec<&str> = names.iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, ["id", "v", "n"]);
+
+    client.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    assert!(client.batch_execute("SELECT 1/0").await.is_err());
+    let failed = client.batch_execute("SELECT 1").await.unwrap_err();
+    assert_eq!(failed.code().unwrap().code(), "25P02");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    client.batch_execute("SET TIME ZONE 'Europe/Berlin'").await.unwrap();
+    shutdown.cancel();
+}
