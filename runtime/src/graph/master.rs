@@ -479,6 +479,13 @@ impl Master {
         running.chain(filling).collect()
     }
 
+    /// Stands as failed from the beginning.
+    pub(super) fn run_failed(mut self, error: &Error) {
+        self.shared.set_state(GraphState::Failed { reason: error.to_string() });
+        // It only ends by being stopped.
+        let _stopped = self.stand_failed(error);
+    }
+
     /// A failed graph still answers: what it holds can be dropped, and it can be stopped.
     fn stand_failed(&mut self, error: &Error) -> Result<Exit> {
         let failed = || Error::unavailable(format!("the job has failed: {error}"));

@@ -275,15 +275,27 @@ impl Graph {
         views: Vec<ViewDeployment>,
         checkpoint: Option<crate::storage::CheckpointRef>,
     ) -> Self {
+        let filling: Vec<RelationId> = views.iter().map(|view| view.id).collect();
+        Self::spawn(config, &filling, |master| master.run(inputs, views, checkpoint))
+    }
+
+    /// A graph that can't be started, because what it was to start from can't be read: it stands as failed from
+    /// the beginning, until what it holds is dropped.
+    pub fn start_failed(config: GraphConfig, error: Error) -> Self {
+        let reason = error.to_string();
+        let graph = Self::spawn(config, &[], move |master| master.run_failed(&error));
+        graph.shared.set_state(GraphState::Failed { reason });
+        graph
+    }
+
+    fn spawn(config: GraphConfig, filling: &[RelationId], run: impl FnOnce(Master) + Send + 'static) -> Self {
         let (sender, mailbox) = std::sync::mpsc::channel();
         let shared = Arc::new(Shared::new(Published::before_everything()));
-        for view in &views {
-            shared.set_progress(view.id, ViewProgress::Filling(0.0));
-        }
+        filling.iter().for_each(|view| shared.set_progress(*view, ViewProgress::Filling(0.0)));
         let graph = Self { id: config.id, sender: sender.clone(), shared: Arc::clone(&shared) };
         std::thread::Builder::new()
             .name(format!("job-{}", config.id.0))
-            .spawn(move || Master::new(config, shared, mailbox, sender).run(inputs, views, checkpoint))
+            .spawn(move || run(Master::new(config, shared, mailbox, sender)))
             .expect("the process may start a thread for a graph");
         graph
     }

@@ -114,6 +114,11 @@ impl DurableCatalog {
         self.graphs.get(&id).copied()
     }
 
+    /// A graph became part of another one.
+    pub fn join(&mut self, graph: GraphId, other: GraphId) {
+        self.graphs.values_mut().filter(|of| **of == other).for_each(|of| *of = graph);
+    }
+
     /// The relations of a graph, in the order in which they were made.
     pub fn members(&self, graph: GraphId) -> Vec<Arc<Relation>> {
         let ids = self.graphs.iter().filter(|(_, of)| **of == graph).map(|(id, _)| *id);
@@ -196,7 +201,7 @@ impl DurableCatalog {
         let made = made_relation(statement, numbers.id)?;
         if let Some(graph) = placement.graph {
             self.graphs.insert(numbers.id, graph);
-            self.graphs.values_mut().filter(|of| placement.joins.contains(of)).for_each(|of| *of = graph);
+            placement.joins.iter().for_each(|other| self.join(graph, *other));
             let deployed = Deployed {
                 connector: made.connector,
                 dataflow: made.dataflow,

@@ -21,6 +21,7 @@ use millstream_runtime::{Error, Result};
 use super::Engine;
 use super::catalog::DurableCatalog;
 use super::head::TableHead;
+use super::read::graph_failed;
 use super::record::{Ddl, Detail, Placement};
 use super::state::State;
 use super::stop::Stop;
@@ -188,8 +189,8 @@ impl Engine {
             refuse_taken_or_reserved(&state.catalog, creation.name)?;
         }
         let replaced = self.replaced_view(state, &request.statement)?;
-        let splits = self.checked_connector(&request.statement, creation.connector, stop).await?;
         let numbers = state.catalog.next_relation();
+        let splits = self.checked_connector(&request.statement, creation.connector, numbers.id, stop).await?;
         let graphs = input_graphs(state, &creation.inputs)?;
         let mut joins = graphs.clone();
         let graph = creation.runs.then(|| joins.pop_first().unwrap_or(GraphId(u64::from(numbers.id.0))));
@@ -203,20 +204,25 @@ impl Engine {
             let detail = Detail::Drop { relations: vec![replaced] };
             self.log_and_apply(request, None, detail).await?;
         }
-        let detail = Detail::CreateRelation(placement.clone());
+        // Planned once more where the joined graphs or the replaced view have changed the catalog.
+        self.join_graphs(&placement).await?;
         let before = self.state.load();
+        let detail = Detail::CreateRelation(placement);
         let (ddl, mut applied) = self.plan_change(&before.catalog, request, Some(numbers), detail)?;
-        if creation.runs {
-            self.join_graphs(&before, &placement).await?;
-        }
         let position = self.append(&ddl).await?;
         applied.logged_at(&ddl, position);
-        let id = numbers.id;
-        self.deploy_new(applied, id).await?;
-        if matches!(request.statement, Statement::CreateMaterializedView(_)) && request.waits {
-            self.wait_until_full(request, id, stop).await?;
+        let deployed = self.deploy_new(applied, numbers.id).await;
+        let waits = matches!(request.statement, Statement::CreateMaterializedView(_)) && request.waits;
+        let outcome = match deployed {
+            Ok(()) if waits => self.wait_until_full(numbers.id, stop).await,
+            deployed => deployed.map_err(SqlError::from),
+        };
+        if outcome.is_err() {
+            // What never ran leaves nothing behind.
+            let detail = Detail::Drop { relations: vec![numbers.id] };
+            self.drop_relations(request, detail, &[numbers.id]).await?;
         }
-        Ok(())
+        outcome
     }
 
     /// The view that `OR REPLACE` takes the place of.
@@ -241,6 +247,7 @@ impl Engine {
         &self,
         statement: &Statement,
         connector: Option<&ConnectorSpec>,
+        new: RelationId,
         stop: &Stop,
     ) -> Result<Vec<Split>, SqlError> {
         let Some(connector) = connector else { return Ok(Vec::new()) };
@@ -250,8 +257,9 @@ impl Engine {
                     Ok(millstream_connectors::source(connector, &self.starter.connectors)?.splits().await?)
                 }
                 Statement::CreateSink(_) => {
-                    // Opening it would fence a running publisher of the same name; the options are checked here.
-                    millstream_connectors::sink(connector, &self.starter.connectors)?;
+                    // The identity is new: nobody publishes under it who could be fenced by this.
+                    let identity = self.starter.sink_identity(new);
+                    millstream_connectors::sink(connector, &self.starter.connectors)?.open(&identity).await?;
                     Ok(Vec::new())
                 }
                 _ => Err(Error::internal("a statement without a connector names one").into()),
@@ -270,33 +278,44 @@ impl Engine {
     }
 
     /// Makes the graphs that a view connects one. They stop at the same commit: none is handed over meanwhile.
-    async fn join_graphs(&self, before: &State, placement: &Placement) -> Result<(), SqlError> {
+    ///
+    /// This comes before the log entry: should there never be one, a start makes the two graphs again, each from
+    /// its own checkpoint and the rows behind it.
+    async fn join_graphs(&self, placement: &Placement) -> Result<(), SqlError> {
+        let before = self.state.load();
         let Some(graph) = placement.graph.and_then(|id| before.graphs.get(&id)).filter(|_| !placement.joins.is_empty())
         else {
             return Ok(());
         };
         let mut delivered = self.committer.delivered().lock().await;
-        let before_join = self.storage.checkpoints().get(&graph.id()).map(|record| record.checkpoint.clone());
-        self.unsettled.lock().expect("nothing panics while it is locked").insert(graph.id(), before_join);
+        let caught_up = async |graph: &Graph| {
+            let last = delivered.last.get(&graph.id()).copied().unwrap_or_default();
+            graph.wait_for(last).await.map_err(|error| graph_failed(&before, graph.id(), graph, error))
+        };
+        caught_up(graph).await?;
+        for other in placement.joins.iter().filter_map(|id| before.graphs.get(id)) {
+            caught_up(other).await?;
+        }
+        let mut state = State::clone(&before);
+        let earlier = self.storage.checkpoints().get(&graph.id()).map(|record| record.checkpoint.clone());
+        self.unsettled.lock().expect("nothing panics while it is locked").insert(graph.id(), earlier);
         for id in &placement.joins {
-            let Some(other) = before.graphs.get(id) else { continue };
-            graph.absorb(other.clone()).await?;
+            let Some(other) = state.graphs.remove(id) else { continue };
+            graph.absorb(other).await?;
             let newest = delivered.last.remove(id).unwrap_or_default();
             let last = delivered.last.entry(graph.id()).or_default();
             *last = newest.max(*last);
+            state.catalog.join(graph.id(), *id);
+            self.state.store(state.clone());
         }
         Ok(())
     }
 
-    /// A view that could not be filled leaves nothing behind.
-    async fn wait_until_full(&self, request: &DdlRequest, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
+    /// Waits until a new view can be read; a session that gives up waiting takes it back.
+    async fn wait_until_full(&self, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
         let state = self.state.load();
         let Some(graph) = state.graph_of(view).cloned() else { return Ok(()) };
-        let full = async { graph.wait_running(view).await.map_err(SqlError::from) };
-        let Err(error) = stop.race(full).await else { return Ok(()) };
-        let detail = Detail::Drop { relations: vec![view] };
-        self.drop_relations(request, detail, &[view]).await?;
-        Err(error)
+        stop.race(async { Ok(graph.wait_running(view).await?) }).await
     }
 
     /// Logs a drop and takes the relations out of catalog, graphs and heads.
@@ -325,7 +344,10 @@ impl Engine {
                 graphs.remove(&id);
                 graph.stop().await;
             } else {
-                graph.remove(relations).await?;
+                // What is not in the catalog any more is left out at every restart of the graph.
+                if let Err(error) = graph.remove(relations).await {
+                    tracing::warn!(graph = id.0, %error, "dropped relations still run");
+                }
             }
         }
         self.state.store(State { catalog: after.catalog.clone(), graphs });

@@ -36,6 +36,11 @@ pub struct Starter {
 }
 
 impl Starter {
+    /// Who publishes for a sink. A number is never used twice in a root, so no two sinks publish under one name.
+    pub(super) fn sink_identity(&self, sink: RelationId) -> SinkIdentity {
+        SinkIdentity { id: format!("{}-{}", self.storage.root_id(), sink.0), timeline: 0 }
+    }
+
     /// Adds a relation to a graph that runs.
     pub(super) async fn add(&self, graph: &Graph, catalog: &DurableCatalog, relation: &Relation) -> Result<()> {
         match part(self, catalog, relation, None)? {
@@ -61,8 +66,24 @@ impl Starter {
                 Part::View(view) => views.push(*view),
             }
         }
+        let config = self.graph_config(catalog, id, members);
+        Ok(Graph::start(config, inputs, views, checkpoint))
+    }
+
+    /// A graph whose checkpoint can't be read: it stands as failed while the others run.
+    pub(super) fn failed_graph(
+        &self,
+        catalog: &DurableCatalog,
+        id: GraphId,
+        members: &[Arc<Relation>],
+        error: Error,
+    ) -> Graph {
+        Graph::start_failed(self.graph_config(catalog, id, members), error)
+    }
+
+    fn graph_config(&self, catalog: &DurableCatalog, id: GraphId, members: &[Arc<Relation>]) -> GraphConfig {
         let first = members.first().and_then(|relation| catalog.deployed(relation.id));
-        let config = GraphConfig {
+        GraphConfig {
             id,
             term: self.term,
             slots: self.slots.clone(),
@@ -71,8 +92,7 @@ impl Starter {
             clock: Arc::clone(&self.clock) as _,
             storage: Arc::clone(&self.storage),
             tokio: tokio::runtime::Handle::current(),
-        };
-        Ok(Graph::start(config, inputs, views, checkpoint))
+        }
     }
 }
 
@@ -117,8 +137,7 @@ fn part(
         RelationKind::MaterializedView(definition) => view(relation, deployed, definition.key.clone(), None),
         RelationKind::Sink(definition) => {
             let sink = millstream_connectors::sink(&definition.connector, &starter.connectors)?;
-            // A number is never used twice in a root, so no two sinks ever publish under one name.
-            let identity = SinkIdentity { id: format!("{}-{}", starter.storage.root_id(), relation.id.0), timeline: 0 };
+            let identity = starter.sink_identity(relation.id);
             view(relation, deployed, Vec::new(), Some(SinkDeployment { sink, identity }))
         }
         RelationKind::View { .. } | RelationKind::System => {

@@ -14,7 +14,7 @@ use millstream_runtime::graph::{Graph, GraphId, TableChange, TableCommit, restor
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::storage::{CheckpointRecord, CheckpointRef, Record, Recovered, RowsRecord, Storage};
 use millstream_runtime::time::LogPosition;
-use millstream_runtime::{Error, Result};
+use millstream_runtime::{Error, ErrorKind, Result};
 
 use super::catalog::DurableCatalog;
 use super::committer::Delivered;
@@ -172,7 +172,15 @@ pub(super) async fn start(starter: &Starter, history: History) -> Result<Started
     let mut graphs = BTreeMap::new();
     for (id, graph) in &history.graphs {
         let members = history.catalog.members(*id);
-        graphs.insert(*id, Box::pin(start.graph(*id, graph, &members)).await?);
+        let graph = match Box::pin(start.graph(*id, graph, &members)).await {
+            Err(error) if matches!(error.kind, ErrorKind::Data | ErrorKind::Invalid) => {
+                tracing::error!(graph = id.0, %error, "a graph can't be started");
+                members.iter().for_each(|relation| drop(start.heads.remove(&relation.id)));
+                starter.failed_graph(&history.catalog, *id, &members, error)
+            }
+            graph => graph?,
+        };
+        graphs.insert(*id, graph);
     }
     let Start { mut heads, mut positions, .. } = start;
     // A table that no checkpoint knows is in the log as a whole, behind the statement that made it.
@@ -226,10 +234,13 @@ impl Start<'_> {
             }
         }
         let tables = self.restore_tables(history, &own).await?;
-        let graph = self.starter.start_graph(self.catalog, id, &own, history.checkpoint_ref(), &tables)?;
+        let mut others = Vec::new();
         for (other, of_other, other_history) in &history.joined {
             let members: Vec<_> = members.iter().filter(|relation| of_other.contains(&relation.id)).cloned().collect();
-            let other = Box::pin(self.graph(*other, other_history, &members)).await?;
+            others.push(Box::pin(self.graph(*other, other_history, &members)).await?);
+        }
+        let graph = self.starter.start_graph(self.catalog, id, &own, history.checkpoint_ref(), &tables)?;
+        for other in others {
             graph.absorb(other).await?;
         }
         for relation in behind {

@@ -133,9 +133,7 @@ impl Engine {
         };
         let (mut commit, mut result) = (Vec::new(), None);
         for table in tables {
-            let head = heads.get_mut(table).ok_or_else(|| {
-                SqlError::new(Condition::UndefinedTable, "the table was dropped while the statement waited")
-            })?;
+            let head = heads.get_mut(table).ok_or_else(|| no_head(&self.state.load(), *table))?;
             let decision = decision(change, head, rows.as_ref(), &context.parameters)?;
             commit.push((*table, decision));
         }
@@ -238,6 +236,17 @@ impl Engine {
 struct Decided {
     written: Written,
     answer: Option<tokio::sync::oneshot::Receiver<millstream_runtime::Result<LogPosition>>>,
+}
+
+fn no_head(state: &State, table: RelationId) -> SqlError {
+    match state.catalog.view.get(table) {
+        None => SqlError::new(Condition::UndefinedTable, "the table was dropped while the statement waited"),
+        Some(relation) => {
+            let message = format!("table \"{}\" can't be written: what it holds can't be read", relation.name.name);
+            SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+                .with_hint("SHOW JOBS names the object that is damaged or missing.")
+        }
+    }
 }
 
 fn tables_of(change: Change<'_>) -> Vec<RelationId> {

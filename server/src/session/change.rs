@@ -42,7 +42,7 @@ impl Session {
         if let Some(position) = written.position
             && self.settings.waits_for_visibility()
         {
-            notices.extend(self.wait_until_visible(&state, &tables, position, &stop).await?);
+            notices.extend(self.wait_until_visible(&tables, position, &stop).await);
             self.seen = self.seen.max(position);
         }
         if written.late > 0 {
@@ -58,30 +58,35 @@ impl Session {
 
     /// Waits until the graphs of the tables show the commit. It is durable: whatever goes wrong here is no
     /// failure of the statement.
-    async fn wait_until_visible(
-        &self,
-        state: &State,
-        tables: &[RelationId],
-        position: LogPosition,
-        stop: &Stop,
-    ) -> Result<Option<Notice>, SqlError> {
+    async fn wait_until_visible(&self, tables: &[RelationId], position: LogPosition, stop: &Stop) -> Option<Notice> {
         for table in tables {
-            let Some(graph) = state.graph_of(*table) else { continue };
-            let waited = tokio::select! {
-                waited = graph.wait_for(position) => waited,
-                _stopped = stop.stopped() => {
-                    let message = "the rows are durable; the statement was canceled while it waited for the views";
-                    return Ok(Some(Notice::warning(Condition::QueryCanceled, message)));
+            // A graph that joins another one meanwhile hands the wait over to it.
+            while let Some(graph) = self.engine.state().graph_of(*table) {
+                let waited = tokio::select! {
+                    waited = graph.wait_for(position) => waited,
+                    _stopped = stop.stopped() => {
+                        let message = "the rows are durable; the statement was canceled while it waited for the views";
+                        return Some(Notice::warning(Condition::QueryCanceled, message));
+                    }
+                };
+                if waited.is_ok() {
+                    break;
                 }
-            };
-            if waited.is_err()
-                && let GraphState::Failed { reason } = graph.state()
-            {
+                let reason = match graph.state() {
+                    GraphState::Failed { reason } => reason,
+                    GraphState::Running | GraphState::Restarting { .. } => {
+                        let now = self.engine.state();
+                        if now.graph_of(*table).is_some_and(|now| now.id() != graph.id()) {
+                            continue;
+                        }
+                        "its graph has ended".to_string()
+                    }
+                };
                 let message = format!("the rows are durable, but no view shows them: the job has failed: {reason}");
-                return Ok(Some(Notice::warning(Condition::Warning, message)));
+                return Some(Notice::warning(Condition::Warning, message));
             }
         }
-        Ok(None)
+        None
     }
 }
 

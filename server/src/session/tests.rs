@@ -392,3 +392,81 @@ async fn a_source_is_read_by_views_and_by_queries() {
     assert_eq!(client.rows("SELECT relation, rows_read, accepted FROM millstream.splits").await.len(), 1);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joined_graph_takes_commits_while_it_is_made() {
+    let engine = open("joining").await;
+    let mut client = Client::new(&engine);
+    for table in ["a", "b", "c"] {
+        client.tag(&format!("CREATE TABLE {table} (x INT)")).await;
+    }
+    let writers: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|table| {
+            let mut writer = Client::new(&engine);
+            tokio::spawn(async move {
+                for x in 0..40 {
+                    writer.tag(&format!("INSERT INTO {table} VALUES ({x})")).await;
+                    let rows = writer.rows(&format!("SELECT count(*) FROM {table}")).await;
+                    assert_eq!(rows, [(x + 1).to_string()], "a session sees what it wrote");
+                }
+            })
+        })
+        .collect();
+    client.tag("CREATE MATERIALIZED VIEW ab AS SELECT a.x FROM a JOIN b ON a.x = b.x").await;
+    client.tag("CREATE MATERIALIZED VIEW abc AS SELECT ab.x FROM ab JOIN c ON ab.x = c.x").await;
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(client.rows("SELECT count(*), sum(x) FROM abc").await, ["40|780"]);
+    assert_eq!(client.rows("SELECT count(DISTINCT graph) FROM millstream.jobs").await, ["1"]);
+    assert!(!client.rows("SELECT * FROM millstream.operators").await.is_empty());
+    engine.stop().await;
+    drop(client);
+
+    let engine = open("joining").await;
+    let mut client = Client::new(&engine);
+    assert_eq!(client.rows("SELECT count(*), sum(x) FROM abc").await, ["40|780"]);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_server_stops_an_older_one() {
+    let older = open("owner").await;
+    let mut client = Client::new(&older);
+    client.tag("CREATE TABLE t (x INT)").await;
+    client.tag("INSERT INTO t VALUES (1)").await;
+    let newer = open("owner").await;
+    let refused = client.error("INSERT INTO t VALUES (2)").await;
+    assert_eq!(refused.sqlstate, "57P01");
+    assert_eq!(older.fenced().await.kind, millstream_runtime::ErrorKind::Fenced);
+    assert_eq!(client.error("CREATE TABLE u (x INT)").await.sqlstate, "57P01");
+    let mut client = Client::new(&newer);
+    assert_eq!(client.rows("SELECT * FROM t").await, ["1"]);
+    client.tag("INSERT INTO t VALUES (3)").await;
+    older.stop().await;
+    newer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_in_order_to_write_has_every_earlier_commit() {
+    let engine = open("counter").await;
+    let mut client = Client::new(&engine);
+    client.tag("CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    client.tag("INSERT INTO t VALUES (1, 0)").await;
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut writer = Client::new(&engine);
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    writer.tag("UPDATE t SET n = n + 1").await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(client.rows("SELECT n FROM t").await, ["100"]);
+    engine.stop().await;
+}

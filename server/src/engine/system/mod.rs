@@ -8,6 +8,7 @@ mod checkpoints;
 mod epochs;
 mod errors;
 pub mod jobs;
+mod operators;
 mod relations;
 mod splits;
 
@@ -67,6 +68,7 @@ fn all() -> impl Iterator<Item = &'static SystemRelation> {
         splits::RELATION,
         errors::RELATION,
         relations::RELATION,
+        operators::RELATION,
     ];
     OWN.iter()
 }
