@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
@@ -20,6 +20,8 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -96,6 +98,7 @@ impl BatchQuery {
         let checked = functions::checked_functions(bound).map_err(plan_error)?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(window_exec::WindowExtension)]);
         let physical = planner.create_physical_plan(&checked, &self.state).await.map_err(plan_error)?;
+        let physical = with_yielding_joins(physical).map_err(plan_error)?;
         Ok(BatchPlan { physical, schema, task: self.state.task_ctx() })
     }
 
@@ -121,6 +124,19 @@ impl BatchPlan {
     pub fn display(&self) -> String {
         displayable(self.physical.as_ref()).indent(false).to_string()
     }
+}
+
+/// Lets joins give way to other tasks every so many batches. DataFusion's scans do, but a join makes any number
+/// of batches out of one: without this a query whose rows multiply could not be cancelled.
+fn with_yielding_joins(plan: Arc<dyn ExecutionPlan>) -> std::result::Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let wrapped = plan.transform_up(|node| {
+        let multiplies = node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>() || node.is::<HashJoinExec>();
+        Ok(match multiplies {
+            true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>),
+            false => Transformed::no(node),
+        })
+    });
+    wrapped.map(|transformed| transformed.data)
 }
 
 /// Puts the providers in the place of the relations.

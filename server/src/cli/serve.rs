@@ -77,7 +77,9 @@ pub(super) async fn until_ended(
 ) -> Result<(), CliError> {
     let shutdown = CancellationToken::new();
     let sessions = Arc::clone(&engine);
-    let open = move |login: &Login| Ok(Session::new(Arc::clone(&sessions), &login.user, &login.database));
+    let open = move |login: &Login| {
+        Ok(Session::new(Arc::clone(&sessions), &login.user, &login.database).of_process(login.process_id))
+    };
     let mut serving = tokio::spawn(serve(listener, open, shutdown.clone()));
     let fenced = tokio::select! {
         error = engine.fenced() => Some(error),

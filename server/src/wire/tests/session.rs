@@ -58,3 +58,23 @@ async fn statements_parameters_and_the_catalog() {
     client.batch_execute("SET TIME ZONE 'Europe/Berlin'").await.unwrap();
     shutdown.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_whose_rows_multiply_can_be_cancelled() {
+    let (client, shutdown) = client().await;
+    let token = client.cancel_token();
+    let endless =
+        client.query("SELECT count(*) FROM generate_series(1, 1000000) a(x), generate_series(1, 1000000) b(y)", &[]);
+    // A cancel that comes before the statement runs is forgotten: they are sent until one has met it.
+    let cancelling = async {
+        loop {
+            token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        }
+    };
+    let error = tokio::select! {
+        result = endless => result.unwrap_err(),
+        () = cancelling => unreachable!("cancels are sent for ever"),
+    };
+    assert_eq!(error.code().unwrap().code(), "57014");
+    shutdown.cancel();
+}
