@@ -520,7 +520,7 @@ fn refused_rows_follow_their_rows() {
         deadline(graph.wait_running(VIEW)).await.unwrap();
         let published = world.commit(&graph, &[((1, 0, 0), 1), ((1, 50, 0), 1)]).await;
         assert_eq!(shown(&published.relations[&VIEW]), ["(2)"]);
-        assert_eq!(shown(&published.rejected[&VIEW]), ["(project, division by zero, (1, 0, 1970-01-01T00:00:00))"]);
+        assert_eq!(shown(&published.rejected[&VIEW]), ["(Project, division by zero, (1, 0, 1970-01-01T00:00:00))"]);
         let published = world.commit(&graph, &[((1, 0, 0), -1)]).await;
         assert_eq!(shown(&published.rejected[&VIEW]), Vec::<String>::new());
         graph.stop().await;
