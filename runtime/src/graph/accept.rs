@@ -193,9 +193,9 @@ fn split_late(
     let times = micros(rows.column(spec.column)).ok_or_else(wrong)?;
     let implied = micros(&evaluated.columns[0]).ok_or_else(wrong)?;
     let (mut on, mut late) = (Vec::with_capacity(rows.num_rows()), Vec::new());
-    for row in 0..rows.num_rows() {
+    for (row, number) in kept.iter().enumerate() {
         if times.is_null(row) {
-            rejected.push((kept[row], "the event time is null".to_string()));
+            rejected.push((*number, "the event time is null".to_string()));
             continue;
         }
         if on_time(spec, times.value(row), clock) {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -56,24 +56,35 @@ impl<S: RowSource> TableProvider for Scan<S> {
     }
 }
 
-/// A version of a table or view.
+/// A version of a table or view, with the columns that the catalog declares: a view's dataflow knows less than
+/// its plan about which of them are never null.
 #[derive(Clone)]
-pub struct VersionRows(pub Arc<RelationVersion>);
+pub struct VersionRows {
+    version: Arc<RelationVersion>,
+    declared: SchemaRef,
+}
+
+impl VersionRows {
+    /// The rows of a version under declared columns of the same types.
+    pub fn new(version: Arc<RelationVersion>, declared: SchemaRef) -> Self {
+        Self { version, declared }
+    }
+}
 
 impl fmt::Debug for VersionRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VersionRows({} rows)", self.0.rows)
+        write!(f, "VersionRows({} rows)", self.version.rows)
     }
 }
 
 impl RowSource for VersionRows {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.0.schema)
+        Arc::clone(&self.declared)
     }
 
     fn partitions(&self, projection: &[usize], partitions: usize) -> Result<Vec<Arc<dyn PartitionStream>>> {
-        let schema = Arc::new(self.0.schema.project(projection)?);
-        let per_partition = self.0.chunks.len().div_ceil(partitions.max(1)).max(1);
+        let schema = Arc::new(self.declared.project(projection)?);
+        let per_partition = self.version.chunks.len().div_ceil(partitions.max(1)).max(1);
         let part = |chunks: &[Arc<Chunk>]| -> Arc<dyn PartitionStream> {
             Arc::new(VersionPart {
                 schema: Arc::clone(&schema),
@@ -81,10 +92,10 @@ impl RowSource for VersionRows {
                 projection: projection.to_vec(),
             })
         };
-        if self.0.chunks.is_empty() {
+        if self.version.chunks.is_empty() {
             return Ok(vec![part(&[])]);
         }
-        Ok(self.0.chunks.chunks(per_partition).map(part).collect())
+        Ok(self.version.chunks.chunks(per_partition).map(part).collect())
     }
 }
 
@@ -108,12 +119,15 @@ impl PartitionStream for VersionPart {
 
     fn execute(&self, _ctx: Arc<TaskContext>) -> SendableRecordBatchStream {
         let projection = self.projection.clone();
+        let schema = Arc::clone(&self.schema);
         let batches = self.chunks.clone().into_iter().map(move |chunk| {
             let columns = chunk.batch.project(&projection)?;
-            Ok(match &chunk.live {
+            let rows = match &chunk.live {
                 None => columns,
                 Some(live) => arrow::compute::filter_record_batch(&columns, live)?,
-            })
+            };
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), rows.columns().to_vec(), &options)?)
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), futures::stream::iter(batches)))
     }

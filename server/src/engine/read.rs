@@ -98,7 +98,7 @@ impl Engine {
             Resolved::Auxiliary { owner, auxiliary, schema } => {
                 let version = self.auxiliary_rows(pinned, owner.id, *auxiliary);
                 let version = version.unwrap_or_else(|| RelationVersion::empty(Arc::clone(schema)));
-                Ok(Arc::new(Scan(VersionRows(version))))
+                Ok(Arc::new(Scan(VersionRows::new(version, Arc::clone(schema)))))
             }
             Resolved::Relation(relation) => self.relation_provider(pinned, settings, relation),
         }
@@ -119,7 +119,7 @@ impl Engine {
         match &relation.kind {
             RelationKind::Table(_) | RelationKind::MaterializedView(_) => {
                 let version = version_of(pinned, relation.id).ok_or_else(|| not_there_yet(&relation.name.name))?;
-                Ok(Arc::new(Scan(VersionRows(version))))
+                Ok(Arc::new(Scan(VersionRows::new(version, Arc::clone(&relation.schema)))))
             }
             RelationKind::System => {
                 let context = SystemContext { engine: self, state: &pinned.state, settings };

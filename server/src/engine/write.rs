@@ -179,7 +179,9 @@ impl Engine {
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
             let head = heads.filter(|_| table.relation.auxiliary.is_none());
             if let Some(head) = head.and_then(|heads| heads.get(&table.relation.relation)) {
-                return Ok(Arc::new(Scan(VersionRows(head.store.version()))));
+                let version = head.store.version();
+                let schema = Arc::clone(&version.schema);
+                return Ok(Arc::new(Scan(VersionRows::new(version, schema))));
             }
             self.provider(pinned, context.settings, table).map_err(|error| super::keep(&mut failure, error))
         };

@@ -470,3 +470,15 @@ async fn what_is_read_in_order_to_write_has_every_earlier_commit() {
     assert_eq!(client.rows("SELECT n FROM t").await, ["100"]);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_have_the_columns_that_their_plan_declares() {
+    let engine = open("declared_columns").await;
+    let mut client = Client::new(&engine);
+    client.tag("CREATE TABLE t (id INT, v INT)").await;
+    client.tag("CREATE MATERIALIZED VIEW mv AS SELECT id, count(*) AS n FROM t GROUP BY id").await;
+    client.tag("INSERT INTO t VALUES (1, 10), (1, 20), (2, 30)").await;
+    // count(*) is never null, as the plan of this query knows.
+    assert_eq!(client.rows("SELECT count(*), sum(n), max(n) FROM mv").await, ["2|3|2"]);
+    engine.stop().await;
+}
