@@ -56,9 +56,9 @@ pub struct DurableCatalog {
     next_oid: u32,
 }
 
-impl DurableCatalog {
+impl Default for DurableCatalog {
     /// A catalog with nothing of a user's: schema `public` and the system relations.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut view = Catalog::default();
         system::register(&mut view);
         Self {
@@ -70,7 +70,9 @@ impl DurableCatalog {
             next_oid: FIRST_OID,
         }
     }
+}
 
+impl DurableCatalog {
     /// The number and OID that the next relation gets.
     pub fn next_relation(&self) -> DdlRelation {
         DdlRelation { id: RelationId(self.next_relation), oid: self.next_oid }

@@ -67,14 +67,14 @@ impl Engine {
                 self.drop_schemas(&state, &request, names, *if_exists, *cascade, &mut notices).await?;
             }
             Statement::Drop(drop) => {
-                notices.extend(drop.notices.iter().map(Notice::notice));
+                notices.extend(drop.notices.iter().map(Notice::plain));
                 if !drop.relations.is_empty() {
                     let detail = Detail::Drop { relations: drop.relations.clone() };
                     self.drop_relations(&request, detail, &drop.relations).await?;
                 }
             }
             Statement::Rename { relation: None, object, .. } => {
-                notices.push(Notice::notice(format!("{} does not exist, skipping", object.sql().to_lowercase())));
+                notices.push(Notice::plain(format!("{} does not exist, skipping", object.sql().to_lowercase())));
             }
             Statement::Rename { relation: Some(relation), new_name, .. } => {
                 self.rename(&state, &request, *relation, new_name).await?;
@@ -110,7 +110,7 @@ impl Engine {
                 return Err(SqlError::new(Condition::DuplicateSchema, message));
             }
             notices
-                .push(Notice { sqlstate: Condition::DuplicateSchema.code(), ..Notice::notice(message + ", skipping") });
+                .push(Notice { sqlstate: Condition::DuplicateSchema.code(), ..Notice::plain(message + ", skipping") });
             return Ok(());
         }
         let detail = Detail::CreateSchema { name: name.to_string(), oid: state.catalog.next_oid() };
@@ -136,7 +136,7 @@ impl Engine {
                     return Err(SqlError::new(Condition::ReservedName, message));
                 }
                 true => found.push(name.clone()),
-                false if if_exists => notices.push(Notice::notice(message + ", skipping")),
+                false if if_exists => notices.push(Notice::plain(message + ", skipping")),
                 false => return Err(SqlError::new(Condition::InvalidSchemaName, message)),
             }
         }
@@ -182,7 +182,7 @@ impl Engine {
     ) -> Result<(), SqlError> {
         if creation.if_not_exists && state.catalog.view.find(creation.name).is_some() {
             let message = format!("relation \"{}\" already exists, skipping", creation.name.name);
-            notices.push(Notice { sqlstate: Condition::DuplicateTable.code(), ..Notice::notice(message) });
+            notices.push(Notice { sqlstate: Condition::DuplicateTable.code(), ..Notice::plain(message) });
             return Ok(());
         }
         if !replaces(&request.statement) {

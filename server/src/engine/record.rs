@@ -109,6 +109,8 @@ pub struct StoredCatalog {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use millstream_runtime::source::{Position, SplitId};
 
     use super::*;

@@ -47,7 +47,7 @@ impl History {
     /// Reads the history that a storage gave back.
     pub fn read(recovered: Recovered) -> Result<Self> {
         let mut history = Self {
-            catalog: DurableCatalog::new(),
+            catalog: DurableCatalog::default(),
             graphs: BTreeMap::new(),
             rows: Vec::new(),
             snapshot_position: recovered.snapshot_position,

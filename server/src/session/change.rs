@@ -93,7 +93,7 @@ impl Session {
 fn late_notice(state: &State, table: RelationId, late: usize) -> Notice {
     let name = state.catalog.view.get(table).map_or("the table", |relation| relation.name.name.as_str());
     let rows = if late == 1 { "row was" } else { "rows were" };
-    let mut notice = Notice::notice(format!("{late} {rows} below the watermark of \"{name}\" and not inserted"));
+    let mut notice = Notice::plain(format!("{late} {rows} below the watermark of \"{name}\" and not inserted"));
     notice.hint = Some(format!("SELECT * FROM \"{name}$late\" shows them."));
     notice
 }

@@ -43,7 +43,7 @@ pub(super) enum Work {
     /// The engine.
     Statement(Statement),
     /// The relations of the catalog, beside the planner: clients ask them in ways that it does not know.
-    Catalog(CatalogQuery),
+    Catalog(Box<CatalogQuery>),
 }
 
 impl Session {
@@ -62,7 +62,7 @@ impl Session {
         if let Some(query) = CatalogQuery::recognize(&text.sql) {
             let CatalogPlan { parameters, columns } = query.plan(&self.catalog_view())?;
             let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
-            let planned = Planned { text, work: Work::Catalog(query), types, catalog, settings };
+            let planned = Planned { text, work: Work::Catalog(Box::new(query)), types, catalog, settings };
             return Ok(Prepared { parameters, columns: Some(columns), inner: Arc::new(planned) });
         }
         let statement = plan(text, &state.catalog.view, &settings, types)?;
@@ -110,8 +110,7 @@ impl Session {
         let mut types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
         types.extend(planned.types.iter().skip(types.len()).cloned());
         let again = self.plan_now(&planned.text, &types)?;
-        if again.columns.as_ref().map(|columns| types_of(columns)) != prepared.columns.as_ref().map(|old| types_of(old))
-        {
+        if again.columns.as_ref().map(types_of) != prepared.columns.as_ref().map(types_of) {
             let error = SqlError::new(Condition::FeatureNotSupported, "cached plan must not change result type");
             return Err(error.with_hint("Prepare the statement again."));
         }

@@ -284,7 +284,7 @@ impl Settings {
             (Some(known), Some(value)) => Some(checked(known, value)?),
             (Some(_), None) => self.at_start.get(&name).cloned(),
             (None, Some(value)) => {
-                changed.notices.push(Notice::notice(format!(
+                changed.notices.push(Notice::plain(format!(
                     "parameter \"{name}\" is not known here: it is kept and shown, and has no effect"
                 )));
                 Some(value.to_string())
@@ -518,6 +518,8 @@ fn split_path(path: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -215,7 +215,7 @@ impl std::error::Error for SqlError {}
 
 impl Notice {
     /// A plain notice.
-    pub fn notice(message: impl Into<String>) -> Self {
+    pub fn plain(message: impl Into<String>) -> Self {
         Self { severity: "NOTICE", sqlstate: Condition::Success.code(), message: message.into(), hint: None }
     }
 
