@@ -145,6 +145,7 @@ const FUNCTIONS: &[(&str, Gives, Evaluate)] = &[
     ("session_user", Gives::Text, |context, _| Answer::Text(context.view.user.clone())),
     ("shobj_description", Gives::Text, |_, _| Answer::Null),
     ("to_regclass", Gives::Text, to_regclass),
+    ("to_regtype", Gives::Int8, regtype_oid),
     ("txid_current", Gives::Int8, |_, _| Answer::Int(0)),
     ("version", Gives::Text, |context, _| Answer::Text(context.view.version.clone())),
 ];

@@ -27,7 +27,7 @@ use super::{CatalogView, relations, rewrite, schema};
 /// A statement that reads nothing but the catalog.
 #[derive(Clone, Debug)]
 pub struct CatalogQuery {
-    query: Query,
+    query: Box<Query>,
 }
 
 /// What is known of it before it runs.
@@ -52,12 +52,12 @@ impl CatalogQuery {
         let _: ControlFlow<()> = query.visit(&mut names);
         let only_catalog = names.relations.iter().all(|relation| names.is_catalog(relation));
         let reads_catalog = names.relations.iter().any(|relation| catalog_relation(relation).is_some());
-        (only_catalog && (reads_catalog || names.calls_catalog)).then_some(Self { query: *query })
+        (only_catalog && (reads_catalog || names.calls_catalog)).then_some(Self { query })
     }
 
     /// Finds its columns and the types of its parameters.
     pub fn plan(&self, view: &CatalogView) -> Result<CatalogPlan, DataFusionError> {
-        let rewritten = rewrite::rewrite(self.query.clone());
+        let rewritten = rewrite::rewrite(self.query.as_ref().clone());
         if rewritten.is_empty {
             return Ok(CatalogPlan { parameters: Vec::new(), columns: unknown_columns(&rewritten.names) });
         }
@@ -79,7 +79,7 @@ impl CatalogQuery {
         view: &CatalogView,
         parameters: Vec<ScalarValue>,
     ) -> Result<Vec<RecordBatch>, DataFusionError> {
-        let rewritten = rewrite::rewrite(self.query.clone());
+        let rewritten = rewrite::rewrite(self.query.as_ref().clone());
         if rewritten.is_empty {
             return Ok(Vec::new());
         }

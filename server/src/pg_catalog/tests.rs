@@ -460,6 +460,48 @@ async fn statements_of_drivers() {
 }
 
 #[tokio::test]
+async fn drivers_look_relations_up() {
+    // pgjdbc, getTables.
+    let tables = "SELECT current_database() AS \"TABLE_CAT\", n.nspname AS \"TABLE_SCHEM\", c.relname AS \"TABLE_NAME\",
+ CASE n.nspname ~ '^pg_' OR n.nspname = 'information_schema'
+ WHEN true THEN CASE WHEN n.nspname = 'pg_catalog' OR n.nspname = 'information_schema'
+  THEN CASE c.relkind WHEN 'r' THEN 'SYSTEM TABLE' WHEN 'v' THEN 'SYSTEM VIEW' ELSE NULL END ELSE NULL END
+ WHEN false THEN CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE NULL END
+ ELSE NULL END AS \"TABLE_TYPE\", d.description AS \"REMARKS\", '' as \"TYPE_CAT\", '' as \"TYPE_SCHEM\"
+ FROM pg_catalog.pg_namespace n, pg_catalog.pg_class c
+ LEFT JOIN pg_catalog.pg_description d ON (c.oid = d.objoid AND d.objsubid = 0 and d.classoid = 'pg_class'::regclass)
+ WHERE c.relnamespace = n.oid AND n.nspname LIKE 'public'
+ AND (false OR ( c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ) OR (c.relkind = 'm'))
+ ORDER BY \"TABLE_TYPE\",\"TABLE_SCHEM\",\"TABLE_NAME\"";
+    let lines = answer(tables).await;
+    assert_eq!(lines[0], "TABLE_CAT|TABLE_SCHEM|TABLE_NAME|TABLE_TYPE|REMARKS|TYPE_CAT|TYPE_SCHEM");
+    assert_eq!(lines[1..], ["db|public|mv|MATERIALIZED VIEW|||", "db|public|t|TABLE|||"]);
+    // pgjdbc, getColumns.
+    let columns = "SELECT * FROM (SELECT current_database() AS current_database, n.nspname,c.relname,a.attname,a.atttypid,a.attnotnull OR (t.typtype = 'd' AND t.typnotnull) AS attnotnull,a.atttypmod,a.attlen,t.typtypmod,row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum) AS attnum, nullif(a.attidentity, '') as attidentity,nullif(a.attgenerated, '') as attgenerated,pg_catalog.pg_get_expr(def.adbin, def.adrelid) AS adsrc,dsc.description,t.typbasetype,t.typtype
+ FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON (c.relnamespace = n.oid) JOIN pg_catalog.pg_attribute a ON (a.attrelid=c.oid) JOIN pg_catalog.pg_type t ON (a.atttypid = t.oid) LEFT JOIN pg_catalog.pg_attrdef def ON (a.attrelid=def.adrelid AND a.attnum = def.adnum) LEFT JOIN pg_catalog.pg_description dsc ON (c.oid=dsc.objoid AND a.attnum = dsc.objsubid) LEFT JOIN pg_catalog.pg_class dc ON (dc.oid=dsc.classoid AND dc.relname='pg_class') LEFT JOIN pg_catalog.pg_namespace dn ON (dc.relnamespace=dn.oid AND dn.nspname='pg_catalog')
+ WHERE c.relkind in ('r','p','v','f','m') and a.attnum > 0 AND NOT a.attisdropped AND n.nspname LIKE 'public' AND c.relname LIKE 't') c WHERE true ORDER BY nspname,c.relname,attnum";
+    let lines = answer(columns).await;
+    assert_eq!(lines[1], "db|public|t|id|23|true|-1|4|-1|1|||||0|b");
+    assert_eq!(lines.len(), 5);
+    // SQLAlchemy, has_table.
+    let exists = "SELECT pg_catalog.pg_class.relname
+FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace
+WHERE pg_catalog.pg_class.relname = $1 AND pg_catalog.pg_class.relkind = ANY (ARRAY['r', 'p', 'f', 'v', 'm']) AND pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid) AND pg_catalog.pg_namespace.nspname != 'pg_catalog'";
+    assert_eq!(answer_with(exists, vec![ScalarValue::Utf8(Some("t".into()))]).await, ["relname", "t"]);
+    // psycopg, TypeInfo.fetch.
+    let info =
+        "SELECT typname AS name, oid, typarray AS array_oid, oid::regtype::text AS regtype, typdelim AS delimiter
+FROM pg_type t WHERE t.oid = to_regtype($1) ORDER BY t.oid";
+    let lines = answer_with(info, vec![ScalarValue::Utf8(Some("uuid".into()))]).await;
+    assert_eq!(lines[1..], ["uuid|2950|2951|uuid|,"]);
+    // Metabase and others.
+    let foreign = "SELECT tc.table_name, kcu.column_name FROM information_schema.table_constraints AS tc
+JOIN information_schema.key_column_usage AS kcu ON tc.constraint_name = kcu.constraint_name AND tc.table_schema = kcu.table_schema
+WHERE tc.constraint_type = 'FOREIGN KEY' AND tc.table_schema NOT IN ('information_schema', 'pg_catalog')";
+    assert_eq!(answer(foreign).await.len(), 1);
+}
+
+#[tokio::test]
 async fn tokio_postgres_looks_types_up() {
     let sql = "SELECT t.typname, t.typtype, t.typelem, r.rngsubtype, t.typbasetype, n.nspname, t.typrelid
 FROM pg_catalog.pg_type t

@@ -41,7 +41,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Array(elements) => put_array(output, elements)?,
         Value::Record(fields, row) => put_record(output, fields, *row)?,
         // JSON has the same form in both formats, in which zones do not occur but for timestamps, shown in UTC.
-        Value::Map { keys, values } => json::put_map(output, keys, values, &DisplaySettings::default())?,
+        Value::Map(entries) => json::put_map(output, entries, &DisplaySettings::default())?,
     }
     Ok(())
 }

@@ -4,19 +4,14 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
 
-use super::value::{Elements, Value};
+use super::value::{Entries, Value};
 use super::{DisplaySettings, text};
 use crate::session::SqlError;
 
 /// Writes a map as an object.
-pub(super) fn put_map(
-    output: &mut BytesMut,
-    keys: &Elements,
-    values: &Elements,
-    display: &DisplaySettings,
-) -> Result<(), SqlError> {
+pub(super) fn put_map(output: &mut BytesMut, entries: &Entries, display: &DisplaySettings) -> Result<(), SqlError> {
     output.put_u8(b'{');
-    for (index, (key, value)) in keys.iter().zip(values.iter()).enumerate() {
+    for (index, (key, value)) in entries.keys.iter().zip(entries.values.iter()).enumerate() {
         if index > 0 {
             output.put_slice(b", ");
         }
@@ -65,7 +60,7 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, display: &Display
             }
             output.put_u8(b'}');
         }
-        Value::Map { keys, values } => put_map(output, keys, values, display)?,
+        Value::Map(entries) => put_map(output, entries, display)?,
         Value::Float4(_)
         | Value::Float8(_)
         | Value::Text(_)

@@ -10,6 +10,9 @@ use super::zone::{Zone, offset_seconds};
 use crate::session::SqlError;
 use crate::wire::errors;
 
+/// Years that Postgres' dates can have.
+const DATE_YEARS: std::ops::RangeInclusive<i64> = -4712..=5_874_897;
+
 /// Years that Postgres' timestamps can have.
 const YEARS: std::ops::RangeInclusive<i64> = -4712..=294_276;
 
@@ -106,7 +109,8 @@ impl Moment {
         if year == 0 && !before_christ || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
             return Err(out_of_range());
         }
-        if !YEARS.contains(&year) && !(type_name == "date" && (-4712..=5_874_897).contains(&year)) {
+        let years = if type_name == "date" { DATE_YEARS } else { YEARS };
+        if !years.contains(&year) {
             return Err(out_of_range());
         }
         let (clock, zone) = match clock {

@@ -101,7 +101,7 @@ fn fits(text: &str, infinite: bool, zero: bool) -> bool {
 fn bytea(text: &str) -> Result<Vec<u8>, SqlError> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let digits: Vec<u8> = digits.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(errors::invalid_parameter("invalid hexadecimal data: odd number of digits"));
         }
         let digit = |byte: u8| {

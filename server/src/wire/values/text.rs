@@ -34,7 +34,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>, display: &DisplaySet
         Value::Interval { months, days, micros } => put_interval(output, *months, *days, *micros),
         Value::Array(elements) => put_array(output, elements, display)?,
         Value::Record(fields, row) => put_record(output, fields, *row, display)?,
-        Value::Map { keys, values } => json::put_map(output, keys, values, display)?,
+        Value::Map(entries) => json::put_map(output, entries, display)?,
     }
     Ok(())
 }

@@ -46,13 +46,17 @@ pub(super) enum Value<'a> {
         days: i32,
         micros: i64,
     },
-    Array(Elements),
+    Array(Box<Elements>),
     /// Fields in order, NULL where there is none.
     Record(&'a [RecordField], usize),
-    Map {
-        keys: Elements,
-        values: Elements,
-    },
+    Map(Box<Entries>),
+}
+
+/// Keys and values of a map.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) keys: Elements,
+    pub(super) values: Elements,
 }
 
 /// The values of an array.
@@ -199,14 +203,14 @@ impl ColumnReader {
                 Value::Interval { months: value.months, days: value.days, micros: value.nanoseconds / 1_000 }
             }
             Source::Duration(array) => Value::Interval { months: 0, days: 0, micros: array.value(row) },
-            Source::List(array, column) => Value::Array(Elements::new(array.value(row), column)),
+            Source::List(array, column) => Value::Array(Box::new(Elements::new(array.value(row), column))),
             Source::Struct(fields) => Value::Record(fields, row),
             Source::Map(array, key, value) => {
                 let entries = array.value(row);
-                Value::Map {
+                Value::Map(Box::new(Entries {
                     keys: Elements::new(ArrayRef::clone(entries.column(0)), key),
                     values: Elements::new(ArrayRef::clone(entries.column(1)), value),
-                }
+                }))
             }
         })
     }
