@@ -155,11 +155,8 @@ fn values(options: &mut Options<'_>, field: &Field) -> Result<(MadeValues, Optio
 }
 
 fn is_number(field: &Field) -> bool {
-    match field.data_type() {
-        DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64 => true,
-        DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => true,
-        _ => false,
-    }
+    let data_type = field.data_type();
+    data_type.is_signed_integer() || data_type.is_floating() || data_type.is_decimal()
 }
 
 fn range<T>(options: &mut Options<'_>, min: &str, max: &str, default_min: T, default_max: T) -> Result<(T, T)>

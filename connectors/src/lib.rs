@@ -3,6 +3,8 @@
 //! Every connector implements [`Source`] or [`Sink`]. None of them ever sees a barrier, an epoch or a watermark.
 //! Adding one touches: one file, one arm of [`source`] or [`sink`], and its name in the list beside it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod blackhole;
 pub mod datagen;
 pub mod file;

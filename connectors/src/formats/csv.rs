@@ -6,11 +6,11 @@ use arrow::array::RecordBatch;
 use millstream_runtime::source::{ConnectorSpec, FormatSpec};
 use millstream_runtime::{Error, Result};
 
-use super::Reason;
 use super::cells::{CellKind, Cells};
 use super::fault::Fault;
 use super::json::encode::write_value;
 use super::node::{Kind, Node};
+use super::{Reason, not_utf8};
 use crate::options::{Options, wrong};
 
 /// What the options of CSV say.
@@ -139,8 +139,7 @@ impl CsvReader {
 
     /// Reads a line, with or without its line end.
     pub(crate) fn read(&mut self, payload: &[u8]) -> Result<(), Reason> {
-        let text = std::str::from_utf8(payload)
-            .map_err(|error| format!("the record is not UTF-8 at byte {}", error.valid_up_to()))?;
+        let text = std::str::from_utf8(payload).map_err(not_utf8)?;
         let text = without_line_end(text);
         split(text, self.options.delimiter, &mut self.spans)?;
         if self.spans.len() != self.targets.len() {

@@ -267,10 +267,7 @@ fn body(spec: &ConnectorSpec, format: &FormatSpec, nodes: Vec<Node>) -> Result<B
 
 fn decode_json(object: &mut ObjectReader, payload: Option<&[u8]>, length: usize) -> Result<(), Reason> {
     let bytes = not_empty(payload)?;
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => return Err(format!("the record is not UTF-8 at byte {}", error.valid_up_to())),
-    };
+    let text = std::str::from_utf8(bytes).map_err(not_utf8)?;
     let mut scanner = Scanner::new(text);
     match scanner.peek() {
         None => return Err("the record is empty".to_string()),
@@ -285,6 +282,10 @@ fn decode_json(object: &mut ObjectReader, payload: Option<&[u8]>, length: usize)
         return Err(format!("more than one JSON value in the record: another begins at byte {}", scanner.at()));
     }
     result.map_err(|fault| fault.to_string())
+}
+
+fn not_utf8(error: std::str::Utf8Error) -> Reason {
+    format!("the record is not UTF-8 at byte {}", error.valid_up_to())
 }
 
 fn not_empty(payload: Option<&[u8]>) -> Result<&[u8], Reason> {

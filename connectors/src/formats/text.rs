@@ -162,7 +162,30 @@ fn hex(digit: u8) -> u8 {
 
 /// `2024-01-31`: days since 1970-01-01.
 pub(crate) fn date(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
+    date_of(text.as_bytes())
+}
+
+/// `12:34`, `12:34:56` or `12:34:56.123456`: microseconds since midnight.
+pub(crate) fn time(text: &str) -> Option<i64> {
+    time_of(text.as_bytes())
+}
+
+/// `2024-01-31`, or a date, `T` or a space, a time, and maybe `Z` or an offset (`+01`, `+01:00`, `+0100`).
+pub(crate) fn moment(text: &str) -> Option<Moment> {
+    let (day, rest) = text.as_bytes().split_at_checked(10)?;
+    let midnight = date_of(day)? * SECONDS_PER_DAY * MICROS_PER_SECOND;
+    let Some((b'T' | b't' | b' ', rest)) = rest.split_first() else {
+        return rest.is_empty().then_some(Moment { local_micros: midnight, offset_seconds: None });
+    };
+    let (clock, offset_seconds) = match rest.iter().position(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-')) {
+        // A space may stand between the time and its offset.
+        Some(at) => (rest[..at].strip_suffix(b" ").unwrap_or(&rest[..at]), Some(offset(&rest[at..])?)),
+        None => (rest, None),
+    };
+    Some(Moment { local_micros: midnight + time_of(clock)?, offset_seconds })
+}
+
+fn date_of(bytes: &[u8]) -> Option<i64> {
     if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
         return None;
     }
@@ -175,9 +198,7 @@ pub(crate) fn date(text: &str) -> Option<i64> {
     Some(days_from_civil(year, month, day))
 }
 
-/// `12:34`, `12:34:56` or `12:34:56.123456`: microseconds since midnight.
-pub(crate) fn time(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
+fn time_of(bytes: &[u8]) -> Option<i64> {
     if bytes.len() < 5 || bytes[2] != b':' {
         return None;
     }
@@ -193,26 +214,6 @@ pub(crate) fn time(text: &str) -> Option<i64> {
         return None;
     }
     Some((hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + micros)
-}
-
-/// `2024-01-31`, or a date, `T` or a space, a time, and maybe `Z` or an offset (`+01`, `+01:00`, `+0100`).
-pub(crate) fn moment(text: &str) -> Option<Moment> {
-    if text.len() < 10 || !text.is_ascii() {
-        return None;
-    }
-    let (day, rest) = text.split_at(10);
-    let midnight = date(day)? * SECONDS_PER_DAY * MICROS_PER_SECOND;
-    if rest.is_empty() {
-        return Some(Moment { local_micros: midnight, offset_seconds: None });
-    }
-    let rest = rest.strip_prefix(['T', 't', ' '])?;
-    let (clock, offset_seconds) = match rest.find(['Z', 'z', '+', '-']) {
-        Some(at) => (&rest[..at], Some(offset(rest[at..].as_bytes())?)),
-        None => (rest, None),
-    };
-    // A space may stand between the time and its offset.
-    let clock = if offset_seconds.is_some() { clock.strip_suffix(' ').unwrap_or(clock) } else { clock };
-    Some(Moment { local_micros: midnight + time(clock)?, offset_seconds })
 }
 
 fn second(bytes: &[u8]) -> Option<i64> {
