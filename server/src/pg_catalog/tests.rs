@@ -460,6 +460,40 @@ async fn statements_of_drivers() {
 }
 
 #[tokio::test]
+async fn tab_completion() {
+    for (sql, expected) in [
+        (
+            "SELECT c.relname, NULL::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p') AND (c.relname) LIKE '%' AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace <> (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog')
+UNION ALL
+SELECT NULL::pg_catalog.text, n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname LIKE '%' AND n.nspname NOT LIKE E'pg\\\\_%'
+LIMIT 1000",
+            vec!["relname|text", "mv|", "t|", "vv|", "|information_schema", "|public"],
+        ),
+        (
+            "SELECT c.relname, n.nspname FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p') AND (c.relname) LIKE 'm%' AND n.nspname = 'public'
+LIMIT 1000",
+            vec!["relname|nspname", "mv|public"],
+        ),
+        (
+            "SELECT a.attname, NULL::pg_catalog.text FROM pg_catalog.pg_attribute a, pg_catalog.pg_class c WHERE c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped AND (a.attname) LIKE '%' AND c.relname = 'vv' AND pg_catalog.pg_table_is_visible(c.oid)
+LIMIT 1000",
+            vec!["attname|text", "n|", "v|"],
+        ),
+        (
+            "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings  WHERE context IN ('user', 'superuser')    AND pg_catalog.lower(name) LIKE pg_catalog.lower('time%')
+LIMIT 1000",
+            vec!["lower", "timezone"],
+        ),
+    ] {
+        let mut lines = answer(sql).await;
+        let head = lines.remove(0);
+        lines.sort_by_key(|line| (line.starts_with('|'), line.clone()));
+        lines.insert(0, head);
+        assert_eq!(lines, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn drivers_look_relations_up() {
     // pgjdbc, getTables.
     let tables = "SELECT current_database() AS \"TABLE_CAT\", n.nspname AS \"TABLE_SCHEM\", c.relname AS \"TABLE_NAME\",

@@ -1,8 +1,10 @@
 //! One message after the other, until the client goes or the server stops.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::Registration;
@@ -78,10 +80,12 @@ impl<S: ClientSession> Connection<S> {
             }
             let simple =
                 matches!(message, Message::Query(_) | Message::FunctionCall | Message::NotText { simple: true, .. });
-            // Statements are large futures: an idle connection does not carry their size.
-            match Box::pin(self.handle(message)).await {
-                Err(Failure::Statement(error)) => self.statement_failed(&error, simple).await?,
-                other => other?,
+            // Statements are large futures: an idle connection does not carry their size. A panic in one leaves
+            // a session of which nothing is known: the client is told, and the connection ends.
+            match AssertUnwindSafe(Box::pin(self.handle(message))).catch_unwind().await {
+                Ok(Err(Failure::Statement(error))) => self.statement_failed(&error, simple).await?,
+                Ok(other) => other?,
+                Err(_) => return Err(Failure::Fatal(errors::statement_panicked())),
             }
             self.socket.flush_if_large().await?;
         }

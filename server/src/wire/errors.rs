@@ -159,6 +159,12 @@ pub(super) fn too_many_connections() -> SqlError {
         .with_hint("Close connections that are not needed, or raise the limit of connections.")
 }
 
+/// A bug of ours ended the statement half-way.
+pub(super) fn statement_panicked() -> SqlError {
+    error(Condition::InternalError, "the statement met a bug of the server")
+        .with_hint("The server's log says where. Please report it with the statement.")
+}
+
 /// The session broke its contract.
 pub(super) fn internal(message: impl Into<String>) -> SqlError {
     error(Condition::InternalError, message)

@@ -179,6 +179,7 @@ impl ClientSession for FakeSession {
                 self.status = TransactionStatus::Idle;
                 tag(&mut outcome, &prepared.sql.to_ascii_uppercase());
             }
+            "panic" => panic!("a test of what a panic does"),
             "fail" => return Err(error("XX001", "it failed")),
             "wait" => {
                 cancel.cancelled().await;

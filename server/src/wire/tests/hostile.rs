@@ -118,6 +118,8 @@ async fn random_mutations_are_survived() {
         let replies = answers(&server, &bytes).await;
         let ready = replies.iter().filter(|reply| reply.tag == 'Z').count();
         assert!(ready <= 4, "seed {seed}, round {round}: {replies:?}");
+        let panicked = replies.iter().any(|reply| reply.tag == 'E' && reply.sqlstate() == "XX000");
+        assert!(!panicked, "seed {seed}, round {round}: {replies:?}");
     }
     server.shutdown.cancel();
     let mut server = server;

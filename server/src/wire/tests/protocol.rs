@@ -172,6 +172,18 @@ async fn names_and_formats_are_checked() {
 }
 
 #[tokio::test]
+async fn a_panic_is_told_and_ends_its_connection_only() {
+    let server = start(WireConfig::default()).await;
+    let mut other = RawClient::ready(&server).await;
+    let mut client = RawClient::ready(&server).await;
+    client.send(&[query("panic"), query("insert")].concat()).await;
+    let replies = client.until_closed().await;
+    assert_eq!((replies.len(), replies[0].sqlstate().as_str()), (1, "XX000"));
+    assert_eq!(replies[0].field('S'), "FATAL");
+    assert_eq!(other.tags(&query("table")).await, "TDDCZ");
+}
+
+#[tokio::test]
 async fn a_slow_reader_slows_its_query() {
     let server = start(WireConfig::default()).await;
     let mut client = RawClient::ready(&server).await;
