@@ -25,7 +25,7 @@ use millstream_runtime::{Error, Result};
 
 use crate::ConnectorContext;
 use crate::formats::{is_json, sql_type};
-use crate::generator::{Generator, GeneratorSource, Numbers, Pace, Rate};
+use crate::generator::{Generator, GeneratorSource, Numbers, Pace, Rate, check_declaration};
 use crate::options::{Options, wrong};
 
 /// Rows per second where no rate is set: enough to see something move.
@@ -39,6 +39,7 @@ const LENGTH_MAX: usize = 1 << 20;
 
 /// The source as declared; nothing but options and columns is looked at.
 pub fn source(spec: &ConnectorSpec, context: &ConnectorContext) -> Result<Arc<dyn Source>> {
+    check_declaration(spec)?;
     let mut options = Options::of_connector(spec);
     let per_second = options.number::<u64>(&["rows.per.second", "rows-per-second", "datagen.rows.per.second"])?;
     let row_count = options.number::<u64>(&["number-of-rows", "number.of.rows"])?;
@@ -314,7 +315,7 @@ fn scramble(value: u64) -> u64 {
 mod tests {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Date32Type, Int16Type, Int64Type, Schema, TimestampMicrosecondType};
-    use millstream_runtime::source::{ColumnOrigin, Position};
+    use millstream_runtime::source::{ColumnOrigin, FormatSpec, Position};
 
     use super::*;
     use crate::generator::tests::{ManualClock, read_from};
@@ -406,6 +407,15 @@ mod tests {
         let message = |data_type, options: &[(&str, &str)]| open(field(data_type), options).err().unwrap().to_string();
         let sequence = ("fields.a.kind", "sequence");
         assert!(message(DataType::Boolean, &[sequence]).contains("can't hold a sequence"));
+        let mut encoded = spec(field(DataType::Int64), &[]);
+        let context = ConnectorContext::with_clock(Arc::new(ManualClock::default()));
+        let format =
+            |encode: &str| FormatSpec { format: "PLAIN".into(), encode: encode.into(), options: Default::default() };
+        encoded.format = Some(format("JSON"));
+        assert!(source(&encoded, &context).is_ok());
+        encoded.format = Some(format("CSV"));
+        let error = source(&encoded, &context).err().unwrap();
+        assert_eq!(error.message, "connector 'datagen' has no FORMAT PLAIN ENCODE CSV");
         assert_eq!(
             message(DataType::Int64, &[sequence, ("fields.a.start", "2"), ("fields.a.end", "1")]),
             "option \"fields.a.end\" takes a number not below the start, not \"1\""

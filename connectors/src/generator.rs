@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use millstream_runtime::graph::Clock;
 use millstream_runtime::limits::BATCH_ROWS;
 use millstream_runtime::source::{
-    Position, Source, SourceBatch, SourceEvent, SourceReader, Split, SplitId, SplitRange,
+    ColumnOrigin, ConnectorSpec, Position, Source, SourceBatch, SourceEvent, SourceReader, Split, SplitId, SplitRange,
 };
 use millstream_runtime::{Error, Result};
 
@@ -34,6 +34,25 @@ pub(crate) trait Generator: Debug + Send + Sync {
     /// The rows with these numbers, with the given columns of the declared schema. `began_micros` is when row 0
     /// was due; `None` without a rate.
     fn rows(&self, numbers: Numbers, began_micros: Option<i64>, columns: &[usize]) -> Result<RecordBatch>;
+}
+
+/// Checks what a generator has no use for. An encoding is not needed; the usual one is accepted, since scripts for
+/// RisingWave give it to `datagen`.
+pub(crate) fn check_declaration(spec: &ConnectorSpec) -> Result<()> {
+    if let Some(format) = &spec.format
+        && !matches!((format.format.as_str(), format.encode.as_str()), ("PLAIN", "JSON") | ("NATIVE", "NATIVE"))
+    {
+        let (connector, format, encode) = (&spec.connector, &format.format, &format.encode);
+        return Err(Error::invalid(format!("connector '{connector}' has no FORMAT {format} ENCODE {encode}"))
+            .with_hint("It makes typed rows: leave the encoding out."));
+    }
+    match spec.origins.iter().position(|origin| *origin != ColumnOrigin::Field) {
+        None => Ok(()),
+        Some(column) => {
+            let name = spec.schema.field(column).name();
+            Err(Error::invalid(format!("column \"{name}\": connector '{}' has nothing to INCLUDE", spec.connector)))
+        }
+    }
 }
 
 /// Which rows: `first`, `first + step`, ...

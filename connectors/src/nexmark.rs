@@ -34,7 +34,7 @@ use nexmark::event::{Auction, Bid, Event, EventType, Person};
 
 use crate::ConnectorContext;
 use crate::formats::JsonRows;
-use crate::generator::{Generator, GeneratorSource, Numbers, Pace, Rate};
+use crate::generator::{Generator, GeneratorSource, Numbers, Pace, Rate, check_declaration};
 use crate::options::Options;
 
 /// The gap between events where none is set: 10,000 events per second, as in the original.
@@ -83,6 +83,7 @@ pub fn schema(table: TableType) -> SchemaRef {
 
 /// The source as declared; nothing but options and columns is looked at.
 pub fn source(spec: &ConnectorSpec, context: &ConnectorContext) -> Result<Arc<dyn Source>> {
+    check_declaration(spec)?;
     let mut options = Options::of_connector(spec);
     let tables = [("Person", TableType::Person), ("Auction", TableType::Auction), ("Bid", TableType::Bid)];
     let table = options.choice(&["nexmark.table.type"], &tables)?.unwrap_or(TableType::Envelope);

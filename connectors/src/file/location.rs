@@ -133,7 +133,7 @@ impl Location {
             }
         }
         let listed = self.store.list(Some(&self.base)).try_collect::<Vec<_>>().await;
-        let mut files = listed.map_err(|error| self.error(&self.base, &error))?;
+        let mut files = listed.map_err(|error| self.list_error(&error))?;
         files.retain(|file| self.wants(&file.location));
         files.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(files)
@@ -155,6 +155,16 @@ impl Location {
     pub(crate) fn file(&self, split: &SplitId) -> Result<Path> {
         let path = split.0.strip_prefix(&self.root).and_then(|path| Path::parse(path).ok());
         path.ok_or_else(|| Error::data(format!("\"{}\" is no file below \"{}\"", split.0, self.written)))
+    }
+
+    /// What it means that a list can't be had. An empty folder has one; a bucket that is missing has none.
+    pub(crate) fn list_error(&self, error: &object_store::Error) -> Error {
+        match error {
+            object_store::Error::NotFound { .. } => {
+                Error::unavailable(format!("\"{}\" can't be listed: there is no such place", self.written))
+            }
+            error => self.error(&self.base, error),
+        }
     }
 
     /// What a failed request means: a missing file is a matter of data, everything else may pass.

@@ -7,7 +7,8 @@
 //!
 //! A file is a split. Positions are byte offsets of lines, of Parquet row numbers. A file that has been replaced since it
 //! was first read is an error; one that has grown is fine in `watch`, where local files are known by their inode. The last
-//! line needs no line end in `bounded`, and is not complete without one in `watch`. Empty lines are no records.
+//! line needs no line end in `bounded`, and is not complete without one in `watch`. Empty lines are no records. A file that is
+//! removed in `watch` has ended; one that is not there at a restart, with more of it to read, is an error.
 
 pub(crate) mod location;
 mod parquet;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use millstream_runtime::source::{SourceBatch, SourceEvent, SourceReader, SplitId};
 use millstream_runtime::{Error, Result};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::parquet::ParquetFile;
 use super::text::TextFile;
@@ -69,22 +70,30 @@ pub(super) struct FileReader {
     /// The step that is under way.
     step: Option<JoinHandle<(OpenFile, Result<Step>)>>,
     watch: Duration,
+    /// When the waiting files are looked at again.
+    look_at: Instant,
 }
 
 impl FileReader {
     /// A reader of these files.
     pub(super) fn new(files: Vec<OpenFile>, is_local: bool) -> Self {
+        let watch = if is_local { LOCAL_WATCH } else { REMOTE_WATCH };
         Self {
             files: files.into(),
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             step: None,
-            watch: if is_local { LOCAL_WATCH } else { REMOTE_WATCH },
+            watch,
+            look_at: Instant::now() + watch,
         }
     }
 
     /// Begins the next step, if there is a file to read and none is under way.
     fn begin(&mut self) {
+        if !self.waiting.is_empty() && Instant::now() >= self.look_at {
+            self.files.append(&mut self.waiting);
+            self.look_at = Instant::now() + self.watch;
+        }
         if self.step.is_none()
             && let Some(mut file) = self.files.pop_front()
         {
@@ -125,8 +134,7 @@ impl SourceReader for FileReader {
                 if self.waiting.is_empty() {
                     return Ok(None);
                 }
-                tokio::time::sleep(self.watch).await;
-                self.files.append(&mut self.waiting);
+                tokio::time::sleep_until(self.look_at).await;
                 continue;
             };
             let joined = step.await;

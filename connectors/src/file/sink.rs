@@ -195,7 +195,7 @@ impl FilePublisher {
         let list = self.location.store.list(Some(&self.location.base)).try_collect::<Vec<_>>();
         let limit = std::time::Duration::from_secs(millstream_runtime::source::CREATE_TIMEOUT_SECONDS);
         let files = match tokio::time::timeout(limit, list).await {
-            Ok(files) => files.map_err(|error| self.error(&error))?,
+            Ok(files) => files.map_err(|error| self.location.list_error(&error))?,
             Err(_) => {
                 return Err(Error::unavailable(format!("\"{}\" could not be listed in time", self.location.base)));
             }

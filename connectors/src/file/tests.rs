@@ -129,6 +129,17 @@ async fn a_file_that_grows_is_read_on_and_one_that_is_replaced_is_refused() {
     }
     assert_eq!(read.rows[1], (Position(8), 2));
 
+    // Removing what has been read ends it.
+    let other = folder.path().join("gone.json");
+    std::fs::write(&other, "{\"a\":9}\n").unwrap();
+    let gone = source.splits().await.unwrap().remove(0);
+    let range = SplitRange { from: gone.start, split: gone.clone(), until: None };
+    let mut gone_reader = source.open(vec![range], vec![0]).await.unwrap();
+    assert!(matches!(gone_reader.next().await.unwrap(), Some(SourceEvent::Batch(_))));
+    std::fs::remove_file(other).unwrap();
+    assert!(matches!(gone_reader.next().await.unwrap(), Some(SourceEvent::SplitEnded(id)) if id == gone.id));
+    assert!(gone_reader.next().await.unwrap().is_none());
+
     std::fs::write(folder.path().join("y.json"), "{\"a\":3}\n").unwrap();
     let splits = source.splits().await.unwrap();
     assert_eq!(splits.len(), 2);

@@ -94,9 +94,9 @@ impl TextFile {
     /// Reads and decodes one block.
     pub(super) async fn step(&mut self, split: &SplitId) -> Result<Step> {
         if self.fetched >= self.end && !self.is_limited {
-            self.look_again().await?;
+            let is_there = self.look_again().await?;
             if self.fetched >= self.end {
-                return Ok(Step { batches: Vec::new(), then: Then::Wait });
+                return Ok(Step { batches: Vec::new(), then: if is_there { Then::Wait } else { Then::End } });
             }
         }
         let end = self.end.min(self.fetched + BLOCK_BYTES);
@@ -117,16 +117,20 @@ impl TextFile {
         Ok(Step { batches: batches?, then: if is_last { Then::End } else { Then::More } })
     }
 
-    /// In `watch`: whether the file has grown.
-    async fn look_again(&mut self) -> Result<()> {
+    /// In `watch`: takes the size again. False when the file has been removed, which who watches a folder does with
+    /// what has been read.
+    async fn look_again(&mut self) -> Result<bool> {
         debug_assert_eq!(self.mode, Mode::Watch);
-        let file = self.location.store.head(&self.path).await;
-        let size = file.map_err(|error| self.location.error(&self.path, &error))?.size;
+        let size = match self.location.store.head(&self.path).await {
+            Ok(file) => file.size,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(self.location.error(&self.path, &error)),
+        };
         if size < self.end {
             return Err(replaced(&self.location.split(&self.path).0));
         }
         self.end = size;
-        Ok(())
+        Ok(true)
     }
 }
 
