@@ -1,7 +1,8 @@
 //! The Millstream server: the only crate with sockets, SQLSTATEs, flags and files.
 //!
 //! [`engine`] holds the durable catalog, the commit writer and the graphs; [`session`] runs the statements of
-//! one client, [`pg_catalog`] answers what clients ask of the catalog; [`wire`] speaks the Postgres protocol on sockets; `cli` is what a person types.
+//! one client; [`pg_catalog`] answers what clients ask of the catalog; [`wire`] speaks the Postgres protocol on
+//! sockets; [`cli`] is what a person types.
 
 pub mod cli;
 pub mod engine;

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_planner::catalog::Catalog;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
-use millstream_planner::statement::{Explain, ShowObjects, Statement, StatementText};
+use millstream_planner::statement::{Discard, Explain, ShowObjects, Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
 use super::sqlstate::Condition;
@@ -33,6 +33,16 @@ impl Planned {
         match &self.work {
             Work::Statement(statement) => statement,
             Work::Catalog(_) => unreachable!("a query over the catalog defines nothing, and its text stays one"),
+        }
+    }
+}
+
+impl Prepared {
+    /// The name in `DEALLOCATE name`: statements that the wire has prepared are named there, too.
+    pub(crate) fn deallocates(&self) -> Option<&str> {
+        match &self.inner.work {
+            Work::Statement(Statement::Discard(Discard::One(name))) => Some(name),
+            Work::Statement(_) | Work::Catalog(_) => None,
         }
     }
 }

@@ -27,6 +27,9 @@ pub trait Described: Send + Sync + 'static {
 
     /// The columns of its rows; `None` when it gives none.
     fn columns(&self) -> Option<&SchemaRef>;
+
+    /// The prepared statement that it forgets (`DEALLOCATE name`).
+    fn deallocates(&self) -> Option<&str>;
 }
 
 /// Runs the statements of one client. Used by one task at a time; see [`Session`] for what each call means.
@@ -78,6 +81,10 @@ impl Described for Prepared {
 
     fn columns(&self) -> Option<&SchemaRef> {
         self.columns.as_ref()
+    }
+
+    fn deallocates(&self) -> Option<&str> {
+        Prepared::deallocates(self)
     }
 }
 

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::Registration;
-use super::client_session::ClientSession;
+use super::client_session::{ClientSession, Described};
 use super::codec::{self, Message, Target};
 use super::errors::{self, Failure};
 use super::extended::{Portal, Statement};
@@ -189,6 +189,14 @@ impl<S: ClientSession> Connection<S> {
         parameters: Vec<datafusion::common::ScalarValue>,
         token: &CancellationToken,
     ) -> Result<Outcome, Failure> {
+        // SQL and messages name prepared statements alike. Those of messages are kept here.
+        if let Some(name) = prepared.deallocates()
+            && self.session.transaction_status() != TransactionStatus::Failed
+            && self.statements.remove(name).is_some()
+        {
+            let tag = CommandTag::Fixed("DEALLOCATE".to_owned());
+            return Ok(Outcome { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() });
+        }
         let mut running = Box::pin(self.session.execute(prepared, parameters, token.clone()));
         let outcome = tokio::select! {
             biased;

@@ -54,6 +54,10 @@ impl Described for FakePrepared {
     fn columns(&self) -> Option<&SchemaRef> {
         self.columns.as_ref()
     }
+
+    fn deallocates(&self) -> Option<&str> {
+        self.sql.strip_prefix("deallocate ")
+    }
 }
 
 fn error(sqlstate: &'static str, message: &str) -> SqlError {
@@ -179,6 +183,7 @@ impl ClientSession for FakeSession {
                 self.status = TransactionStatus::Idle;
                 tag(&mut outcome, &prepared.sql.to_ascii_uppercase());
             }
+            name if name.starts_with("deallocate ") => return Err(error("26000", "no such statement")),
             "panic" => panic!("a test of what a panic does"),
             "fail" => return Err(error("XX001", "it failed")),
             "wait" => {

@@ -115,6 +115,16 @@ async fn portals_end_with_their_transaction_and_statements_stay() {
 }
 
 #[tokio::test]
+async fn deallocate_forgets_statements_of_messages() {
+    let server = start(WireConfig::default()).await;
+    let mut client = RawClient::ready(&server).await;
+    assert_eq!(client.tags(&[parse("s", "table"), sync()].concat()).await, "1Z");
+    assert_eq!(client.tags(&query("deallocate s")).await, "CZ");
+    assert_eq!(client.tags(&[bind("", "s"), sync()].concat()).await, "EZ");
+    assert_eq!(client.tags(&query("deallocate s")).await, "EZ");
+}
+
+#[tokio::test]
 async fn after_an_error_everything_up_to_sync_is_skipped() {
     let server = start(WireConfig::default()).await;
     let mut client = RawClient::ready(&server).await;
