@@ -116,9 +116,18 @@ impl DurableCatalog {
         self.graphs.get(&id).copied()
     }
 
-    /// A graph became part of another one.
+    /// A graph became part of another one, for good: the statements that made its relations are kept with the
+    /// graph that they run in now, because the view that joined the two may be dropped.
     pub fn join(&mut self, graph: GraphId, other: GraphId) {
         self.graphs.values_mut().filter(|of| **of == other).for_each(|of| *of = graph);
+        for logged in &mut self.statements {
+            let Detail::CreateRelation(placement) = &logged.ddl.detail else { continue };
+            if placement.graph == Some(other) {
+                let placement = Placement { graph: Some(graph), ..placement.clone() };
+                let ddl = Ddl { detail: Detail::CreateRelation(placement), ..Ddl::clone(&logged.ddl) };
+                logged.ddl = Arc::new(ddl);
+            }
+        }
     }
 
     /// The relations of a graph, in the order in which they were made.

@@ -6,5 +6,8 @@ pub const DML_STATEMENT_BYTES: usize = 256 << 20;
 /// Bytes of log after which a snapshot is written by itself: bounds what a start has to read.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
-/// Seconds between two looks at whether a snapshot is due and objects can be collected.
-pub const MAINTENANCE_SECONDS: u64 = 10;
+/// Entries of log after which a snapshot is written by itself: a start reads them one by one.
+pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000;
+
+/// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
+pub const MAINTENANCE_SECONDS: u64 = 30;

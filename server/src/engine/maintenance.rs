@@ -4,16 +4,19 @@
 //! what a graph was made of. Whatever is deleted rests on a snapshot and on checkpoints that stand (10).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use millstream_runtime::Result;
 use millstream_runtime::graph::{GraphId, GraphState};
 use millstream_runtime::storage::{CheckpointRecord, Snapshot};
+use millstream_runtime::time::LogPosition;
+use millstream_runtime::{ErrorKind, Result};
 
 use super::Engine;
-use super::limits::{MAINTENANCE_SECONDS, SNAPSHOT_LOG_BYTES};
+use super::limits::{MAINTENANCE_SECONDS, SNAPSHOT_LOG_BYTES, SNAPSHOT_LOG_ENTRIES};
 use super::read::graph_failed;
+use super::state::State;
 use crate::session::SqlError;
 
 /// Looks after the storage until the engine is dropped.
@@ -22,14 +25,19 @@ pub fn start(engine: &Arc<Engine>) {
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(MAINTENANCE_SECONDS));
         ticks.tick().await;
+        let mut seen = LogPosition(0);
         loop {
             ticks.tick().await;
             let Some(engine) = engine.upgrade() else { return };
-            if engine.storage.bytes_since_snapshot() < SNAPSHOT_LOG_BYTES {
+            // Nothing becomes superfluous without an entry.
+            let last = engine.storage.last_position();
+            if last == seen {
                 continue;
             }
-            if let Err(error) = engine.shorten_log().await {
-                tracing::warn!(%error, "the log could not be shortened, trying again later");
+            match engine.tidy_storage(false).await {
+                Ok(()) => seen = last,
+                Err(error) if error.kind == ErrorKind::Fenced => return,
+                Err(error) => tracing::warn!(%error, "the storage could not be tidied, trying again later"),
             }
         }
     });
@@ -56,12 +64,17 @@ impl Engine {
             .into_iter()
             .map(async |(id, graph)| graph.checkpoint().await.map_err(|error| graph_failed(&state, id, &graph, error)));
         futures::future::try_join_all(taken).await?;
-        self.shorten_log().await?;
+        match self.tidy_storage(true).await {
+            // What a failed graph was to start from can't be read: the others have their checkpoints all the same.
+            Err(error) if error.kind == ErrorKind::Data => left_out.push(format!("the log was kept: {error}")),
+            tidied => tidied?,
+        }
         Ok(left_out)
     }
 
-    /// Writes a snapshot and drops what it and the checkpoints make superfluous.
-    async fn shorten_log(&self) -> Result<()> {
+    /// Deletes what the newest checkpoints make superfluous; where it is due or asked for, writes a snapshot
+    /// first and drops the log that it covers.
+    async fn tidy_storage(&self, snapshot_now: bool) -> Result<()> {
         let _no_ddl = self.ddl.lock().await;
         let state = self.state.load();
         // Taken before the checkpoints: one that is committed in between is read again from the log.
@@ -69,15 +82,35 @@ impl Engine {
         let checkpoints = self.storage.checkpoints();
         let newest: BTreeMap<GraphId, CheckpointRecord> =
             state.graphs.keys().filter_map(|id| Some((*id, checkpoints.get(id)?.clone()))).collect();
-        {
-            let mut unsettled = self.unsettled.lock().expect("nothing panics while it is locked");
-            unsettled.retain(|id, before| {
-                state.graphs.contains_key(id) && newest.get(id).map(|record| &record.checkpoint) == before.as_ref()
-            });
-            if !unsettled.is_empty() {
-                return Ok(());
-            }
+        if self.has_unsettled_joins(&state, &newest) {
+            return Ok(());
         }
+        let entries = position.0 - self.snapshot_at.load(Ordering::Relaxed);
+        let bytes = self.storage.bytes_since_snapshot();
+        if snapshot_now || entries >= SNAPSHOT_LOG_ENTRIES || bytes >= SNAPSHOT_LOG_BYTES {
+            self.shorten_log(&state, position, &newest).await?;
+            self.snapshot_at.store(position.0, Ordering::Relaxed);
+        }
+        let retained: Vec<_> = newest.into_values().map(|checkpoint| checkpoint.checkpoint).collect();
+        self.storage.collect(&retained).await.map(drop)
+    }
+
+    /// Until a joined graph has a checkpoint of its own, those of its parts are still needed.
+    fn has_unsettled_joins(&self, state: &State, newest: &BTreeMap<GraphId, CheckpointRecord>) -> bool {
+        let mut unsettled = self.unsettled.lock().expect("nothing panics while it is locked");
+        unsettled.retain(|id, before| {
+            state.graphs.contains_key(id) && newest.get(id).map(|record| &record.checkpoint) == before.as_ref()
+        });
+        !unsettled.is_empty()
+    }
+
+    /// Writes a snapshot of the log up to `position`, and drops what it and the checkpoints cover.
+    async fn shorten_log(
+        &self,
+        state: &State,
+        position: LogPosition,
+        newest: &BTreeMap<GraphId, CheckpointRecord>,
+    ) -> Result<()> {
         let catalog = serde_json::to_value(state.catalog.to_stored())
             .map_err(|error| millstream_runtime::Error::internal(format!("the catalog has no JSON form: {error}")))?;
         let snapshot = Snapshot { catalog, checkpoints: newest.clone(), savepoints: BTreeMap::new() };
@@ -90,8 +123,6 @@ impl Engine {
                 at.max(state.catalog.created_at(table.id))
             })
             .min();
-        self.storage.trim(past.unwrap_or(position)).await?;
-        let retained: Vec<_> = newest.into_values().map(|checkpoint| checkpoint.checkpoint).collect();
-        self.storage.collect(&retained).await.map(drop)
+        self.storage.trim(past.unwrap_or(position)).await.map(drop)
     }
 }

@@ -33,6 +33,7 @@ pub mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -90,6 +91,8 @@ pub struct Engine {
     ddl: Arc<Mutex<()>>,
     /// The graphs that have no checkpoint since they were joined, with the one they had before.
     unsettled: std::sync::Mutex<BTreeMap<GraphId, Option<CheckpointRef>>>,
+    /// The log up to here is in a snapshot.
+    snapshot_at: AtomicU64,
     /// The log entry with which this server became the owner.
     opened_at: LogPosition,
 }
@@ -101,6 +104,7 @@ impl Engine {
         let storage = Storage::open(&config.storage).await?;
         let recovered = storage.recover().await?;
         let (term, opened_at) = (recovered.term, recovered.position);
+        let snapshot_at = AtomicU64::new(recovered.snapshot_position.0);
         let history = History::read(recovered)?;
         let state = Arc::new(SharedState::new(State { catalog: history.catalog.clone(), graphs: Default::default() }));
         let clock: Arc<ServerClock> = Arc::default();
@@ -126,6 +130,7 @@ impl Engine {
             committer,
             ddl: Arc::default(),
             unsettled: std::sync::Mutex::new(unsettled),
+            snapshot_at,
             opened_at,
         });
         maintenance::start(&engine);

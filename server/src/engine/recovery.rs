@@ -21,6 +21,7 @@ use super::committer::Delivered;
 use super::deploy::{Starter, TableStart};
 use super::head::TableHead;
 use super::record::{Ddl, Detail, StoredCatalog};
+use super::secrets::mask;
 use super::state::State;
 use super::write::Heads;
 
@@ -147,7 +148,8 @@ fn plan_again(ddl: &Ddl, catalog: &Catalog) -> Result<Statement> {
         })
         .and_then(|text| millstream_planner::plan::plan(&text, catalog, &ddl.settings, &[]));
     text.map_err(|error| {
-        Error::data(format!("a statement of the log can't be planned any more: {}: {}", error.message, ddl.sql))
+        let sql = mask(&ddl.sql);
+        Error::data(format!("a statement of the log can't be planned any more: {}: {sql}", error.message))
             .with_hint("Start the release of Millstream that ran it, and report this.")
     })
 }
@@ -278,7 +280,8 @@ impl Start<'_> {
                 Some(table) => {
                     let start = TableStart { version: table.store.version(), watermark: table.watermark };
                     starts.insert(id, start);
-                    self.positions.insert(id, position);
+                    // An idle graph's position may be older than the table, and the log there gone.
+                    self.positions.insert(id, position.max(self.catalog.created_at(id)));
                     TableHead::restored(definition, table.store, table.watermark)?
                 }
                 // Made after the checkpoint: all of its rows are in the log.

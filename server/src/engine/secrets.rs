@@ -14,7 +14,7 @@ pub fn masked_sql(relation: &Relation) -> String {
 }
 
 /// Masks every string literal that is assigned to an option with a secret's name.
-fn mask(sql: &str) -> String {
+pub(super) fn mask(sql: &str) -> String {
     let mut shown = String::with_capacity(sql.len());
     let mut rest = sql;
     while let Some(start) = rest.find('\'') {

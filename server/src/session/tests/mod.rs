@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damage;
+mod random;
+
 use std::sync::Arc;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
