@@ -390,9 +390,11 @@ impl Graph {
         self.wait_until(shown).await
     }
 
-    /// Waits until everything that stood in the sources when it was called is visible. Sources that no view
-    /// reads have nothing to show.
+    /// Waits until everything that stood in the sources when it was called is visible, in the views that are
+    /// still being filled, too: after a start it is not yet known who reads what. Sources that no view reads
+    /// have nothing to show.
     pub async fn flush(&self) -> Result<Arc<Published>> {
+        self.wait_filled().await?;
         let mut ends = Vec::new();
         for (id, source) in self.shared.sources() {
             if self.published().splits.contains_key(&id) && self.shared.is_read(id) {
@@ -449,6 +451,23 @@ impl Graph {
         let (reply, answer) = oneshot::channel();
         self.sender.send(message(reply)).map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
+    }
+
+    /// Waits until no view is being started or filled.
+    async fn wait_filled(&self) -> Result<()> {
+        let mut views = self.shared.views.subscribe();
+        let mut state = self.shared.state.subscribe();
+        loop {
+            let filling = |progress: &ViewProgress| matches!(progress, ViewProgress::Filling(_));
+            if !views.borrow_and_update().values().any(filling) {
+                return Ok(());
+            }
+            failed(&state.borrow_and_update())?;
+            tokio::select! {
+                changed = views.changed() => changed.map_err(|_| ended())?,
+                changed = state.changed() => changed.map_err(|_| ended())?,
+            }
+        }
     }
 
     async fn wait_until(&self, holds: impl Fn(&Published) -> bool) -> Result<Arc<Published>> {

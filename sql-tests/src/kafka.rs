@@ -1,0 +1,57 @@
+//! Topics with known content.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+/// The longest that the broker may take for what a test asks of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A topic of a test, and a producer for it.
+pub struct Topic {
+    name: String,
+    producer: BaseProducer,
+}
+
+impl Topic {
+    /// Creates a topic with a fresh name.
+    pub async fn create(bootstrap: &str, prefix: &str, partitions: i32) -> Self {
+        let name = crate::services::fresh(prefix);
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        let admin: AdminClient<_> = config.create().unwrap();
+        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let created = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
+        created.unwrap().into_iter().next().unwrap().unwrap();
+        config.set("queue.buffering.max.kbytes", "262144").set("enable.idempotence", "true").set("linger.ms", "5");
+        Self { name, producer: config.create().unwrap() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends records to a partition, in their order. They are in the topic after [`Self::flush`].
+    pub fn send<'a>(&self, partition: i32, records: impl IntoIterator<Item = &'a [u8]>) {
+        for payload in records {
+            let mut record = BaseRecord::<(), [u8]>::to(&self.name).partition(partition).payload(payload);
+            while let Err((error, refused)) = self.producer.send(record) {
+                assert!(
+                    matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
+                    "the broker takes no records: {error}"
+                );
+                self.producer.poll(Duration::from_millis(20));
+                record = refused;
+            }
+        }
+    }
+
+    /// Waits until everything that was sent is in the topic.
+    pub fn flush(&self) {
+        self.producer.flush(PATIENCE).unwrap();
+    }
+}
