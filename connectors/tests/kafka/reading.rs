@@ -86,7 +86,8 @@ async fn startup_modes() {
         producer.send(record.timestamp(1_000_000 + number * 1000)).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(DEADLINE).unwrap();
-    let cases: [(&[(&str, &str)], [u64; 2]); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], [u64; 2]);
+    let cases: [Case<'_>; 6] = [
         (&[], [0, 0]),
         (&[("scan.startup.mode", "latest")], [10, 0]),
         (&[("scan.startup.mode", "timestamp"), ("scan.startup.timestamp.millis", "1004000")], [4, 0]),
