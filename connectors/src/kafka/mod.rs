@@ -1,8 +1,8 @@
 //! Kafka, over librdkafka.
 //!
 //! Reading order: [`settings`] (the options) and [`properties`] (which of librdkafka's a user may set),
-//! [`topic`] (partitions and offsets), [`source`], [`reader`] and the thread behind it, [`consume`], with
-//! [`positions`] and [`health`] for what can be wrong with a topic; then [`sink`] and [`framing`] (what is sent),
+//! [`topic`] (partitions and offsets), [`mod@source`], [`reader`] and the thread behind it, [`consume`], with
+//! [`positions`] and [`health`] for what can be wrong with a topic; then [`mod@sink`] and [`framing`] (what is sent),
 //! [`publisher`] and [`progress`] (that it is sent once). [`client`] makes clients and turns their errors into
 //! ours; all unsafe code is in [`native`].
 //!
