@@ -1,7 +1,7 @@
 //! The engine: one durable catalog, one commit writer, and the graphs that keep the views current.
 //!
 //! The life of a statement here: [`catalog`] and [`state`] are what it was planned against; [`read`] pins what
-//! a query sees and [`provider`], [`source_scan`] give its rows; [`write`] decides what DML does to the
+//! a query sees and [`provider`], [`source_scan`] give its rows; [`mod@write`] decides what DML does to the
 //! [`head`]s of tables with [`dml`], and [`committer`] makes it durable and hands it to the graphs; [`ddl`] logs
 //! what changes the catalog and [`deploy`] makes it run; [`recovery`] does all of it again at a start;
 //! [`maintenance`] keeps the log short.
