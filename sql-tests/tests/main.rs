@@ -6,4 +6,5 @@
 
 mod compose;
 mod kafka;
+mod readme;
 mod tidy;

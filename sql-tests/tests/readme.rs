@@ -1,0 +1,165 @@
+//! What README.md and ARCHITECTURE.md say, held against what is there: the example is run, the demo is started,
+//! and commands, options, variables, paths and tests that are named exist.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use cargo_metadata::{MetadataCommand, TargetKind};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The binary of this build, built once if it is missing or out of date: `cargo test` builds a binary only for
+/// the integration tests of its own package.
+fn millstream() -> Command {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let path = BINARY.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).expect("tests run from target/PROFILE/deps");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "millstream", "--target-dir"]);
+        build.arg(profile.parent().expect("a profile has a target folder")).current_dir(root());
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        // Cargo tells tests of their package by variables that build scripts of dependencies look at: a build that
+        // sees them would compile half of the tree anew.
+        for (name, _) in std::env::vars_os() {
+            let told = name.to_str().is_some_and(|name| {
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            });
+            if told {
+                build.env_remove(name);
+            }
+        }
+        assert!(build.status().unwrap().success(), "the millstream binary does not build");
+        profile.join("millstream")
+    });
+    let mut command = Command::new(path);
+    // Variables of whoever runs the tests must not change what the commands do.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MILLSTREAM_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn succeeded(output: Output) -> String {
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "it ended with {}:\n{log}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The fenced blocks of a language, in order.
+fn fenced(text: &str, language: &str) -> Vec<String> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    blocks
+        .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
+        .map(|code| format!("{code}\n"))
+        .collect()
+}
+
+/// The words between back quotes, fenced blocks left out.
+fn quoted(text: &str) -> Vec<&str> {
+    let mut inside = false;
+    let lines = text.lines().filter(|line| {
+        inside ^= line.starts_with("```");
+        !inside && !line.starts_with("```")
+    });
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn the_example_prints_what_stands_below_it() {
+    let readme = page("README.md");
+    let (script, printed) = (&fenced(&readme, "sql")[0], &fenced(&readme, "text")[0]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("example.sql");
+    fs::write(&file, script).unwrap();
+    assert_eq!(&succeeded(millstream().arg("run").arg(&file).output().unwrap()), printed);
+}
+
+#[test]
+fn every_statement_that_is_shown_can_be_read() {
+    let scripts = fenced(&page("README.md"), "sql");
+    assert!(scripts.len() >= 2, "the fences were not found");
+    for text in scripts.iter().flat_map(|script| millstream_planner::parse::split(script).unwrap()) {
+        if let Err(error) = millstream_planner::parse::parse_statement(&text) {
+            panic!("{}: {error:?}", text.sql);
+        }
+    }
+}
+
+#[test]
+fn the_demo_shows_its_table_and_ends() {
+    let shown = succeeded(millstream().args(["demo", "--for", "3s", "--port", "0"]).output().unwrap());
+    assert!(shown.contains("window_start") && shown.contains("(10 rows)"), "there is no table:\n{shown}");
+    assert!(shown.contains("connect:  psql -h 127.0.0.1 -p "), "it does not say how to connect:\n{shown}");
+    // Without a terminal: plain lines before the last table.
+    assert!(shown.starts_with("hot_auctions ") && !shown.contains('\x1b'), "{shown}");
+}
+
+#[test]
+fn cargo_run_knows_what_to_run() {
+    assert!(page("README.md").contains("cargo run --release -- demo"));
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let packages = metadata.workspace_default_packages();
+    let targets = packages.iter().flat_map(|package| &package.targets);
+    let binaries: Vec<&str> =
+        targets.filter(|target| target.kind.contains(&TargetKind::Bin)).map(|target| target.name.as_str()).collect();
+    assert_eq!(binaries, ["millstream"], "with several binaries `cargo run` needs a default-run");
+}
+
+#[test]
+fn options_and_variables_that_are_named_exist() {
+    let readme = page("README.md");
+    let mut help = succeeded(millstream().arg("--help").output().unwrap());
+    for command in ["serve", "demo", "run"] {
+        help.push_str(&succeeded(millstream().args([command, "--help"]).output().unwrap()));
+    }
+    let gate = page(".ci/run");
+    let words = quoted(&readme);
+    let variables = words.iter().filter(|word| word.starts_with("MILLSTREAM_"));
+    let mut found = 0;
+    for name in variables.map(|word| word.split(['=', ' ']).next().unwrap()) {
+        found += 1;
+        let known = if name.starts_with("MILLSTREAM_TEST_") { &gate } else { &help };
+        assert!(known.contains(name), "README.md names {name}, which is not there");
+    }
+    assert!(found > 10, "only {found} variables were found");
+    for option in words.iter().flat_map(|word| word.split(' ')).filter(|word| word.starts_with("--")) {
+        assert!(option == "--help" || help.contains(&format!("{option} ")), "README.md names {option}");
+    }
+}
+
+#[test]
+fn paths_and_tests_that_are_named_exist() {
+    for name in ["README.md", "ARCHITECTURE.md"] {
+        let text = page(name);
+        let mut found = 0;
+        for word in quoted(&text) {
+            let (path, test) = word.split_once("::").map_or((word, None), |(path, test)| (path, Some(test)));
+            let ours = [".rs", ".md", ".yml", ".toml"].iter().any(|end| path.ends_with(end)) && path.contains('/');
+            if !ours {
+                continue;
+            }
+            found += 1;
+            let Ok(content) = fs::read_to_string(root().join(path)) else { panic!("{name} names {path}") };
+            if let Some(test) = test {
+                assert!(content.contains(&format!("fn {test}(")), "{name} names {test}, which is not in {path}");
+            }
+        }
+        assert!(name == "README.md" || found > 80, "{name}: only {found} paths were found");
+    }
+    for target in page("README.md").split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(root().join(target).exists(), "README.md links to {target}");
+    }
+}
