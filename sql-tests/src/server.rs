@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -240,7 +240,7 @@ pub fn text(error: &tokio_postgres::Error) -> String {
 
 /// The binary beside the test executable, built once if it is missing or out of date: `cargo test` builds a
 /// binary only for the integration tests of its own package.
-fn binary() -> &'static PathBuf {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
@@ -258,6 +258,14 @@ fn binary() -> &'static PathBuf {
         // Those of the running test: build scripts of dependencies watch some of them, and would run again.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG")) {
+                build.env_remove(name);
+            }
+        }
+        // Cargo tells the tests of a package about it by variables that build scripts of dependencies look at: a
+        // build that sees them would compile half of the tree anew, and so would the next one without them.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"].iter().any(|told| name.starts_with(told))
+            {
                 build.env_remove(name);
             }
         }

@@ -2,9 +2,8 @@
 //! and commands, options, variables, paths and tests that are named exist.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use cargo_metadata::{MetadataCommand, TargetKind};
 
@@ -16,36 +15,9 @@ fn page(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// The binary of this build, built once if it is missing or out of date: `cargo test` builds a binary only for
-/// the integration tests of its own package.
+/// The binary, without what the variables of whoever runs the tests would change.
 fn millstream() -> Command {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let path = BINARY.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.ancestors().nth(2).expect("tests run from target/PROFILE/deps");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "millstream", "--target-dir"]);
-        build.arg(profile.parent().expect("a profile has a target folder")).current_dir(root());
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        // Cargo tells tests of their package by variables that build scripts of dependencies look at: a build that
-        // sees them would compile half of the tree anew.
-        for (name, _) in std::env::vars_os() {
-            let told = name.to_str().is_some_and(|name| {
-                ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"]
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix))
-            });
-            if told {
-                build.env_remove(name);
-            }
-        }
-        assert!(build.status().unwrap().success(), "the millstream binary does not build");
-        profile.join("millstream")
-    });
-    let mut command = Command::new(path);
-    // Variables of whoever runs the tests must not change what the commands do.
+    let mut command = Command::new(millstream_sql_tests::server::binary());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MILLSTREAM_")) {
         command.env_remove(name);
     }
