@@ -7,4 +7,5 @@
 mod compose;
 mod kafka;
 mod readme;
+mod kill;
 mod tidy;
