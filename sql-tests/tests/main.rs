@@ -8,4 +8,5 @@ mod compose;
 mod kafka;
 mod readme;
 mod kill;
+mod slt;
 mod tidy;

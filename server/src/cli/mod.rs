@@ -8,6 +8,7 @@ mod demo;
 mod run;
 mod serve;
 mod table;
+mod test;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ const EXIT_FENCED: u8 = 3;
   millstream serve --storage ./data      a server that keeps its state in a directory
   psql -h 127.0.0.1 -p 5480              connect to it
   millstream run script.sql              run a script over files and print its answers
+  millstream test tests/                 run sqllogictest files, each against a server of its own
 
 Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 a newer server took the storage over.")]
 struct Cli {
@@ -45,6 +47,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Runs a SQL script until its inputs have ended, and prints what its SELECTs give.
     Run(run::RunArguments),
+    /// Runs sqllogictest files, each against a fresh server in memory.
+    Test(test::TestArguments),
 }
 
 /// What a subcommand fails with; the message is all that the user sees.
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Run(arguments) => run::run(arguments).await,
+            Command::Test(arguments) => test::run(arguments).await,
         }
     });
     // Readers that are in a blocking call must not hold the exit up.
