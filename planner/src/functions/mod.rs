@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod checked;
+mod expansion;
 mod ordered;
 mod session;
 mod use_check;
@@ -136,7 +137,8 @@ pub fn is_scalar(name: &str) -> bool {
 
 /// The checked physical expression of an analyzed one: integer overflow is an error of the row.
 pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    let expr = checked::without_unary_minus(expr.clone(), schema).map_err(plan_error)?;
+    let expr = expansion::written_out(expr.clone(), schema).map_err(plan_error)?;
+    let expr = checked::without_unary_minus(expr, schema).map_err(plan_error)?;
     let mut properties = ExecutionProps::new();
     properties.config_options = Some(Arc::new(crate::bind::planner_options().clone()));
     let physical = datafusion::physical_expr::create_physical_expr(
