@@ -6,7 +6,7 @@
 
 mod compose;
 mod kafka;
-mod readme;
 mod kill;
+mod readme;
 mod slt;
 mod tidy;

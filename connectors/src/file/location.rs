@@ -89,7 +89,8 @@ impl Location {
                 }
             };
             let plain = if plain.as_os_str().is_empty() { std::path::PathBuf::from(".") } else { plain };
-            std::path::absolute(plain).map_err(|error| Error::invalid(error.to_string()))
+            let absolute = std::path::absolute(plain).map_err(|error| Error::invalid(error.to_string()))?;
+            Ok(without_parents(&absolute))
         };
         let base = path(fixed)?;
         let pattern = match pattern {
@@ -185,6 +186,18 @@ impl Location {
     }
 }
 
+/// The path with every `..` taken together with the folder before it, which paths of a store don't know.
+fn without_parents(path: &std::path::Path) -> std::path::PathBuf {
+    let mut plain = std::path::PathBuf::new();
+    for component in path.components() {
+        match component {
+            std::path::Component::ParentDir => _ = plain.pop(),
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
 /// The error for a file that is another one than it was.
 pub(crate) fn replaced(name: &str) -> Error {
     Error::data(format!("file \"{name}\" has been replaced or changed since it was first read"))
@@ -220,7 +233,9 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         assert_eq!(found(folder.path(), "a.json").await, ["a.json"]);
+        assert_eq!(found(folder.path(), "x/y/../../a.json").await, ["a.json"]);
         assert_eq!(found(folder.path(), "*.json").await, ["a.json"]);
+        assert_eq!(found(folder.path(), "x/../*.json").await, ["a.json"]);
         assert_eq!(found(folder.path(), "*/*.json").await, ["x/d.json", "z[1]/g.json"]);
         assert_eq!(found(folder.path(), "**/f ?.json").await, ["x/y/f 1.json"]);
         assert_eq!(found(folder.path(), "x").await, ["x/d.json", "x/y/f 1.json"]);

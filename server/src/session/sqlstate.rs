@@ -258,7 +258,10 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
 impl From<PlanError> for SqlError {
     fn from(error: PlanError) -> Self {
         Self {
-            sqlstate: plan_code(error.kind),
+            sqlstate: match error.kind {
+                PlanErrorKind::InvalidTextRepresentation => literal_condition(&error.message).code(),
+                kind => plan_code(kind),
+            },
             message: error.message,
             detail: error.detail,
             hint: error.hint,
@@ -404,6 +407,18 @@ fn data_condition(message: &str) -> Condition {
         Condition::CardinalityViolation
     } else {
         Condition::DataException
+    }
+}
+
+/// The class of a literal that its type does not take: the planner has one kind for all of them.
+fn literal_condition(message: &str) -> Condition {
+    let moments = ["date", "timestamp", "time", "interval"].map(|name| format!("invalid input syntax for type {name}"));
+    if moments.iter().any(|start| message.starts_with(start)) {
+        Condition::InvalidDatetimeFormat
+    } else if message.contains("is too large to store in a Decimal") {
+        Condition::NumericValueOutOfRange
+    } else {
+        Condition::InvalidTextRepresentation
     }
 }
 
