@@ -156,7 +156,10 @@ pub(super) struct Master {
     pub(super) shown_before: Option<Arc<Published>>,
     /// Views that run and will be seen with the next epoch that is shown.
     pub(super) unshown: Vec<RelationId>,
+    /// Failures of its own since the last committed checkpoint.
     restarts: u32,
+    /// Failures of any kind since then: how long to wait before the next attempt.
+    attempts: u32,
 }
 
 /// Why the loop was left.
@@ -193,6 +196,7 @@ impl Master {
             shown_before: None,
             unshown: Vec::new(),
             restarts: 0,
+            attempts: 0,
             config,
         }
     }
@@ -269,11 +273,11 @@ impl Master {
         }
     }
 
+    /// How long to wait for a message: until the next checkpoint, if one will be due.
     fn patience(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
-        self.checkpoint_due
-            .filter(|_| self.checkpoints.changed)
-            .map_or(LONG, |due| due.saturating_duration_since(Instant::now()))
+        let due = self.checkpoint_due.filter(|_| self.checkpoints.changed && !self.checkpoints.in_flight);
+        due.map_or(LONG, |due| due.saturating_duration_since(Instant::now()))
     }
 
     fn handle(&mut self, message: Message) -> Result<Option<Exit>> {
@@ -429,14 +433,16 @@ impl Master {
     fn recover(&mut self, error: Error) -> Result<Option<Exit>> {
         tracing::error!(graph = self.config.id.0, %error, "a graph failed");
         self.tear_down();
-        self.restarts += 1;
+        // An outside service that is away is waited for as long as it takes: that is no fault of the graph.
+        self.restarts += u32::from(error.kind != ErrorKind::Unavailable);
+        self.attempts += 1;
         let hopeless = matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid);
         if hopeless || self.restarts > RESTARTS_MAX {
             self.shared.set_state(GraphState::Failed { reason: error.to_string() });
             return self.stand_failed(&error).map(Some);
         }
         self.shared.set_state(GraphState::Restarting { reason: error.to_string() });
-        let millis = (RETRY_MILLIS_MIN << (self.restarts - 1).min(16)).min(RETRY_MILLIS_MAX);
+        let millis = (RETRY_MILLIS_MIN << (self.attempts - 1).min(16)).min(RETRY_MILLIS_MAX);
         let until = Instant::now() + Duration::from_millis(millis);
         let mut later = Vec::new();
         loop {
@@ -538,6 +544,7 @@ impl Master {
     /// A checkpoint was committed: failures before it are history.
     pub(super) fn restarted_well(&mut self) {
         self.restarts = 0;
+        self.attempts = 0;
     }
 
     fn surrender(&mut self) -> Result<Box<Core>> {
