@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod kafka;
+pub mod process;
 pub mod server;
 pub mod services;
