@@ -326,8 +326,7 @@ impl Master {
     /// The log entry stands (or never will).
     pub(super) fn checkpoint_done(&mut self, done: Result<CheckpointDone>) -> Result<()> {
         self.checkpoints.in_flight = false;
-        let interval = self.config.checkpoint_interval_micros;
-        self.checkpoint_due = interval.map(|micros| Instant::now() + Duration::from_micros(micros.unsigned_abs()));
+        self.schedule_checkpoint();
         let replies = std::mem::take(&mut self.checkpoints.replies);
         match done {
             Ok(done) => {

@@ -201,9 +201,7 @@ impl Master {
     pub(super) fn start(&mut self, views: Vec<Arc<ViewDeployment>>) -> Result<()> {
         self.views.clear();
         self.fills.clear();
-        let interval = self.config.checkpoint_interval_micros;
-        self.checkpoint_due =
-            interval.map(|micros| Instant::now() + std::time::Duration::from_micros(micros.unsigned_abs()));
+        self.schedule_checkpoint();
         let shown = Arc::clone(&self.shared.published.borrow());
         self.restore(views)?;
         self.sync_pumps()?;

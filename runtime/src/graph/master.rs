@@ -35,9 +35,6 @@ use crate::source::{Source, SplitId};
 use crate::storage::CheckpointRef;
 use crate::time::{Epoch, LogPosition, Stamp, Watermark};
 
-/// Why a graph can't be given up right now.
-pub(super) const CHECKPOINT_UNDER_WAY: &str = "a checkpoint is under way";
-
 /// Where the answer to a message goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
@@ -50,6 +47,8 @@ pub(super) enum Message {
     Remove(Vec<RelationId>, Reply<()>),
     Commit(TableCommit),
     Checkpoint(Reply<()>),
+    /// Takes checkpoints by itself from now on, that many microseconds apart.
+    CheckpointEvery(Option<i64>),
     CheckpointDone(Box<Result<CheckpointDone>>),
     /// Give up everything to another graph.
     Surrender(Reply<Box<Core>>),
@@ -156,6 +155,8 @@ pub(super) struct Master {
     pub(super) shown_before: Option<Arc<Published>>,
     /// Views that run and will be seen with the next epoch that is shown.
     pub(super) unshown: Vec<RelationId>,
+    /// Joins wait for a checkpoint that is under way: it is of one graph or of the other.
+    postponed: Vec<Message>,
     /// Failures of its own since the last committed checkpoint.
     restarts: u32,
     /// Failures of any kind since then: how long to wait before the next attempt.
@@ -195,6 +196,7 @@ impl Master {
             dirty: true,
             shown_before: None,
             unshown: Vec::new(),
+            postponed: Vec::new(),
             restarts: 0,
             attempts: 0,
             config,
@@ -252,6 +254,13 @@ impl Master {
                     return Ok(exit);
                 }
             }
+            if !self.checkpoints.in_flight {
+                for message in std::mem::take(&mut self.postponed) {
+                    if let Some(exit) = self.handle(message)? {
+                        return Ok(exit);
+                    }
+                }
+            }
             self.watch_pumps()?;
             let due = self.checkpoint_is_due();
             if due || self.has_input() {
@@ -298,6 +307,13 @@ impl Master {
             Message::Commit(commit) => self.commits.push_back(commit),
             Message::Checkpoint(reply) => self.checkpoint_wanted.push(reply),
             Message::CheckpointDone(done) => self.checkpoint_done(*done)?,
+            Message::CheckpointEvery(micros) => {
+                self.config.checkpoint_interval_micros = micros;
+                self.schedule_checkpoint();
+            }
+            message @ (Message::Surrender(_) | Message::Absorb(..)) if self.checkpoints.in_flight => {
+                self.postponed.push(message);
+            }
             Message::Surrender(reply) => {
                 let core = self.surrender()?;
                 answer(reply, Ok(core));
@@ -314,6 +330,12 @@ impl Master {
             }
         }
         Ok(None)
+    }
+
+    /// The next checkpoint is due an interval from now.
+    pub(super) fn schedule_checkpoint(&mut self) {
+        let interval = self.config.checkpoint_interval_micros;
+        self.checkpoint_due = interval.map(|micros| Instant::now() + Duration::from_micros(micros.unsigned_abs()));
     }
 
     fn put_input(&mut self, input: InputDeployment) {
@@ -496,6 +518,13 @@ impl Master {
     fn stand_failed(&mut self, error: &Error) -> Result<Exit> {
         let failed = || Error::unavailable(format!("the job has failed: {error}"));
         self.checkpoint_wanted.drain(..).for_each(|reply| answer(reply, Err(failed())));
+        for message in std::mem::take(&mut self.postponed) {
+            match message {
+                Message::Surrender(reply) => answer(reply, Err(failed())),
+                Message::Absorb(_, reply) => answer(reply, Err(failed())),
+                _ => unreachable!("only joins are postponed"),
+            }
+        }
         loop {
             match self.mailbox.recv() {
                 Err(_) => return Ok(Exit::Stopped),
@@ -520,7 +549,7 @@ impl Master {
                     answer(reply, Err(failed()));
                 }
                 Ok(Message::Surrender(reply)) => answer(reply, Err(failed())),
-                Ok(Message::Wake | Message::Commit(_) | Message::CheckpointDone(_)) => {}
+                Ok(Message::Wake | Message::Commit(_) | Message::CheckpointDone(_) | Message::CheckpointEvery(_)) => {}
             }
         }
     }
@@ -548,9 +577,6 @@ impl Master {
     }
 
     fn surrender(&mut self) -> Result<Box<Core>> {
-        if self.checkpoints.in_flight {
-            return Err(Error::unavailable(CHECKPOINT_UNDER_WAY));
-        }
         let instance = self.instance.take().ok_or_else(|| Error::unavailable("the graph does not run"))?;
         let fills = std::mem::take(&mut self.fills).into_values();
         let fills = fills.map(|mut fill| {

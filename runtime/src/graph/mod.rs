@@ -427,17 +427,17 @@ impl Graph {
         self.wait_until(ended).await.map(drop)
     }
 
+    /// Takes checkpoints by itself from now on, that many microseconds apart; `None` only on request.
+    pub fn checkpoint_every(&self, micros: Option<i64>) {
+        // A graph that has ended takes none.
+        drop(self.sender.send(Message::CheckpointEvery(micros)));
+    }
+
     /// Joins another graph into this one; both keep running until the moment they are one. The other handle
-    /// is dead afterwards.
+    /// is dead afterwards. A checkpoint that is under way on either side is finished before, so that every
+    /// checkpoint that is committed after this returned is of both.
     pub async fn absorb(&self, other: Graph) -> Result<()> {
-        let core = loop {
-            match other.ask(Message::Surrender).await {
-                Ok(core) => break core,
-                // A checkpoint under way belongs to the old graph: let it finish.
-                Err(error) if error.message == master::CHECKPOINT_UNDER_WAY => other.checkpoint().await?,
-                Err(error) => return Err(error),
-            }
-        };
+        let core = other.ask(Message::Surrender).await?;
         self.ask(|reply| Message::Absorb(core, reply)).await
     }
 

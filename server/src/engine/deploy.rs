@@ -81,14 +81,23 @@ impl Starter {
         Graph::start_failed(self.graph_config(catalog, id, members), error)
     }
 
-    fn graph_config(&self, catalog: &DurableCatalog, id: GraphId, members: &[Arc<Relation>]) -> GraphConfig {
+    /// A graph keeps the interval of the relation that it was made with.
+    pub(super) fn checkpoint_interval_micros(
+        &self,
+        catalog: &DurableCatalog,
+        members: &[Arc<Relation>],
+    ) -> Option<i64> {
         let first = members.first().and_then(|relation| catalog.deployed(relation.id));
+        first.and_then(|deployed| deployed.checkpoint_interval_micros)
+    }
+
+    fn graph_config(&self, catalog: &DurableCatalog, id: GraphId, members: &[Arc<Relation>]) -> GraphConfig {
         GraphConfig {
             id,
             term: self.term,
             slots: self.slots.clone(),
             parallelism: self.parallelism,
-            checkpoint_interval_micros: first.and_then(|deployed| deployed.checkpoint_interval_micros),
+            checkpoint_interval_micros: self.checkpoint_interval_micros(catalog, members),
             clock: Arc::clone(&self.clock) as _,
             storage: Arc::clone(&self.storage),
             tokio: tokio::runtime::Handle::current(),

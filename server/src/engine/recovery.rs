@@ -171,18 +171,17 @@ pub struct Started {
 /// Starts the graphs of a history and hands over the rows behind their checkpoints.
 pub(super) async fn start(starter: &Starter, history: History) -> Result<Started> {
     let mut start = Start { starter, catalog: &history.catalog, heads: BTreeMap::new(), positions: BTreeMap::new() };
-    let mut graphs = BTreeMap::new();
+    let mut pieces = Vec::new();
     for (id, graph) in &history.graphs {
         let members = history.catalog.members(*id);
-        let graph = match Box::pin(start.graph(*id, graph, &members)).await {
+        pieces.push(match start.piece(*id, graph, &members).await {
             Err(error) if matches!(error.kind, ErrorKind::Data | ErrorKind::Invalid) => {
                 tracing::error!(graph = id.0, %error, "a graph can't be started");
                 members.iter().for_each(|relation| drop(start.heads.remove(&relation.id)));
-                starter.failed_graph(&history.catalog, *id, &members, error)
+                Piece::alone(starter.failed_graph(&history.catalog, *id, &members, error))
             }
-            graph => graph?,
-        };
-        graphs.insert(*id, graph);
+            piece => piece?,
+        });
     }
     let Start { mut heads, mut positions, .. } = start;
     // A table that no checkpoint knows is in the log as a whole, behind the statement that made it.
@@ -192,20 +191,76 @@ pub(super) async fn start(starter: &Starter, history: History) -> Result<Started
     let rows = history.rows_behind(&starter.storage, &positions).await?;
     let mut delivered = Delivered::default();
     for (position, records) in rows {
-        let commits = replay(&mut heads, &history.catalog, &positions, position, records)?;
-        for (id, tables) in commits {
-            if let Some(graph) = graphs.get(&id) {
-                graph.commit(TableCommit { position, tables });
-                delivered.last.insert(id, position);
-            }
-        }
+        let mut changes = replay(&mut heads, &positions, position, records)?;
+        pieces.iter().for_each(|piece| piece.hand_over(position, &mut changes, &mut delivered));
         delivered.newest = position;
+    }
+    let mut graphs = BTreeMap::new();
+    for piece in pieces {
+        let graph = piece.join(starter, &history.catalog, &mut delivered).await?;
+        graphs.insert(graph.id(), graph);
     }
     let unsettled = history.graphs.iter().filter(|(_, graph)| !graph.joined.is_empty());
     let unsettled = unsettled.map(|(id, graph)| (*id, graph.checkpoint_ref())).collect();
     let checkpoints = history.graphs.iter().filter_map(|(id, graph)| Some((*id, graph.checkpoint.clone()?))).collect();
     tracing::info!(position = history.position.0, graphs = graphs.len(), "the log is read");
-    Ok(Started { state: State { catalog: history.catalog, graphs }, heads, delivered, unsettled, checkpoints })
+    let state = State { catalog: history.catalog, graphs };
+    Ok(Started { state, heads, delivered, unsettled, checkpoints })
+}
+
+/// A graph on its way to running: what starts from its own checkpoint, and what becomes part of it before the
+/// server is open.
+struct Piece {
+    graph: Graph,
+    /// The relations that `graph` runs already.
+    own: BTreeSet<RelationId>,
+    joined: Vec<Piece>,
+    /// The relations that can only run once the pieces are one.
+    behind: Vec<Arc<Relation>>,
+    /// Taken up once the pieces are one: a checkpoint before that would be of this piece alone.
+    checkpoint_interval_micros: Option<i64>,
+}
+
+impl Piece {
+    fn alone(graph: Graph) -> Self {
+        Self { graph, own: BTreeSet::new(), joined: Vec::new(), behind: Vec::new(), checkpoint_interval_micros: None }
+    }
+
+    /// Hands over the changes of its own tables.
+    fn hand_over(&self, position: LogPosition, changes: &mut Vec<TableChange>, delivered: &mut Delivered) {
+        let (own, others) = std::mem::take(changes).into_iter().partition(|change| self.own.contains(&change.relation));
+        *changes = others;
+        let tables: Vec<TableChange> = own;
+        if !tables.is_empty() {
+            self.graph.commit(TableCommit { position, tables });
+            delivered.last.insert(self.graph.id(), position);
+        }
+        self.joined.iter().for_each(|piece| piece.hand_over(position, changes, delivered));
+    }
+
+    /// Makes the pieces one. Each has taken the commits behind its checkpoint before: together they are at one
+    /// place in the log.
+    async fn join(self, starter: &Starter, catalog: &DurableCatalog, delivered: &mut Delivered) -> Result<Graph> {
+        let Self { graph, joined, behind, checkpoint_interval_micros, .. } = self;
+        if joined.is_empty() {
+            return Ok(graph);
+        }
+        for piece in joined {
+            let other = Box::pin(piece.join(starter, catalog, delivered)).await?;
+            for graph in [&graph, &other] {
+                graph.wait_for(delivered.last.get(&graph.id()).copied().unwrap_or_default()).await?;
+            }
+            let newest = delivered.last.remove(&other.id()).unwrap_or_default();
+            graph.absorb(other).await?;
+            let last = delivered.last.entry(graph.id()).or_default();
+            *last = newest.max(*last);
+        }
+        for relation in behind {
+            starter.add(&graph, catalog, &relation).await?;
+        }
+        graph.checkpoint_every(checkpoint_interval_micros);
+        Ok(graph)
+    }
 }
 
 /// Graphs on their way to running.
@@ -218,15 +273,12 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    async fn graph(&mut self, id: GraphId, history: &GraphHistory, members: &[Arc<Relation>]) -> Result<Graph> {
+    async fn piece(&mut self, id: GraphId, history: &GraphHistory, members: &[Arc<Relation>]) -> Result<Piece> {
         let foreign: BTreeSet<RelationId> =
             history.joined.iter().flat_map(|(_, members, _)| members).copied().collect();
         let (mut own, mut behind) = (Vec::new(), Vec::new());
         let mut elsewhere = foreign.clone();
-        for relation in members {
-            if foreign.contains(&relation.id) {
-                continue;
-            }
+        for relation in members.iter().filter(|relation| !foreign.contains(&relation.id)) {
             // What reads a graph that joined can only run once they are one.
             if self.inputs(relation).iter().any(|input| elsewhere.contains(input)) {
                 elsewhere.insert(relation.id);
@@ -236,19 +288,19 @@ impl Start<'_> {
             }
         }
         let tables = self.restore_tables(history, &own).await?;
-        let mut others = Vec::new();
+        let mut joined = Vec::new();
         for (other, of_other, other_history) in &history.joined {
             let members: Vec<_> = members.iter().filter(|relation| of_other.contains(&relation.id)).cloned().collect();
-            others.push(Box::pin(self.graph(*other, other_history, &members)).await?);
+            joined.push(Box::pin(self.piece(*other, other_history, &members)).await?);
         }
         let graph = self.starter.start_graph(self.catalog, id, &own, history.checkpoint_ref(), &tables)?;
-        for other in others {
-            graph.absorb(other).await?;
+        let mut piece = Piece::alone(graph);
+        if !joined.is_empty() {
+            piece.graph.checkpoint_every(None);
+            piece.checkpoint_interval_micros = self.starter.checkpoint_interval_micros(self.catalog, &own);
         }
-        for relation in behind {
-            self.starter.add(&graph, self.catalog, &relation).await?;
-        }
-        Ok(graph)
+        piece.own = own.iter().map(|relation| relation.id).collect();
+        Ok(Piece { joined, behind, ..piece })
     }
 
     fn inputs(&self, relation: &Relation) -> Vec<RelationId> {
@@ -311,29 +363,26 @@ impl History {
     }
 }
 
-/// Applies an entry's rows to the heads; gives back what each graph is to be handed.
+/// Applies an entry's rows to the heads; gives back what the graphs are to be handed, each table once.
 fn replay(
     heads: &mut Heads,
-    catalog: &DurableCatalog,
     positions: &BTreeMap<RelationId, LogPosition>,
     position: LogPosition,
     records: Vec<RowsRecord>,
-) -> Result<BTreeMap<GraphId, Vec<TableChange>>> {
-    let mut commits: BTreeMap<GraphId, Vec<TableChange>> = BTreeMap::new();
+) -> Result<Vec<TableChange>> {
+    let mut changes: Vec<TableChange> = Vec::new();
     for record in records {
         let relation = record.relation;
         // Dropped since, or in the checkpoint already.
         let Some(head) = heads.get_mut(&relation) else { continue };
-        let Some(graph) = catalog.graph_of(relation) else { continue };
         if position <= positions.get(&relation).copied().unwrap_or_default() {
             continue;
         }
         let net = head.replay(&record.changes, record.late)?;
         let late =
             if record.late { record.changes.into_iter().map(|change| change.rows).collect() } else { Vec::new() };
-        let change =
-            TableChange { relation, changes: net, late, version: head.store.version(), watermark: head.watermark() };
-        super::committer::merge(commits.entry(graph).or_default(), change);
+        let (version, watermark) = (head.store.version(), head.watermark());
+        super::committer::merge(&mut changes, TableChange { relation, changes: net, late, version, watermark });
     }
-    Ok(commits)
+    Ok(changes)
 }

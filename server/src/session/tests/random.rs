@@ -37,6 +37,9 @@ impl World {
         let name = format!("random_{seed}");
         let engine = open(&name).await;
         let mut client = Client::new(&engine);
+        if seed % 2 == 0 {
+            client.tag("SET millstream.checkpoint_interval = '20ms'").await;
+        }
         client.tag("CREATE TABLE a (id INT PRIMARY KEY, v INT NOT NULL)").await;
         client.tag("CREATE TABLE b (id INT, w INT)").await;
         client.tag(&format!("CREATE MATERIALIZED VIEW grouped AS {GROUPED}")).await;
@@ -73,7 +76,7 @@ impl World {
                 self.b.retain(|row| row.0 != id);
             }
             9 => self.client.tag("CHECKPOINT").await.clear(),
-            10 => self.restart().await,
+            10 => self.restart(random.random_bool(0.5)).await,
             _ if self.joined => {
                 self.client.tag("DROP MATERIALIZED VIEW joined").await;
                 self.joined = false;
@@ -85,10 +88,15 @@ impl World {
         }
     }
 
-    async fn restart(&mut self) {
-        self.engine.stop().await;
+    /// Opens the storage anew, after the server has stopped or while it still runs.
+    async fn restart(&mut self, stop: bool) {
+        let old = std::sync::Arc::clone(&self.engine);
+        if stop {
+            old.stop().await;
+        }
         self.engine = open(&self.name).await;
         self.client = Client::new(&self.engine);
+        old.stop().await;
     }
 
     async fn check(&mut self) {
