@@ -397,11 +397,15 @@ impl Graph {
         self.wait_filled().await?;
         let mut ends = Vec::new();
         for (id, source) in self.shared.sources() {
-            if self.published().splits.contains_key(&id) && self.shared.is_read(id) {
+            // One that was never published is waited for too: right after a start nothing was.
+            if self.shared.is_read(id) {
                 ends.push((id, source.ends().await?));
             }
         }
-        self.wait_until(|published| ends.iter().all(|(id, ends)| published.has_read(*id, ends))).await
+        let read = |published: &Published| {
+            ends.iter().all(|(id, ends)| published.has_read(*id, ends) || !self.shared.is_read(*id))
+        };
+        self.wait_until(read).await
     }
 
     /// Takes a checkpoint and waits until it is committed.
