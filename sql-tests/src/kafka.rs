@@ -10,6 +10,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 /// The longest that the broker may take for what a test asks of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Room for a record of a MiB and what Kafka puts around it.
+const MESSAGE_BYTES: &str = "2097152";
+
 /// A topic of a test, and a producer for it.
 pub struct Topic {
     name: String,
@@ -23,10 +26,14 @@ impl Topic {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap);
         let admin: AdminClient<_> = config.create().unwrap();
-        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", MESSAGE_BYTES);
         let created = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
         created.unwrap().into_iter().next().unwrap().unwrap();
-        config.set("queue.buffering.max.kbytes", "262144").set("enable.idempotence", "true").set("linger.ms", "5");
+        config
+            .set("message.max.bytes", MESSAGE_BYTES)
+            .set("queue.buffering.max.kbytes", "262144")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5");
         Self { name, producer: config.create().unwrap() }
     }
 

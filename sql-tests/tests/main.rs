@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
 mod compose;
 mod kafka;
 mod kill;
+mod ownership;
 mod readme;
 mod slt;
 mod tidy;

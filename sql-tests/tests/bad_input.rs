@@ -1,0 +1,121 @@
+//! Bad input over Kafka: every bad record is kept with where it came from and why, and the stream goes on.
+
+use std::time::{Duration, Instant};
+
+use millstream_sql_tests::kafka::Topic;
+use millstream_sql_tests::server::Launch;
+use millstream_sql_tests::services::{self, fresh};
+
+/// How much of a rejected record is kept.
+const RAW_BYTES: usize = 64 << 10;
+
+/// Of a row whose event time is missing.
+const EVENT_TIME: &str = "event time";
+
+fn source(bootstrap: &str, topic: &str) -> String {
+    format!(
+        "CREATE SOURCE readings (id BIGINT NOT NULL, n INT, name TEXT, ts TIMESTAMP, \
+             WATERMARK FOR ts AS ts - INTERVAL '5 seconds') \
+         WITH (connector = 'kafka', topic = '{topic}', properties.bootstrap.server = '{bootstrap}', \
+             scan.startup.mode = 'earliest') FORMAT PLAIN ENCODE JSON"
+    )
+}
+
+fn reading(fields: &str) -> Vec<u8> {
+    format!(r#"{{{fields}, "ts": "2026-05-01 10:00:00"}}"#).into_bytes()
+}
+
+/// Records, and a word of the reason when they are to be rejected.
+fn records() -> Vec<(Vec<u8>, Option<&'static str>)> {
+    let nonsense: Vec<u8> =
+        (0..1 << 20_u32).map(|number: u32| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    vec![
+        (reading(r#""id": 1, "n": 1, "name": "1""#), None),
+        (reading(r#""id": 2, n"#), Some("json")),
+        (reading(r#""id": 3, "n": "many""#), Some("\"n\"")),
+        (reading(r#""n": 4"#), Some("\"id\"")),
+        (reading(r#""id": 5, "n": 99999999999"#), Some("\"n\"")),
+        (br#"{"id": 6, "n""#.to_vec(), Some("json")),
+        ([reading(r#""id": 7, "n": 7"#), reading(r#""id": 8, "n": 8"#)].concat(), Some("")),
+        (Vec::new(), Some("empty")),
+        (nonsense, Some("utf-8")),
+        (br#"{"id": 9, "n": 9}"#.to_vec(), Some(EVENT_TIME)),
+        (reading(r#""id": 10"#), None),
+        (reading(r#""id": 11, "n": 0, "name": "11""#), None),
+        (reading(r#""id": 12, "n": 2, "name": "twelve""#), None),
+    ]
+}
+
+#[tokio::test]
+async fn bad_records_are_kept_beside_the_source_and_the_stream_goes_on() {
+    let Some(bootstrap) = services::kafka("bad_records_are_kept_beside_the_source_and_the_stream_goes_on") else {
+        return;
+    };
+    let topic = Topic::create(&bootstrap, "bad", 1).await;
+    let records = records();
+    topic.send(0, records.iter().map(|(payload, _)| payload.as_slice()));
+    topic.flush();
+    let folder = tempfile::tempdir().unwrap();
+    let launch = Launch::new(folder.path().to_str().unwrap());
+    let server = launch.start().await;
+    let session = server.connect().await;
+    session.run(&source(&bootstrap, topic.name())).await;
+    session.run("CREATE MATERIALIZED VIEW ids AS SELECT id FROM readings").await;
+    session.run("CREATE MATERIALIZED VIEW shares AS SELECT id, 100 / n AS share FROM readings").await;
+    session.run("CREATE MATERIALIZED VIEW names AS SELECT id, CAST(name AS BIGINT) AS number FROM readings").await;
+    topic.send(0, [br#"{"id": 13, "ts": "2026-05-01 09:59:54"}"#.as_slice(), &reading(r#""id": 14, "n": 4"#)]);
+    topic.flush();
+    session.run("FLUSH").await;
+    session.run("CHECKPOINT").await;
+
+    // The same before and after a kill: what was kept is state.
+    server.kill().await;
+    let server = launch.start().await;
+    let session = server.connect().await;
+    session.run("FLUSH").await;
+    assert_eq!(session.rows("SELECT id FROM ids ORDER BY id").await, [["1"], ["10"], ["11"], ["12"], ["14"]]);
+    let shares = session.rows("SELECT id, share FROM shares ORDER BY id").await;
+    assert_eq!(shares, [["1", "100"], ["10", "-"], ["12", "50"], ["14", "25"]]);
+    let names = session.rows("SELECT id, number FROM names ORDER BY id").await;
+    assert_eq!(names, [["1", "1"], ["10", "-"], ["11", "11"], ["14", "-"]]);
+    let by_zero = session.rows("SELECT reason FROM \"shares$rejected\"").await;
+    assert!(by_zero.len() == 1 && by_zero[0][0].contains("division by zero"), "{by_zero:?}");
+    let not_a_number = session.rows("SELECT reason, row FROM \"names$rejected\"").await;
+    assert!(not_a_number.len() == 1 && not_a_number[0][1].contains("twelve"), "{not_a_number:?}");
+    assert_eq!(session.rows("SELECT id FROM \"readings$late\"").await, [["13"]]);
+
+    let kept = "SELECT topic, partition, \"offset\", reason, encode(raw, 'hex') FROM \"readings$rejected\" ORDER BY 3";
+    let kept = session.rows(kept).await;
+    let wanted = records.iter().enumerate().filter_map(|(offset, (raw, reason))| Some((offset, raw, (*reason)?)));
+    let wanted: Vec<_> = wanted.collect();
+    assert_eq!(kept.len(), wanted.len(), "{:?}", kept.iter().map(|row| &row[..4]).collect::<Vec<_>>());
+    for (row, (offset, raw, reason)) in kept.iter().zip(wanted) {
+        assert_eq!(row[..3], [topic.name().to_owned(), "0".to_owned(), offset.to_string()]);
+        assert!(row[3].to_lowercase().contains(reason), "offset {offset}: \"{}\" says nothing of {reason}", row[3]);
+        let hex: String = raw.iter().take(RAW_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        // Refused after it was decoded, when its bytes are gone: the row is kept as text.
+        let decoded = reason == EVENT_TIME;
+        assert!(row[4] == hex || (decoded && !row[4].is_empty()), "offset {offset}: not the bytes of the record");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_fails_create_and_leaves_nothing() {
+    let test = "what_is_not_there_fails_create_and_leaves_nothing";
+    let Some(bootstrap) = services::kafka(test) else { return };
+    let server = Launch::new("memory://").start().await;
+    let session = server.connect().await;
+    let missing = fresh("missing");
+    // Port 1 is reserved: nobody listens there.
+    for (bootstrap, topic, named) in
+        [(bootstrap.as_str(), missing.as_str(), missing.as_str()), ("127.0.0.1:1", "t", "127.0.0.1:1")]
+    {
+        let asked = Instant::now();
+        let (_, message) = session.error(&source(bootstrap, topic)).await;
+        assert!(message.contains(named), "the error names nothing: {message}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+        assert_eq!(session.number("SELECT count(*) FROM millstream.jobs").await, 0);
+        let (sqlstate, _) = session.error("SELECT * FROM readings").await;
+        assert_eq!(sqlstate, "42P01");
+    }
+}
