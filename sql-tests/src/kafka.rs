@@ -1,11 +1,14 @@
 //! Topics with known content.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 /// The longest that the broker may take for what a test asks of it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,6 +19,8 @@ const MESSAGE_BYTES: &str = "2097152";
 /// A topic of a test, and a producer for it.
 pub struct Topic {
     name: String,
+    bootstrap: String,
+    partitions: i32,
     producer: BaseProducer,
 }
 
@@ -34,7 +39,7 @@ impl Topic {
             .set("queue.buffering.max.kbytes", "262144")
             .set("enable.idempotence", "true")
             .set("linger.ms", "5");
-        Self { name, producer: config.create().unwrap() }
+        Self { name, bootstrap: bootstrap.to_owned(), partitions, producer: config.create().unwrap() }
     }
 
     /// Its name.
@@ -60,5 +65,36 @@ impl Topic {
     /// Waits until everything that was sent is in the topic.
     pub fn flush(&self) {
         self.producer.flush(PATIENCE).unwrap();
+    }
+
+    /// What a new read_committed reader sees, from the beginning to the end of every partition. It goes on
+    /// reading until `enough` holds, but not beyond the deadline. Blocks.
+    pub fn committed(&self, deadline: Duration, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).set("group.id", "unused");
+        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        config.set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut all = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            all.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&all).unwrap();
+        let until = Instant::now() + deadline;
+        let (mut records, mut at_end) = (Vec::new(), BTreeSet::new());
+        while at_end.len() < self.partitions as usize || !enough(&records) {
+            let left = until.saturating_duration_since(Instant::now());
+            match consumer.poll(left) {
+                None if left.is_zero() => break,
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(at_end.insert(partition)),
+                Some(Err(error)) => panic!("the topic can't be read: {error}"),
+                Some(Ok(message)) => {
+                    at_end.remove(&message.partition());
+                    records.push(String::from_utf8(message.payload().unwrap_or_default().to_vec()).unwrap());
+                }
+            }
+        }
+        records
     }
 }

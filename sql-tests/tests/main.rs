@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod compose;
+mod exactly_once;
 mod kafka;
 mod kill;
 mod ownership;
