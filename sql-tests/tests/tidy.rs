@@ -20,7 +20,8 @@ fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
         .features(CargoOpt::AllFeatures)
-        .other_options(vec!["--locked".to_string(), "--offline".to_string()])
+        // Cargo fetches what this platform needs, and no more: without the filter a fresh machine lacks packages.
+        .other_options(["--locked", "--offline", "--filter-platform", "host-tuple"].map(str::to_string).to_vec())
         .exec()
         .unwrap()
 }
