@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::bad_rows::{refused_rows, rejected_records, rejected_row_schema};
 use super::instance::{EpochEnd, NodeId, SlotEpoch};

@@ -215,13 +215,7 @@ impl Master {
             self.put_input(input);
         }
         let views: Vec<Arc<ViewDeployment>> = views.into_iter().map(Arc::new).collect();
-        let mut failure = self.guarded(|master| master.start(views.clone())).err();
-        if failure.is_some() && self.instance.is_none() {
-            // Nothing ran yet: the deployments must not be lost for the next try.
-            for view in views {
-                self.fills.entry(view.id).or_insert_with(|| Fill::waiting(view));
-            }
-        }
+        let mut failure = self.start_or_keep(views).err();
         loop {
             let error = match failure.take() {
                 Some(error) => error,
@@ -461,7 +455,10 @@ impl Master {
         let hopeless = matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid);
         if hopeless || self.restarts > RESTARTS_MAX {
             self.shared.set_state(GraphState::Failed { reason: error.to_string() });
-            return self.stand_failed(&error).map(Some);
+            if let Some(exit) = self.stand_failed(&error) {
+                return Ok(Some(exit));
+            }
+            (self.restarts, self.attempts) = (0, 1);
         }
         self.shared.set_state(GraphState::Restarting { reason: error.to_string() });
         let millis = (RETRY_MILLIS_MIN << (self.attempts - 1).min(16)).min(RETRY_MILLIS_MAX);
@@ -491,13 +488,24 @@ impl Master {
             }
         }
         let views = self.deployments();
-        self.start(views)?;
+        self.start_or_keep(views)?;
         for message in later {
             if let Some(exit) = self.handle(message)? {
                 return Ok(Some(exit));
             }
         }
         Ok(None)
+    }
+
+    /// Starts the views. When that fails, none is lost for the next attempt.
+    fn start_or_keep(&mut self, views: Vec<Arc<ViewDeployment>>) -> Result<()> {
+        let started = self.guarded(|master| master.start(views.clone()));
+        if started.is_err() {
+            for view in views.into_iter().filter(|view| !self.views.contains_key(&view.id)) {
+                self.fills.entry(view.id).or_insert_with(|| Fill::waiting(view));
+            }
+        }
+        started
     }
 
     /// All views, running or not, to be started again.
@@ -510,12 +518,13 @@ impl Master {
     /// Stands as failed from the beginning.
     pub(super) fn run_failed(mut self, error: &Error) {
         self.shared.set_state(GraphState::Failed { reason: error.to_string() });
-        // It only ends by being stopped.
-        let _stopped = self.stand_failed(error);
+        // Nothing was deployed that could be tried again: it only ends by being stopped.
+        while self.stand_failed(error).is_none() {}
     }
 
-    /// A failed graph still answers: what it holds can be dropped, and it can be stopped.
-    fn stand_failed(&mut self, error: &Error) -> Result<Exit> {
+    /// A failed graph still answers: it can be stopped, and what it holds can be dropped, after which the rest
+    /// is tried again (`None`).
+    fn stand_failed(&mut self, error: &Error) -> Option<Exit> {
         let failed = || Error::unavailable(format!("the job has failed: {error}"));
         self.checkpoint_wanted.drain(..).for_each(|reply| answer(reply, Err(failed())));
         for message in std::mem::take(&mut self.postponed) {
@@ -527,10 +536,10 @@ impl Master {
         }
         loop {
             match self.mailbox.recv() {
-                Err(_) => return Ok(Exit::Stopped),
+                Err(_) => return Some(Exit::Stopped),
                 Ok(Message::Stop(reply)) => {
                     answer(reply, Ok(()));
-                    return Ok(Exit::Stopped);
+                    return Some(Exit::Stopped);
                 }
                 Ok(Message::Remove(relations, reply)) => {
                     let relations: BTreeSet<RelationId> = relations.into_iter().collect();
@@ -539,7 +548,10 @@ impl Master {
                     self.inputs.retain(|id, _| !relations.contains(id));
                     relations.iter().for_each(|relation| self.shared.forget(*relation));
                     answer(reply, Ok(()));
+                    return None;
                 }
+                // Durable already: it is shown if the graph runs again.
+                Ok(Message::Commit(commit)) => self.commits.push_back(commit),
                 Ok(
                     Message::AddInput(_, reply)
                     | Message::AddView(_, reply)
@@ -549,7 +561,13 @@ impl Master {
                     answer(reply, Err(failed()));
                 }
                 Ok(Message::Surrender(reply)) => answer(reply, Err(failed())),
-                Ok(Message::Wake | Message::Commit(_) | Message::CheckpointDone(_) | Message::CheckpointEvery(_)) => {}
+                Ok(Message::CheckpointEvery(micros)) => self.config.checkpoint_interval_micros = micros,
+                Ok(Message::CheckpointDone(done)) => {
+                    if let Err(error) = self.checkpoint_done(*done) {
+                        tracing::warn!(graph = self.config.id.0, %error, "the last checkpoint was not written");
+                    }
+                }
+                Ok(Message::Wake) => {}
             }
         }
     }

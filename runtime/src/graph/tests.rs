@@ -557,6 +557,31 @@ fn a_failed_graph_goes_back_to_what_the_log_holds() {
 }
 
 #[test]
+fn a_graph_that_stands_as_failed_goes_on_without_the_view_that_failed_it() {
+    multi(async {
+        let mut world = World::new(1).await;
+        let graph = world.start(vec![table(TABLE)], vec![per_key(VIEW, TABLE, Changes::Retract)]);
+        deadline(graph.wait_running(VIEW)).await.unwrap();
+        world.commit(&graph, &[((1, 1, 0), 1)]).await;
+        deadline(graph.checkpoint()).await.unwrap();
+        // The log holds a change that the view can't take, behind its checkpoint: every attempt fails.
+        let bad = vec![ChangeBatch::weighted(rows(&[(5, 5, 5)]), Int64Array::from(vec![-1]))];
+        let position = world.log(TABLE, &bad).await;
+        let (version, watermark) = (world.head.version(), Watermark::NONE);
+        let change = TableChange { relation: TABLE, changes: bad, late: vec![], version, watermark };
+        graph.commit(TableCommit { position, tables: vec![change] });
+        let mut states = graph.shared.state.subscribe();
+        deadline(states.wait_for(|state| matches!(state, GraphState::Failed { .. }))).await.unwrap();
+        assert!(graph.wait_for(LogPosition(position.0 + 1)).await.is_err());
+        deadline(graph.remove(vec![VIEW])).await.unwrap();
+        deadline(states.wait_for(|state| *state == GraphState::Running)).await.unwrap();
+        let published = world.commit(&graph, &[((2, 2, 0), 1)]).await;
+        assert_eq!(published.relations[&TABLE].rows, 2);
+        graph.stop().await;
+    });
+}
+
+#[test]
 fn two_graphs_become_one() {
     multi(async {
         let mut world = World::new(1).await;

@@ -37,7 +37,7 @@ impl World {
         let name = format!("random_{seed}");
         let engine = open(&name).await;
         let mut client = Client::new(&engine);
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             client.tag("SET millstream.checkpoint_interval = '20ms'").await;
         }
         client.tag("CREATE TABLE a (id INT PRIMARY KEY, v INT NOT NULL)").await;
