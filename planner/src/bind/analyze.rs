@@ -58,7 +58,7 @@ static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
         Arc::new(NarrowLiterals),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
-        Arc::new(RoundingCasts),
+        Arc::new(PostgresCasts),
         Arc::new(crate::functions::OrderedAggregates),
     ])
 });
@@ -129,13 +129,14 @@ impl AnalyzerRule for NarrowLiterals {
     }
 }
 
-/// A number with a fraction is rounded when it is cast to an integer type; DataFusion cuts it.
+/// A number with a fraction is rounded when it is cast to an integer type, where DataFusion cuts it; text that
+/// is cast to `bytea` is read as Postgres reads it.
 #[derive(Debug)]
-struct RoundingCasts;
+struct PostgresCasts;
 
-impl AnalyzerRule for RoundingCasts {
+impl AnalyzerRule for PostgresCasts {
     fn name(&self) -> &str {
-        "rounding_casts"
+        "postgres_casts"
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
@@ -145,6 +146,14 @@ impl AnalyzerRule for RoundingCasts {
                 let schema = if plan.inputs().is_empty() { plan.schema().as_ref() } else { &schema };
                 let (inner, rounded) = rounded(*expr, schema)?;
                 Ok(Transformed::new_transformed(Expr::Cast(Cast { expr: Box::new(inner), field }), rounded))
+            }
+            Expr::Cast(Cast { expr, field }) if *field.data_type() == DataType::Binary => {
+                let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
+                let schema = if plan.inputs().is_empty() { plan.schema().as_ref() } else { &schema };
+                if expr.get_type(schema)? == DataType::Utf8 {
+                    return Ok(Transformed::yes(crate::functions::bytea_in(*expr)));
+                }
+                Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
             }
             other => Ok(Transformed::no(other)),
         })

@@ -5,6 +5,7 @@
 //! query and a view agree to the bit; the other aggregates of DataFusion serve ad hoc queries only.
 
 mod aggregate;
+mod bytea;
 mod checked;
 mod expansion;
 mod ordered;
@@ -26,6 +27,7 @@ use crate::bind::plan_error;
 use crate::error::Result;
 
 pub use aggregate::{ExactAggregate, ExactKind};
+pub(crate) use bytea::bytea_in;
 pub use checked::{checked_functions, fold_constants};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
