@@ -18,6 +18,8 @@ use millstream_runtime::storage::Record;
 use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::Engine;
 use super::catalog::DurableCatalog;
 use super::head::TableHead;
@@ -54,41 +56,64 @@ struct Creation<'a> {
 }
 
 impl Engine {
-    /// Runs a DDL statement; the caller holds the lock that [`Self::begin_ddl`] gave it, and runs this in a task
-    /// of its own, so that it is never dropped halfway.
-    pub async fn run_ddl(&self, request: DdlRequest, stop: &Stop) -> Result<Vec<Notice>, SqlError> {
+    /// Runs a DDL statement under the lock that [`Self::begin_ddl`] gave, in a task of its own, so that it is
+    /// never dropped halfway. The lock is given back before a view is waited for: filling it holds up no other
+    /// definition. A view that can't be filled, or whose session gives up waiting, is taken back.
+    pub async fn run_ddl(
+        &self,
+        request: DdlRequest,
+        one_at_a_time: OwnedMutexGuard<()>,
+        stop: &Stop,
+    ) -> Result<Vec<Notice>, SqlError> {
+        let (notices, waits_for) = self.define(&request, stop).await?;
+        drop(one_at_a_time);
+        if let Some(view) = waits_for
+            && let Err(error) = self.wait_until_full(view, stop).await
+        {
+            let _one_at_a_time = self.begin_ddl().await;
+            self.take_back(&request, view).await?;
+            return Err(error);
+        }
+        Ok(notices)
+    }
+
+    /// Checks, logs and starts what a statement defines; gives back the view that is to be waited for.
+    async fn define(&self, request: &DdlRequest, stop: &Stop) -> Result<(Vec<Notice>, Option<RelationId>), SqlError> {
         let mut notices = Vec::new();
         let state = self.state.load();
         match &request.statement {
             Statement::CreateSchema { name, if_not_exists } => {
-                self.create_schema(&state, &request, name, *if_not_exists, &mut notices).await?;
+                self.create_schema(&state, request, name, *if_not_exists, &mut notices).await?;
             }
             Statement::DropSchema { names, if_exists, cascade } => {
-                self.drop_schemas(&state, &request, names, *if_exists, *cascade, &mut notices).await?;
+                self.drop_schemas(&state, request, names, *if_exists, *cascade, &mut notices).await?;
             }
             Statement::Drop(drop) => {
                 notices.extend(drop.notices.iter().map(Notice::plain));
                 if !drop.relations.is_empty() {
                     let detail = Detail::Drop { relations: drop.relations.clone() };
-                    self.drop_relations(&request, detail, &drop.relations).await?;
+                    self.drop_relations(request, detail, &drop.relations).await?;
                 }
             }
             Statement::Rename { relation: None, object, .. } => {
                 notices.push(Notice::plain(format!("{} does not exist, skipping", object.sql().to_lowercase())));
             }
             Statement::Rename { relation: Some(relation), new_name, .. } => {
-                self.rename(&state, &request, *relation, new_name).await?;
+                self.rename(&state, request, *relation, new_name).await?;
             }
             _ => match creation(&request.statement) {
-                Some(creation) => self.create(&state, &request, creation, &mut notices, stop).await?,
+                Some(creation) => {
+                    let waits_for = self.create(&state, request, creation, &mut notices, stop).await?;
+                    return Ok((notices, waits_for));
+                }
                 None => return Err(Error::internal("a statement that is no DDL came to the dispatcher").into()),
             },
         }
-        Ok(notices)
+        Ok((notices, None))
     }
 
     /// Waits until no other DDL runs. A statement is planned and run while this is held.
-    pub async fn begin_ddl(&self) -> tokio::sync::OwnedMutexGuard<()> {
+    pub async fn begin_ddl(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.ddl).lock_owned().await
     }
 
@@ -179,11 +204,11 @@ impl Engine {
         creation: Creation<'_>,
         notices: &mut Vec<Notice>,
         stop: &Stop,
-    ) -> Result<(), SqlError> {
+    ) -> Result<Option<RelationId>, SqlError> {
         if creation.if_not_exists && state.catalog.view.find(creation.name).is_some() {
             let message = format!("relation \"{}\" already exists, skipping", creation.name.name);
             notices.push(Notice { sqlstate: Condition::DuplicateTable.code(), ..Notice::plain(message) });
-            return Ok(());
+            return Ok(None);
         }
         if !replaces(&request.statement) {
             refuse_taken_or_reserved(&state.catalog, creation.name)?;
@@ -211,18 +236,24 @@ impl Engine {
         let (ddl, mut applied) = self.plan_change(&before.catalog, request, Some(numbers), detail)?;
         let position = self.append(&ddl).await?;
         applied.logged_at(&ddl, position);
-        let deployed = self.deploy_new(applied, numbers.id).await;
         let waits = matches!(request.statement, Statement::CreateMaterializedView(_)) && request.waits;
-        let outcome = match deployed {
-            Ok(()) if waits => self.wait_until_full(numbers.id, stop).await,
-            deployed => deployed.map_err(SqlError::from),
-        };
-        if outcome.is_err() {
-            // What never ran leaves nothing behind.
-            let detail = Detail::Drop { relations: vec![numbers.id] };
-            self.drop_relations(request, detail, &[numbers.id]).await?;
+        match self.deploy_new(applied, numbers.id).await {
+            Ok(()) => Ok(waits.then_some(numbers.id)),
+            Err(error) => {
+                self.take_back(request, numbers.id).await?;
+                Err(error.into())
+            }
         }
-        outcome
+    }
+
+    /// What never ran leaves nothing behind, nor does what has been put on it meanwhile.
+    async fn take_back(&self, request: &DdlRequest, id: RelationId) -> Result<(), SqlError> {
+        let state = self.state.load();
+        if state.catalog.view.get(id).is_none() {
+            return Ok(());
+        }
+        let relations = with_dependents(&state.catalog, vec![id]);
+        self.drop_relations(request, Detail::Drop { relations: relations.clone() }, &relations).await
     }
 
     /// The view that `OR REPLACE` takes the place of.
@@ -311,11 +342,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until a new view can be read; a session that gives up waiting takes it back.
+    /// Waits until a new view can be read.
     async fn wait_until_full(&self, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
-        let state = self.state.load();
-        let Some(graph) = state.graph_of(view).cloned() else { return Ok(()) };
-        stop.race(async { Ok(graph.wait_running(view).await?) }).await
+        loop {
+            let Some(graph) = self.state.load().graph_of(view).cloned() else {
+                let message = "the view was dropped while it was being filled";
+                return Err(SqlError::new(Condition::UndefinedTable, message));
+            };
+            match stop.race(async { Ok(graph.wait_running(view).await) }).await? {
+                Ok(()) => return Ok(()),
+                // Another view has joined its graph to a second one, which fills it now.
+                Err(_) if self.state.load().graph_of(view).is_some_and(|now| now.id() != graph.id()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Logs a drop and takes the relations out of catalog, graphs and heads.

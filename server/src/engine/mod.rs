@@ -7,9 +7,13 @@
 //! [`maintenance`] keeps the log short.
 //!
 //! Invariants kept here, by the numbers of the project's list, each with the test that attacks it:
-//! 4 (`session::tests::a_statement_over_two_graphs_sees_whole_commits`), 10
-//! (`session::tests::acknowledged_rows_survive_a_restart`), 15
-//! (`session::tests::a_failed_create_leaves_nothing_behind`).
+//! 1 (`session::tests::random::tables_and_views_survive_random_histories`),
+//! 4 (`session::tests::a_statement_over_two_graphs_sees_whole_commits`),
+//! 9 (`session::tests::a_newer_server_stops_an_older_one`),
+//! 10 (`session::tests::acknowledged_rows_survive_a_restart`),
+//! 15 (`session::tests::damage::a_damaged_checkpoint_stops_its_own_graph_only`,
+//! `session::tests::a_failed_create_leaves_nothing_behind`),
+//! 18 (`engine::secrets::tests::secrets_are_masked_and_nothing_else`).
 
 pub mod catalog;
 pub mod clock;

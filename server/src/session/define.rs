@@ -27,10 +27,7 @@ impl Session {
             waits: self.settings.create_waits(),
         };
         let engine = Arc::clone(&self.engine);
-        let running = tokio::spawn(async move {
-            let _one_at_a_time = one_at_a_time;
-            engine.run_ddl(request, &stop).await
-        });
+        let running = tokio::spawn(async move { engine.run_ddl(request, one_at_a_time, &stop).await });
         let notices =
             running.await.map_err(|error| Error::internal(format!("a definition ended early: {error}")))??;
         Ok(Outcome { notices, ..Outcome::tagged(CommandTag::Fixed(tag)) })

@@ -485,3 +485,19 @@ async fn views_have_the_columns_that_their_plan_declares() {
     assert_eq!(client.rows("SELECT count(*), sum(n), max(n) FROM mv").await, ["2|3|2"]);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_is_canceled_while_it_is_filled_is_taken_back() {
+    let engine = open("canceled_fill").await;
+    let mut client = Client::new(&engine);
+    client.tag("CREATE TABLE t (x BIGINT)").await;
+    client.tag("INSERT INTO t SELECT x FROM generate_series(1, 200000) AS g(x)").await;
+    client.tag("SET statement_timeout = '1ms'").await;
+    let created = client.run("CREATE MATERIALIZED VIEW m AS SELECT x % 1000 AS k, count(*) AS n FROM t GROUP BY 1").await;
+    client.tag("SET statement_timeout = 0").await;
+    assert_eq!(created.unwrap_err().sqlstate, "57014");
+    assert_eq!(client.rows("SHOW MATERIALIZED VIEWS").await, Vec::<String>::new());
+    client.tag("CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM t").await;
+    assert_eq!(client.rows("SELECT n FROM m").await, ["200000"]);
+    engine.stop().await;
+}
