@@ -11,5 +11,6 @@ mod kafka;
 mod kill;
 mod ownership;
 mod readme;
+mod run;
 mod slt;
 mod tidy;

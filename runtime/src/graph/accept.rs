@@ -241,3 +241,119 @@ pub struct FloorChange {
     /// The floor.
     pub floor: Watermark,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use datafusion::logical_expr::Operator;
+    use datafusion::physical_expr::PhysicalExpr;
+    use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::plan::{Changes, RelationId};
+
+    type Row = (Option<i64>, Option<i64>);
+
+    /// `(v BIGINT, ts TIMESTAMP, q AS 100 / v NOT NULL)`, watermark `ts`, rows up to 5 µs late accepted.
+    fn relation() -> InputRelation {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let quotient: Arc<dyn PhysicalExpr> =
+            Arc::new(BinaryExpr::new(lit(100_i64), Operator::Divide, Arc::new(Column::new("v", 0))));
+        InputRelation {
+            id: RelationId(1),
+            name: "s".to_string(),
+            schema: Arc::new(Schema::new(vec![
+                Field::new("v", DataType::Int64, true),
+                Field::new("ts", time, true),
+                Field::new("q", DataType::Int64, false),
+            ])),
+            physical_columns: 2,
+            generated: vec![quotient],
+            watermark: Some(WatermarkSpec {
+                column: 1,
+                expression: Arc::new(Column::new("ts", 1)),
+                allowed_lateness_micros: 5,
+                idle_timeout_micros: None,
+            }),
+            changes: Changes::Append,
+            primary_key: Vec::new(),
+        }
+    }
+
+    fn physical(rows: &[Row]) -> RecordBatch {
+        let values: ArrayRef = Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0)));
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter(rows.iter().map(|row| row.1)));
+        let schema = relation().schema.project(&[0, 1]).unwrap();
+        RecordBatch::try_new(Arc::new(schema), vec![values, times]).unwrap()
+    }
+
+    fn random_rows(random: &mut StdRng) -> Vec<Row> {
+        let count = random.random_range(1..60);
+        let row = |at: i64, random: &mut StdRng| {
+            let value = random.random_bool(0.9).then(|| random.random_range(0..4));
+            let time = random.random_bool(0.9).then(|| at + random.random_range(-12..6));
+            (value, time)
+        };
+        (0..count).map(|at| row(at, random)).collect()
+    }
+
+    /// Event times of the accepted rows, of the late ones, and the numbers of the rejected ones.
+    fn accept(acceptor: &Acceptor, rows: &[Row], clock: &mut SplitClock) -> (Vec<i64>, Vec<i64>, Vec<usize>) {
+        let accepted = acceptor.accept(&physical(rows), clock).unwrap();
+        let times = |batch: &RecordBatch| batch.column(1).as_primitive::<TimestampMicrosecondType>().values().to_vec();
+        (times(&accepted.rows), times(&accepted.late), accepted.rejected.into_iter().map(|(row, _)| row).collect())
+    }
+
+    #[test]
+    fn every_row_is_accepted_late_or_rejected() {
+        let acceptor = Acceptor::new(&relation()).unwrap();
+        for seed in 0..200 {
+            let rows = random_rows(&mut StdRng::seed_from_u64(seed));
+            let floor = Watermark::at_micros(seed as i64 % 20);
+            let mut clock = SplitClock::starting_at(floor);
+            let (accepted, late, rejected) = accept(&acceptor, &rows, &mut clock);
+            // The same, one row after the other, written down as the rules say it.
+            let (mut on_time, mut behind, mut refused, mut highest) = (Vec::new(), Vec::new(), Vec::new(), i64::MIN);
+            for (number, (value, time)) in rows.iter().enumerate() {
+                match (value, time) {
+                    (None | Some(0), _) | (_, None) => refused.push(number),
+                    (Some(_), Some(time)) => {
+                        let kept = time.saturating_add(5) >= highest && *time >= floor.micros();
+                        if kept { &mut on_time } else { &mut behind }.push(*time);
+                        highest = highest.max(*time);
+                    }
+                }
+            }
+            assert_eq!((accepted, late, rejected), (on_time, behind, refused), "seed {seed}");
+            assert!(clock.watermark.micros() == highest, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_replay_decides_alike() {
+        let acceptor = Acceptor::new(&relation()).unwrap();
+        for seed in 0..200 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let rows = random_rows(&mut random);
+            let whole = accept(&acceptor, &rows, &mut SplitClock::starting_at(Watermark::NONE));
+            let mut clock = SplitClock::starting_at(Watermark::NONE);
+            let mut parts = (Vec::new(), Vec::new(), Vec::new());
+            let mut start = 0;
+            while start < rows.len() {
+                let end = random.random_range(start + 1..=rows.len());
+                let (accepted, late, rejected) = accept(&acceptor, &rows[start..end], &mut clock);
+                parts.0.extend(accepted);
+                parts.1.extend(late);
+                parts.2.extend(rejected.into_iter().map(|row| row + start));
+                start = end;
+            }
+            assert_eq!(parts, whole, "other cuts, seed {seed}");
+        }
+    }
+}

@@ -47,6 +47,8 @@ pub(super) enum Message {
     Remove(Vec<RelationId>, Reply<()>),
     Commit(TableCommit),
     Checkpoint(Reply<()>),
+    /// Answered once every outbox of a committed checkpoint is published.
+    Published(Reply<()>),
     /// Takes checkpoints by itself from now on, that many microseconds apart.
     CheckpointEvery(Option<i64>),
     CheckpointDone(Box<Result<CheckpointDone>>),
@@ -300,6 +302,7 @@ impl Master {
             }
             Message::Commit(commit) => self.commits.push_back(commit),
             Message::Checkpoint(reply) => self.checkpoint_wanted.push(reply),
+            Message::Published(reply) => self.answer_when_published(reply),
             Message::CheckpointDone(done) => self.checkpoint_done(*done)?,
             Message::CheckpointEvery(micros) => {
                 self.config.checkpoint_interval_micros = micros;
@@ -330,6 +333,19 @@ impl Master {
     pub(super) fn schedule_checkpoint(&mut self) {
         let interval = self.config.checkpoint_interval_micros;
         self.checkpoint_due = interval.map(|micros| Instant::now() + Duration::from_micros(micros.unsigned_abs()));
+    }
+
+    fn answer_when_published(&self, reply: Reply<()>) {
+        let outlets = self.views.values().filter_map(|view| view.outlet.as_ref());
+        let waits: Vec<_> = outlets.map(|outlet| (outlet.publishing.watch(), outlet.sequence)).collect();
+        self.config.tokio.spawn(async move {
+            for (mut published, sequence) in waits {
+                if published.wait_for(|published| *published >= sequence).await.is_err() {
+                    return answer(reply, Err(Error::unavailable("a sink was dropped before it had published")));
+                }
+            }
+            answer(reply, Ok(()));
+        });
     }
 
     fn put_input(&mut self, input: InputDeployment) {
@@ -556,6 +572,7 @@ impl Master {
                     Message::AddInput(_, reply)
                     | Message::AddView(_, reply)
                     | Message::Checkpoint(reply)
+                    | Message::Published(reply)
                     | Message::Absorb(_, reply),
                 ) => {
                     answer(reply, Err(failed()));

@@ -413,6 +413,12 @@ impl Graph {
         self.ask(Message::Checkpoint).await
     }
 
+    /// Waits until the outboxes of every committed checkpoint are published: what was checkpointed before the
+    /// call has left through its sinks when it returns.
+    pub async fn wait_published(&self) -> Result<()> {
+        self.ask(Message::Published).await
+    }
+
     /// The newest checkpoint that this run of the graph has committed.
     pub fn last_checkpoint(&self) -> Option<crate::storage::CheckpointRef> {
         self.shared.committed()

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::error::Error;
 use crate::limits::{RETRY_MILLIS_MAX, RETRY_MILLIS_MIN};
@@ -33,12 +33,13 @@ pub(super) struct Publishing {
 struct Shared {
     inner: Mutex<Inner>,
     ready: Notify,
+    /// The highest sequence number that is published.
+    published: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Outbox>,
-    published: u64,
     trouble: Option<Error>,
 }
 
@@ -69,7 +70,12 @@ impl Publishing {
 
     /// The highest sequence number that is published.
     pub(super) fn published(&self) -> u64 {
-        self.shared.lock().published
+        *self.shared.published.borrow()
+    }
+
+    /// Told of every sequence number that is published.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
     }
 
     /// What keeps it from publishing.
@@ -95,9 +101,10 @@ impl Shared {
 
     fn published(&self, sequence: u64) {
         let mut inner = self.lock();
-        inner.published = inner.published.max(sequence);
         inner.trouble = None;
         inner.waiting.retain(|outbox| outbox.sequence > sequence);
+        drop(inner);
+        self.published.send_modify(|published| *published = sequence.max(*published));
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<(), CliError> {
     // Sinks and views without a reader are complete, too, before the process ends.
     engine.wait_ended().await.map_err(located)?;
     client.command("FLUSH; CHECKPOINT").await.map_err(located)?;
+    engine.wait_published().await.map_err(located)?;
     engine.stop().await;
     Ok(())
 }

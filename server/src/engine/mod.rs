@@ -205,6 +205,15 @@ impl Engine {
         futures::future::try_join_all(waits).await.map(drop)
     }
 
+    /// Waits until what the last checkpoints hold for sinks has left through them.
+    pub async fn wait_published(&self) -> Result<(), SqlError> {
+        let state = self.state.load();
+        let waits = state.graphs.iter().map(async |(id, graph)| {
+            graph.wait_published().await.map_err(|error| read::graph_failed(&state, *id, graph, error))
+        });
+        futures::future::try_join_all(waits).await.map(drop)
+    }
+
     /// Stops every graph and lets the storage go. Nothing is lost: a start goes on from what is durable.
     pub async fn stop(&self) {
         let state = self.state.load();
