@@ -493,7 +493,8 @@ async fn a_view_that_is_canceled_while_it_is_filled_is_taken_back() {
     client.tag("CREATE TABLE t (x BIGINT)").await;
     client.tag("INSERT INTO t SELECT x FROM generate_series(1, 200000) AS g(x)").await;
     client.tag("SET statement_timeout = '1ms'").await;
-    let created = client.run("CREATE MATERIALIZED VIEW m AS SELECT x % 1000 AS k, count(*) AS n FROM t GROUP BY 1").await;
+    let created =
+        client.run("CREATE MATERIALIZED VIEW m AS SELECT x % 1000 AS k, count(*) AS n FROM t GROUP BY 1").await;
     client.tag("SET statement_timeout = 0").await;
     assert_eq!(created.unwrap_err().sqlstate, "57014");
     assert_eq!(client.rows("SHOW MATERIALIZED VIEWS").await, Vec::<String>::new());
