@@ -181,6 +181,10 @@ fn literal_of_type(text: &str, target: &DataType) -> Result<Expr> {
             format!("invalid input syntax for type {}: \"{text}\"", functions::sql_type(target)),
         )
     };
+    if *target == DataType::Binary {
+        let bytes = functions::decoded_bytea(text).map_err(|_| invalid())?;
+        return Ok(Expr::Literal(ScalarValue::Binary(Some(bytes)), None));
+    }
     match value.cast_to(target) {
         Ok(value) if !value.is_null() => Ok(Expr::Literal(value, None)),
         Ok(_) | Err(_) => Err(invalid()),

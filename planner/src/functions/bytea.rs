@@ -57,7 +57,8 @@ impl ScalarUDFImpl for ByteaIn {
     }
 }
 
-fn decoded(text: &str) -> Result<Vec<u8>> {
+/// The bytes that a text stands for.
+pub(crate) fn decoded(text: &str) -> Result<Vec<u8>> {
     let wrong = || DataFusionError::Execution(format!("invalid input syntax for type bytea: \"{text}\""));
     let digit = |byte: u8, radix| char::from(byte).to_digit(radix).map(|digit| digit as u8);
     if let Some(hexadecimal) = text.strip_prefix("\\x") {

@@ -27,7 +27,7 @@ use crate::bind::plan_error;
 use crate::error::Result;
 
 pub use aggregate::{ExactAggregate, ExactKind};
-pub(crate) use bytea::bytea_in;
+pub(crate) use bytea::{bytea_in, decoded as decoded_bytea};
 pub use checked::{checked_functions, fold_constants};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
