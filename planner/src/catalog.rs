@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::SchemaRef;
+pub use millstream_runtime::graph::{rejected_record_schema, rejected_row_schema};
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
 
@@ -230,25 +231,4 @@ impl Relation {
             _ => None,
         }
     }
-}
-
-/// Columns of `$rejected` beside a source or table: `topic, split, position, reason, raw, at`.
-pub fn rejected_record_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("topic", DataType::Utf8, true),
-        Field::new("partition", DataType::Utf8, false),
-        Field::new("offset", DataType::Int64, false),
-        Field::new("reason", DataType::Utf8, false),
-        Field::new("raw", DataType::Binary, true),
-        Field::new("rejected_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
-    ]))
-}
-
-/// Columns of `$rejected` beside a view and `$refused` beside a sink: `operator, reason, row`, the row as text.
-pub fn rejected_row_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("operator", DataType::Utf8, false),
-        Field::new("reason", DataType::Utf8, false),
-        Field::new("row", DataType::Utf8, false),
-    ]))
 }
