@@ -43,6 +43,8 @@ pub(super) struct Checkpoints {
     pub(super) changed: bool,
     /// One is being written.
     pub(super) in_flight: bool,
+    /// Why the one that is being written does not get on; it is tried again.
+    pub(super) trouble: Option<Error>,
     sections: BTreeMap<String, Written>,
     replies: Vec<Reply<()>>,
 }
@@ -220,6 +222,10 @@ impl Master {
             kept: self.kept_sections(),
             frozen,
             outboxes,
+            waits: Box::new({
+                let sender = self.sender.clone();
+                move |trouble| drop(sender.send(Message::CheckpointWaits(trouble)))
+            }),
         };
         self.checkpoints.in_flight = true;
         self.checkpoints.changed = false;
@@ -326,6 +332,7 @@ impl Master {
     /// The log entry stands (or never will).
     pub(super) fn checkpoint_done(&mut self, done: Result<CheckpointDone>) -> Result<()> {
         self.checkpoints.in_flight = false;
+        self.checkpoints.trouble = None;
         self.schedule_checkpoint();
         let replies = std::mem::take(&mut self.checkpoints.replies);
         match done {
@@ -429,7 +436,7 @@ impl Master {
 
     fn restore_view(&self, deployment: &Arc<ViewDeployment>, record: &ViewRecord, restored: &Restored) -> Result<View> {
         let id = deployment.id;
-        let mut view = View::new(Arc::clone(deployment), &self.config.tokio)?;
+        let mut view = View::new(Arc::clone(deployment), &self.config.tokio, self.waker())?;
         view.watermark = record.watermark;
         if let Some(store) = &mut view.store {
             let schema = Arc::clone(store.schema());
@@ -514,6 +521,8 @@ struct Writing {
     kept: BTreeMap<String, Written>,
     frozen: Vec<Frozen>,
     outboxes: Vec<(RelationId, Outbox)>,
+    /// Told why something has to be tried again.
+    waits: Box<dyn Fn(Error) + Send + Sync>,
 }
 
 impl Writing {
@@ -523,7 +532,7 @@ impl Writing {
         let frozen = std::mem::take(&mut self.frozen);
         let written: Vec<(Frozen, ObjectRef)> = futures::stream::iter(frozen)
             .map(|frozen| async {
-                let object = persistently("state", || self.storage.write_state(self.graph, &frozen.parts)).await?;
+                let object = self.persistently("state", || self.storage.write_state(self.graph, &frozen.parts)).await?;
                 Ok::<_, Error>((frozen, object))
             })
             .buffer_unordered(CHECKPOINT_OBJECTS_AT_ONCE)
@@ -539,19 +548,38 @@ impl Writing {
             section.objects.push(object);
         }
         let manifest = self.manifest(&sections)?;
-        let checkpoint = persistently("manifest", || self.storage.write_manifest(self.graph, &manifest)).await?;
+        let checkpoint = self.persistently("manifest", || self.storage.write_manifest(self.graph, &manifest)).await?;
         let record = CheckpointRecord {
             graph: self.graph,
             checkpoint: checkpoint.clone(),
             epoch: self.epoch,
             log_position: self.log_position,
         };
-        persistently("log entry", || self.storage.append(vec![Record::Checkpoint(record.clone())])).await?;
+        self.persistently("log entry", || self.storage.append(vec![Record::Checkpoint(record.clone())])).await?;
         let positions = |record: &SourceRecord| {
             record.splits.iter().map(|state| (state.split.id.clone(), state.position)).collect()
         };
         let positions = self.record.sources.iter().map(|(id, record)| (*id, positions(record))).collect();
         Ok(CheckpointDone { sections, checkpoint, outboxes: self.outboxes, positions })
+    }
+
+    /// Repeats what fails because the store is away; what was frozen stays until it stands.
+    async fn persistently<T, F>(&self, what: &str, mut attempt: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut delay = Duration::from_millis(RETRY_MILLIS_MIN);
+        loop {
+            match attempt().await {
+                Err(error) if error.kind == ErrorKind::Unavailable => {
+                    tracing::warn!(%error, "the {what} of a checkpoint could not be written, trying again");
+                    (self.waits)(error);
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn manifest(&self, sections: &BTreeMap<String, Written>) -> Result<Manifest> {
@@ -571,21 +599,6 @@ impl Writing {
             inputs: serde_json::to_value(&self.record).map_err(json)?,
             sinks: serde_json::to_value(&self.sinks).map_err(json)?,
         })
-    }
-}
-
-/// Repeats what fails because the store is away; what was frozen stays until it stands.
-async fn persistently<T, F: Future<Output = Result<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T> {
-    let mut delay = Duration::from_millis(RETRY_MILLIS_MIN);
-    loop {
-        match attempt().await {
-            Err(error) if error.kind == ErrorKind::Unavailable => {
-                tracing::warn!(%error, "the {what} of a checkpoint could not be written, trying again");
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
-            }
-            outcome => return outcome,
-        }
     }
 }
 

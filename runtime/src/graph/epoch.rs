@@ -45,7 +45,7 @@ impl Master {
     }
 
     /// A sink that can't publish holds its graph up, once enough outboxes wait.
-    fn sinks_admit_input(&self) -> bool {
+    pub(super) fn sinks_admit_input(&self) -> bool {
         let admits =
             |outlet: &Outlet| outlet.sequence.saturating_sub(outlet.publishing.published()) < OUTBOXES_WAITING_MAX;
         self.views.values().filter_map(|view| view.outlet.as_ref()).all(admits)
@@ -246,13 +246,17 @@ fn take_source(
 
 impl View {
     /// A view without rows.
-    pub(super) fn new(deployment: Arc<ViewDeployment>, tokio: &tokio::runtime::Handle) -> Result<Self> {
+    pub(super) fn new(
+        deployment: Arc<ViewDeployment>,
+        tokio: &tokio::runtime::Handle,
+        wake: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Self> {
         let schema = Arc::clone(&deployment.dataflow.root().schema);
         let (store, outlet) = match &deployment.sink {
             None => (Some(RelationStore::new(schema, deployment.key.clone())?), None),
             Some(sink) => {
-                let publishing =
-                    Publishing::start(tokio, deployment.name.clone(), Arc::clone(&sink.sink), sink.identity.clone());
+                let (name, identity) = (deployment.name.clone(), sink.identity.clone());
+                let publishing = Publishing::start(tokio, name, Arc::clone(&sink.sink), identity, wake);
                 (None, Some(Outlet { publishing, payloads: Vec::new(), sequence: 0 }))
             }
         };

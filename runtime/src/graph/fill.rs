@@ -76,6 +76,20 @@ impl Fill {
         Self { deployment, running: None }
     }
 
+    /// What its reader waits for.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let inputs = self.running.iter().flat_map(|running| running.inputs.values());
+        inputs
+            .filter_map(|input| match input {
+                FillInput::CatchUp(catch_up) => catch_up.pump.as_ref(),
+                FillInput::Versions(_) | FillInput::Unread => None,
+            })
+            .find_map(|pump| match pump.queue.health() {
+                PumpHealth::Waiting(trouble) => Some(trouble),
+                PumpHealth::Reading | PumpHealth::Failed(_) | PumpHealth::Ended => None,
+            })
+    }
+
     /// Stops it; the deployment stays, to begin anew.
     pub(super) fn stop(&mut self, runner: &Runner) {
         if let Some(running) = self.running.take() {
@@ -106,7 +120,7 @@ impl Master {
             };
         }
         let instance = self.runner.deploy(&[(deployment.id, &deployment.dataflow, None)])?;
-        let view = View::new(Arc::clone(deployment), &self.config.tokio)?;
+        let view = View::new(Arc::clone(deployment), &self.config.tokio, self.waker())?;
         Ok(Some(Running { instance, view, inputs, rows_done: 0 }))
     }
 

@@ -52,6 +52,8 @@ pub(super) enum Message {
     /// Takes checkpoints by itself from now on, that many microseconds apart.
     CheckpointEvery(Option<i64>),
     CheckpointDone(Box<Result<CheckpointDone>>),
+    /// A part of a checkpoint could not be written and is tried again.
+    CheckpointWaits(Error),
     /// Give up everything to another graph.
     Surrender(Reply<Box<Core>>),
     /// Take over what another graph gave up.
@@ -257,7 +259,7 @@ impl Master {
                     }
                 }
             }
-            self.watch_pumps()?;
+            self.watch_outside()?;
             let due = self.checkpoint_is_due();
             if due || self.has_input() {
                 self.run_epoch(due)?;
@@ -304,6 +306,7 @@ impl Master {
             Message::Checkpoint(reply) => self.checkpoint_wanted.push(reply),
             Message::Published(reply) => self.answer_when_published(reply),
             Message::CheckpointDone(done) => self.checkpoint_done(*done)?,
+            Message::CheckpointWaits(trouble) => self.checkpoints.trouble = Some(trouble),
             Message::CheckpointEvery(micros) => {
                 self.config.checkpoint_interval_micros = micros;
                 self.schedule_checkpoint();
@@ -327,6 +330,12 @@ impl Master {
             }
         }
         Ok(None)
+    }
+
+    /// Makes the loop look again at what it waits for.
+    pub(super) fn waker(&self) -> Box<dyn Fn() + Send + Sync> {
+        let sender = self.sender.clone();
+        Box::new(move || drop(sender.send(Message::Wake)))
     }
 
     /// The next checkpoint is due an interval from now.
@@ -422,9 +431,9 @@ impl Master {
         Ok(())
     }
 
-    /// A pump that waits for its source makes the graph wait, visibly; one that can't go on fails it.
-    fn watch_pumps(&mut self) -> Result<()> {
-        let mut waiting = None;
+    /// Whatever waits for the outside world makes the graph wait, visibly; a pump that can't go on fails it.
+    fn watch_outside(&mut self) -> Result<()> {
+        let mut waiting = self.checkpoints.trouble.as_ref().map(|trouble| format!("checkpoint: {trouble}"));
         for input in self.inputs.values() {
             let Origin::Source(source) = &input.origin else {
                 continue;
@@ -439,12 +448,17 @@ impl Master {
                 _ => {}
             }
         }
+        for fill in self.fills.values() {
+            if let Some(trouble) = fill.trouble() {
+                waiting = Some(format!("view \"{}\" is being filled: {trouble}", fill.deployment.name));
+            }
+        }
         for view in self.views.values() {
             if let Some(trouble) = view.outlet.as_ref().and_then(|outlet| outlet.publishing.trouble()) {
                 waiting = Some(format!("sink \"{}\": {trouble}", view.deployment.name));
             }
         }
-        self.shared.set_state(waiting.map_or(GraphState::Running, |reason| GraphState::Restarting { reason }));
+        self.shared.set_state(waiting.map_or(GraphState::Running, |reason| GraphState::Waiting { reason }));
         Ok(())
     }
 
@@ -453,7 +467,9 @@ impl Master {
             Origin::Table(_) => false,
             Origin::Source(source) => !source.held && source.pump.as_ref().is_some_and(|pump| !pump.queue.is_empty()),
         };
-        self.dirty || !self.commits.is_empty() || self.inputs.values().any(pumped)
+        // While a sink holds the graph up, what is pumped waits: the publisher wakes the loop when it got on.
+        let taken = || self.sinks_admit_input() && self.inputs.values().any(pumped);
+        self.dirty || !self.commits.is_empty() || taken()
     }
 
     fn checkpoint_is_due(&self) -> bool {
@@ -476,7 +492,11 @@ impl Master {
             }
             (self.restarts, self.attempts) = (0, 1);
         }
-        self.shared.set_state(GraphState::Restarting { reason: error.to_string() });
+        let reason = error.to_string();
+        self.shared.set_state(match error.kind {
+            ErrorKind::Unavailable => GraphState::Waiting { reason },
+            _ => GraphState::Restarting { reason },
+        });
         let millis = (RETRY_MILLIS_MIN << (self.attempts - 1).min(16)).min(RETRY_MILLIS_MAX);
         let until = Instant::now() + Duration::from_millis(millis);
         let mut later = Vec::new();
@@ -496,7 +516,7 @@ impl Master {
                         return Ok(Some(exit));
                     }
                 }
-                Ok(Message::Wake) => {}
+                Ok(Message::Wake | Message::CheckpointWaits(_)) => {}
                 Ok(message) => later.push(message),
                 Err(RecvTimeoutError::Timeout) if self.checkpoints.in_flight => {}
                 Err(RecvTimeoutError::Timeout) => break,
@@ -584,7 +604,7 @@ impl Master {
                         tracing::warn!(graph = self.config.id.0, %error, "the last checkpoint was not written");
                     }
                 }
-                Ok(Message::Wake) => {}
+                Ok(Message::Wake | Message::CheckpointWaits(_)) => {}
             }
         }
     }

@@ -211,7 +211,12 @@ pub struct SplitStatus {
 pub enum GraphState {
     /// Runs.
     Running,
-    /// Waits to be restarted after a failure, or for an outside service that is away.
+    /// An outside service is away: what does not need it goes on, and all of it does once the service is back.
+    Waiting {
+        /// Which one, and what it said.
+        reason: String,
+    },
+    /// Waits to be restarted after a failure.
     Restarting {
         /// Why.
         reason: String,
@@ -505,6 +510,6 @@ fn failed(state: &GraphState) -> Result<()> {
     match state {
         GraphState::Failed { reason } => Err(Error::unavailable(format!("the job has failed: {reason}"))
             .with_hint("SHOW JOBS has the reason; DROP the relation that it names, or mend the cause and restart.")),
-        GraphState::Running | GraphState::Restarting { .. } => Ok(()),
+        GraphState::Running | GraphState::Waiting { .. } | GraphState::Restarting { .. } => Ok(()),
     }
 }

@@ -23,18 +23,18 @@ pub(super) struct Outbox {
     pub(super) payloads: Vec<Bytes>,
 }
 
-/// A running publisher; dropping it stops the publishing.
+/// A running publisher; dropping it stops the publishing. It wakes its graph whenever it got on or met trouble.
 pub(super) struct Publishing {
     shared: Arc<Shared>,
     task: tokio::task::JoinHandle<()>,
 }
 
-#[derive(Default)]
 struct Shared {
     inner: Mutex<Inner>,
     ready: Notify,
     /// The highest sequence number that is published.
     published: watch::Sender<u64>,
+    wake: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -56,8 +56,10 @@ impl Publishing {
         name: String,
         sink: Arc<dyn Sink>,
         identity: SinkIdentity,
+        wake: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
-        let shared = Arc::new(Shared::default());
+        let (inner, ready, published) = (Mutex::default(), Notify::new(), watch::channel(0).0);
+        let shared = Arc::new(Shared { inner, ready, published, wake });
         let task = tokio.spawn(run(name, sink, identity, Arc::clone(&shared)));
         Self { shared, task }
     }
@@ -105,6 +107,12 @@ impl Shared {
         inner.waiting.retain(|outbox| outbox.sequence > sequence);
         drop(inner);
         self.published.send_modify(|published| *published = sequence.max(*published));
+        (self.wake)();
+    }
+
+    fn meet(&self, trouble: Error) {
+        self.lock().trouble = Some(trouble);
+        (self.wake)();
     }
 }
 
@@ -122,7 +130,7 @@ async fn run(name: String, sink: Arc<dyn Sink>, identity: SinkIdentity, shared: 
                 tracing::warn!(sink = %name, sequence = outbox.sequence, %error, "publishing failed, trying again");
                 // Whatever happened, the publisher's own idea of it is void: open anew and ask the outside.
                 publisher = None;
-                shared.lock().trouble = Some(error);
+                shared.meet(error);
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
             }

@@ -312,7 +312,12 @@ impl Pumping {
     /// Looks for new splits; whether there are any. A split that became another thing is an error.
     async fn discover(&mut self) -> Result<bool> {
         let mut found = false;
-        for mut split in self.source.splits().await? {
+        // At CREATE a topic that is missing is the user's to mend; from then on it is waited for.
+        let splits = self.source.splits().await.map_err(|error| match error.kind {
+            ErrorKind::Invalid => Error { kind: ErrorKind::Unavailable, ..error },
+            ErrorKind::Unavailable | ErrorKind::Data | ErrorKind::Internal | ErrorKind::Fenced => error,
+        })?;
+        for mut split in splits {
             match self.splits.get(&split.id) {
                 Some(state) if state.split.incarnation == split.incarnation => {}
                 Some(_) => {

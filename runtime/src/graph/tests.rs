@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -316,7 +318,11 @@ struct World {
 
 impl World {
     async fn new(parallelism: usize) -> Self {
-        let storage = Storage::open("memory://").await.unwrap();
+        Self::over("memory://", parallelism).await
+    }
+
+    async fn over(storage: &str, parallelism: usize) -> Self {
+        let storage = Storage::open(storage).await.unwrap();
         let term = storage.recover().await.unwrap().term;
         let head = RelationStore::new(schema(), Vec::new()).unwrap();
         Self { storage, term, slots: Slots::start(parallelism), parallelism, head }

@@ -216,7 +216,7 @@ impl Engine {
         let replaced = self.replaced_view(state, &request.statement)?;
         let numbers = state.catalog.next_relation();
         let splits = self.checked_connector(&request.statement, creation.connector, numbers.id, stop).await?;
-        let graphs = input_graphs(state, &creation.inputs)?;
+        let graphs = input_graphs(self, state, &creation.inputs)?;
         let mut joins = graphs.clone();
         let graph = creation.runs.then(|| joins.pop_first().unwrap_or(GraphId(u64::from(numbers.id.0))));
         let placement = Placement {
@@ -533,13 +533,15 @@ fn refuse_taken_or_reserved(catalog: &DurableCatalog, name: &QualifiedName) -> R
 }
 
 /// The graphs of some relations; each must run.
-fn input_graphs(state: &State, inputs: &[RelationId]) -> Result<BTreeSet<GraphId>, SqlError> {
+fn input_graphs(engine: &Engine, state: &State, inputs: &[RelationId]) -> Result<BTreeSet<GraphId>, SqlError> {
     let mut graphs = BTreeSet::new();
     for input in inputs {
         let graph: &Graph = state
             .graph_of(*input)
             .ok_or_else(|| Error::internal(format!("relation {input} is in no graph and can't be followed")))?;
-        if let GraphState::Restarting { reason } | GraphState::Failed { reason } = graph.state() {
+        if let GraphState::Waiting { reason } | GraphState::Restarting { reason } | GraphState::Failed { reason } =
+            engine.graph_state(graph)
+        {
             let name = state.catalog.view.get(*input).map_or("?", |relation| relation.name.name.as_str());
             let message = format!("the job of \"{name}\" does not run: {reason}");
             return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)

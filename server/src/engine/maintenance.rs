@@ -53,7 +53,9 @@ impl Engine {
         for (id, graph) in &state.graphs {
             match graph.state() {
                 GraphState::Failed { reason } => left_out.push(format!("graph {} has failed: {reason}", id.0)),
-                GraphState::Running | GraphState::Restarting { .. } => running.push((*id, graph.clone())),
+                GraphState::Running | GraphState::Waiting { .. } | GraphState::Restarting { .. } => {
+                    running.push((*id, graph.clone()));
+                }
             }
         }
         {

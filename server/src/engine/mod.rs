@@ -46,7 +46,7 @@ use millstream_connectors::ConnectorContext;
 use millstream_planner::batch::{BatchQuery, BatchRuntime};
 use millstream_planner::error::PlanError;
 use millstream_planner::functions::SessionFacts;
-use millstream_runtime::graph::{GraphId, GraphState, Slots};
+use millstream_runtime::graph::{Graph, GraphId, GraphState, Slots};
 use millstream_runtime::storage::{CheckpointRecord, CheckpointRef, Storage};
 use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
@@ -154,6 +154,14 @@ impl Engine {
     /// The newest catalog and graphs.
     pub fn state(&self) -> Arc<State> {
         self.state.load()
+    }
+
+    /// How a graph does. A log that takes no entry holds up the writes and checkpoints of every one.
+    pub fn graph_state(&self, graph: &Graph) -> GraphState {
+        match (graph.state(), self.storage.trouble()) {
+            (GraphState::Running, Some(trouble)) => GraphState::Waiting { reason: format!("log: {trouble}") },
+            (state, _) => state,
+        }
     }
 
     /// The newest committed checkpoint of every graph.

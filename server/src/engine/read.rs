@@ -215,6 +215,6 @@ pub fn graph_failed(state: &State, id: GraphId, graph: &Graph, error: Error) -> 
             format!("the job of \"{name}\" has failed: {reason}"),
         )
         .with_hint("SHOW JOBS lists the jobs; DROP the relation, or mend the cause and start the server again."),
-        GraphState::Running | GraphState::Restarting { .. } => SqlError::from(error),
+        GraphState::Running | GraphState::Waiting { .. } | GraphState::Restarting { .. } => SqlError::from(error),
     }
 }

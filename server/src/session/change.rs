@@ -74,7 +74,7 @@ impl Session {
                 }
                 let reason = match graph.state() {
                     GraphState::Failed { reason } => reason,
-                    GraphState::Running | GraphState::Restarting { .. } => {
+                    GraphState::Running | GraphState::Waiting { .. } | GraphState::Restarting { .. } => {
                         let now = self.engine.state();
                         if now.graph_of(*table).is_some_and(|now| now.id() != graph.id()) {
                             continue;

@@ -101,7 +101,7 @@ impl Session {
         for (id, graph) in &state.graphs {
             match graph.state() {
                 GraphState::Running => drop(graphs.insert(*id)),
-                GraphState::Restarting { reason } | GraphState::Failed { reason } => {
+                GraphState::Waiting { reason } | GraphState::Restarting { reason } | GraphState::Failed { reason } => {
                     let message = format!("the relation's job did not run at the transaction's first read: {reason}");
                     unpinned.insert(*id, SqlError::new(Condition::ObjectNotInPrerequisiteState, message));
                 }

@@ -78,7 +78,7 @@ impl Session {
                 let rows: Vec<[Option<String>; 1]> = names.map(|name| [Some(name.clone())]).collect();
                 text_rows(&["name"], &rows)
             }
-            ShowObjects::Jobs => shown(job_rows(&jobs(&state))?),
+            ShowObjects::Jobs => shown(job_rows(&jobs(&self.engine, &state))?),
         }
     }
 

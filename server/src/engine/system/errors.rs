@@ -20,8 +20,9 @@ fn columns() -> Vec<Field> {
 fn rows(context: &SystemContext<'_>) -> Result<Vec<ArrayRef>> {
     let mut failures = Vec::new();
     for (id, graph) in &context.state.graphs {
-        let (state, reason) = match graph.state() {
+        let (state, reason) = match context.engine.graph_state(graph) {
             GraphState::Running => continue,
+            GraphState::Waiting { reason } => ("WAITING", reason),
             GraphState::Restarting { reason } => ("RESTARTING", reason),
             GraphState::Failed { reason } => ("FAILED", reason),
         };

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 use millstream_runtime::Result;
-use millstream_runtime::graph::{Graph, GraphState, ViewState};
-use millstream_runtime::plan::RelationId;
+use millstream_runtime::graph::{GraphState, ViewState};
 use millstream_runtime::time::Watermark;
 
 use super::relations::kind_name;
 use super::{SystemContext, SystemRelation, bigint, count, text, timestamp, watermarks};
+use crate::engine::Engine;
 use crate::engine::state::State;
 
 /// The relation.
@@ -26,7 +26,7 @@ pub struct Job {
     pub relation: String,
     /// What it is.
     pub kind: &'static str,
-    /// `RUNNING`, `FILLING`, `RESTARTING` or `FAILED`.
+    /// `RUNNING`, `FILLING`, `WAITING`, `RESTARTING` or `FAILED`.
     pub state: &'static str,
     /// Why it does not run.
     pub reason: Option<String>,
@@ -39,13 +39,13 @@ pub struct Job {
 }
 
 /// Every relation that runs, by number.
-pub fn jobs(state: &State) -> Vec<Job> {
+pub fn jobs(engine: &Engine, state: &State) -> Vec<Job> {
     let relations = state.catalog.view.relations();
     relations
         .filter_map(|relation| {
             let graph = state.graph_of(relation.id)?;
             let published = graph.published();
-            let (job_state, reason, progress) = state_of(graph, relation.id);
+            let (job_state, reason, progress) = state_of(engine.graph_state(graph), graph.view_state(relation.id));
             Some(Job {
                 graph: graph.id().0,
                 schema: relation.name.schema.clone(),
@@ -61,9 +61,10 @@ pub fn jobs(state: &State) -> Vec<Job> {
         .collect()
 }
 
-fn state_of(graph: &Graph, relation: RelationId) -> (&'static str, Option<String>, Option<f64>) {
-    match (graph.state(), graph.view_state(relation)) {
+fn state_of(graph: GraphState, view: Option<ViewState>) -> (&'static str, Option<String>, Option<f64>) {
+    match (graph, view) {
         (GraphState::Failed { reason }, _) => ("FAILED", Some(reason), None),
+        (GraphState::Waiting { reason }, _) => ("WAITING", Some(reason), None),
         (GraphState::Restarting { reason }, _) => ("RESTARTING", Some(reason), None),
         (GraphState::Running, Some(ViewState::Filling(share))) => ("FILLING", None, Some(share)),
         (GraphState::Running, Some(ViewState::Running)) => ("RUNNING", None, Some(1.0)),
@@ -86,7 +87,7 @@ fn columns() -> Vec<Field> {
 }
 
 fn rows(context: &SystemContext<'_>) -> Result<Vec<ArrayRef>> {
-    let jobs = jobs(context.state);
+    let jobs = jobs(context.engine, context.state);
     Ok(vec![
         Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| count(job.graph)))),
         Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| &job.schema))),
