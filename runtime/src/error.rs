@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Internal,
     /// A newer server owns the storage: this one must stop at once.
     Fenced,
+    /// A budget is used up: hold less, or raise it.
+    Exhausted,
 }
 
 /// An error with a kind, a message, and optionally what helps to mend it.
@@ -62,6 +64,11 @@ impl Error {
     /// Another server owns the storage now.
     pub fn fenced(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Fenced, message)
+    }
+
+    /// A budget is used up.
+    pub fn exhausted(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Exhausted, message)
     }
 
     /// The same error with a hint.

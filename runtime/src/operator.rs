@@ -83,6 +83,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Bytes of state that it keeps now. May walk over the state: it is asked now and then only.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
     /// Hands over state for a checkpoint. Stateless operators have none.
     fn snapshot(&mut self, _kind: SnapshotKind) -> Result<Vec<StatePart>> {
         Ok(Vec::new())

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bad_rows::{refused_rows, rejected_records, rejected_row_schema};
-use super::instance::{EpochEnd, NodeId, SlotEpoch};
+use super::instance::{Counters, EpochEnd, NodeId, SlotEpoch};
 use super::master::{Input, Master, Origin, Outlet, View};
+use super::memory::Gauge;
 use super::publisher::Publishing;
 use super::runner::Runner;
 use super::shared::ViewProgress;
@@ -33,10 +34,11 @@ impl Master {
         }
         self.take_commits(instance)?;
         let snapshot = checkpoint.then(|| Arc::new(self.checkpoints.full_nodes()));
-        let end = EpochEnd { watermarks: Arc::new(self.input_watermarks()), snapshot };
+        let end = EpochEnd { watermarks: Arc::new(self.input_watermarks()), snapshot, measure: self.measure };
         let mut brought = self.runner.end_epoch(instance, &end)?;
         self.apply(&mut brought)?;
         self.dirty = false;
+        self.account()?;
         if checkpoint {
             self.start_checkpoint(std::mem::take(&mut brought.snapshots))?;
         }
@@ -83,10 +85,32 @@ impl Master {
             }
             for batch in change.changes {
                 self.runner.change(instance, change.relation, &batch)?;
+                table.gauge.count(batch.len());
                 table.delta.push(batch);
             }
         }
         Ok(())
+    }
+
+    /// Accounts what the graph keeps. Measures are a little old, so that before the graph fails over them all
+    /// are taken anew in an epoch that follows at once.
+    fn account(&mut self) -> Result<()> {
+        let measured = std::mem::take(&mut self.measure);
+        let mut bytes: usize = self.views.values_mut().map(|view| view.memory_bytes(measured)).sum();
+        for input in self.inputs.values_mut() {
+            if let Origin::Table(table) = &mut input.origin {
+                bytes += table.gauge.bytes(measured, || table.version.memory_bytes());
+            }
+        }
+        self.memory.hold(bytes);
+        match self.memory.check() {
+            Err(_) if !measured => {
+                self.measure = true;
+                self.dirty = true;
+                Ok(())
+            }
+            checked => checked,
+        }
     }
 
     /// Watermarks of the relations that rows enter from outside.
@@ -118,12 +142,8 @@ impl Master {
             self.checkpoints.changed = true;
             self.views.get_mut(&id).expect("looked up above").refuse(&changes)?;
         }
-        for (node, counters) in std::mem::take(&mut brought.counters) {
-            if let Some(view) = self.views.get_mut(&node.view) {
-                let sum = view.counters.entry(node.index).or_default();
-                sum.rows_in += counters.rows_in;
-                sum.rows_out += counters.rows_out;
-            }
+        for view in self.views.values_mut() {
+            view.count(&brought.counters);
         }
         Ok(())
     }
@@ -189,6 +209,7 @@ impl Master {
                     operator: node.operation.name(),
                     rows_in: counters.rows_in,
                     rows_out: counters.rows_out,
+                    state_bytes: counters.state_bytes,
                     watermark: view.watermark,
                 });
             }
@@ -268,6 +289,7 @@ impl View {
             delta: Vec::new(),
             rejected_delta: Vec::new(),
             counters: BTreeMap::new(),
+            gauge: Gauge::default(),
             deployment,
         })
     }
@@ -277,6 +299,7 @@ impl View {
         if let Some(store) = &mut self.store {
             let net =
                 store.apply(changes).map_err(|error| error.context(format!("view \"{}\"", self.deployment.name)))?;
+            self.gauge.count(net.iter().map(ChangeBatch::len).sum());
             self.delta.extend(net);
         }
         if let (Some(outlet), Some(sink)) = (&mut self.outlet, &self.deployment.sink) {
@@ -298,6 +321,24 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// Adds what its nodes have done in an epoch.
+    pub(super) fn count(&mut self, counters: &BTreeMap<NodeId, Counters>) {
+        let first = NodeId { view: self.deployment.id, index: 0 };
+        let last = NodeId { view: self.deployment.id, index: u32::MAX };
+        for (node, counters) in counters.range(first..=last) {
+            let sum = self.counters.entry(node.index).or_default();
+            sum.rows_in += counters.rows_in;
+            sum.rows_out += counters.rows_out;
+            sum.state_bytes = counters.state_bytes;
+        }
+    }
+
+    /// Bytes of its rows and of its operators' state.
+    pub(super) fn memory_bytes(&mut self, now: bool) -> usize {
+        let state: usize = self.counters.values().map(|counters| counters.state_bytes).sum();
+        state + self.gauge.bytes(now, || self.store.as_ref().map_or(0, RelationStore::memory_bytes))
     }
 
     /// Rows that an operator refused, as changes of the view's `$rejected`.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::ViewDeployment;
 use super::instance::EpochEnd;
 use super::master::{Input, Master, Message, Origin, View};
+use super::memory::Share;
 use super::pump::{Extent, Pump, PumpHealth};
 use super::runner::Runner;
 use super::shared::ViewProgress;
@@ -34,6 +35,7 @@ pub(super) struct Fill {
 struct Running {
     instance: InstanceKey,
     view: View,
+    memory: Share,
     inputs: BTreeMap<RelationId, FillInput>,
     rows_done: usize,
 }
@@ -121,7 +123,8 @@ impl Master {
         }
         let instance = self.runner.deploy(&[(deployment.id, &deployment.dataflow, None)])?;
         let view = View::new(Arc::clone(deployment), &self.config.tokio, self.waker())?;
-        Ok(Some(Running { instance, view, inputs, rows_done: 0 }))
+        let memory = Share::new(Arc::clone(&self.config.memory));
+        Ok(Some(Running { instance, view, memory, inputs, rows_done: 0 }))
     }
 
     fn fill_input(&self, id: RelationId) -> Result<Option<FillInput>> {
@@ -278,9 +281,10 @@ impl Master {
 
     /// Ends an epoch of the view alone.
     fn end_fill_epoch(&mut self, running: &mut Running, watermarks: BTreeMap<RelationId, Watermark>) -> Result<()> {
-        let end = EpochEnd { watermarks: Arc::new(watermarks), snapshot: None };
+        let end = EpochEnd { watermarks: Arc::new(watermarks), snapshot: None, measure: false };
         let brought = self.runner.end_epoch(running.instance, &end)?;
         let id = running.view.deployment.id;
+        running.view.count(&brought.counters);
         if let Some(changes) = brought.changes.get(&id) {
             running.view.change(changes)?;
         }
@@ -290,7 +294,8 @@ impl Master {
         if let Some(watermark) = brought.watermarks.get(&id) {
             running.view.watermark = running.view.watermark.max(*watermark);
         }
-        Ok(())
+        running.memory.hold(running.view.memory_bytes(false));
+        running.memory.check()
     }
 
     /// Moves a full view into the graph: its inputs stand exactly where the graph stands.

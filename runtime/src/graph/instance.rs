@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::UInt32Array;
 
+use super::memory::Gauge;
 use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::operator::{KEY_GROUPS, KeyGroupRange, Operator, Output, Port, Rejected, SnapshotKind, StatePart};
@@ -75,6 +76,8 @@ pub(crate) struct EpochEnd {
     pub(crate) watermarks: Arc<BTreeMap<RelationId, Watermark>>,
     /// Set at a checkpoint: the nodes that write a new base (all others write a delta).
     pub(crate) snapshot: Option<Arc<BTreeSet<NodeId>>>,
+    /// Measures all state anew, whatever that costs.
+    pub(crate) measure: bool,
 }
 
 /// What an instance has to say about an epoch.
@@ -99,6 +102,8 @@ pub(crate) struct Counters {
     pub(crate) rows_in: u64,
     /// Rows that went out.
     pub(crate) rows_out: u64,
+    /// Bytes of state that it keeps at the end of the epoch, as last measured.
+    pub(crate) state_bytes: usize,
 }
 
 /// Where a node's output goes.
@@ -131,6 +136,7 @@ struct Node {
     watermark: Watermark,
     has_base: bool,
     counters: Counters,
+    gauge: Gauge,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +221,7 @@ impl Instance {
                 watermark: Watermark::NONE,
                 has_base: false,
                 counters: Counters::default(),
+                gauge: Gauge::default(),
             };
             self.nodes.insert(id(index), node);
         }
@@ -319,7 +326,11 @@ impl Instance {
             }
         }
         let node = self.nodes.get_mut(&id).expect("the order names nodes that are there");
-        let counters = std::mem::take(&mut node.counters);
+        let mut counters = std::mem::take(&mut node.counters);
+        if let Some(operator) = &node.operator {
+            node.gauge.count((counters.rows_in + counters.rows_out) as usize);
+            counters.state_bytes = node.gauge.bytes(end.measure, || operator.state_bytes());
+        }
         self.done.counters.insert(id, counters);
         let targets = Arc::clone(&node.targets);
         for target in targets.iter() {

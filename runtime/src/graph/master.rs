@@ -19,6 +19,7 @@ use super::bad_rows::KeptRows;
 use super::checkpoint::{CheckpointDone, Checkpoints};
 use super::fill::Fill;
 use super::instance::Counters;
+use super::memory::{Gauge, Share};
 use super::publisher::Publishing;
 use super::pump::{Pump, PumpHealth};
 use super::runner::Runner;
@@ -83,6 +84,7 @@ pub(super) struct TableInput {
     pub(super) watermark: Watermark,
     /// Changes since the last checkpoint.
     pub(super) delta: Vec<ChangeBatch>,
+    pub(super) gauge: Gauge,
 }
 
 /// A source as the graph has read it.
@@ -111,6 +113,8 @@ pub(super) struct View {
     pub(super) delta: Vec<ChangeBatch>,
     pub(super) rejected_delta: Vec<ChangeBatch>,
     pub(super) counters: BTreeMap<u32, Counters>,
+    /// Of the rows that it keeps.
+    pub(super) gauge: Gauge,
 }
 
 /// A sink's way out.
@@ -151,6 +155,9 @@ pub(super) struct Master {
     pub(super) epoch: Epoch,
     pub(super) stamp: Stamp,
     pub(super) log_position: LogPosition,
+    pub(super) memory: Share,
+    /// The budget seems to be used up: the next epoch measures everything, and then it is.
+    pub(super) measure: bool,
     pub(super) checkpoint_wanted: Vec<Reply<()>>,
     pub(super) checkpoint_due: Option<Instant>,
     /// Something is to be shown though no row has come.
@@ -195,6 +202,8 @@ impl Master {
             epoch: Epoch { term: config.term, counter: 0 },
             stamp: Stamp(i64::MIN),
             log_position: LogPosition(0),
+            memory: Share::new(Arc::clone(&config.memory)),
+            measure: false,
             checkpoint_wanted: Vec::new(),
             checkpoint_due: None,
             dirty: true,
@@ -361,7 +370,7 @@ impl Master {
         let InputDeployment { relation, origin } = input;
         let origin = match origin {
             InputOrigin::Table { version, watermark } => {
-                Origin::Table(TableInput { version, watermark, delta: Vec::new() })
+                Origin::Table(TableInput { version, watermark, delta: Vec::new(), gauge: Gauge::default() })
             }
             InputOrigin::Source { source, splits, label } => {
                 let found = |split: crate::source::Split| (split.id.clone(), SplitState::found(split, Watermark::NONE));
@@ -484,7 +493,8 @@ impl Master {
         // An outside service that is away is waited for as long as it takes: that is no fault of the graph.
         self.restarts += u32::from(error.kind != ErrorKind::Unavailable);
         self.attempts += 1;
-        let hopeless = matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid);
+        let hopeless =
+            matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid | ErrorKind::Exhausted);
         if hopeless || self.restarts > RESTARTS_MAX {
             self.shared.set_state(GraphState::Failed { reason: error.to_string() });
             if let Some(exit) = self.stand_failed(&error) {
@@ -623,6 +633,8 @@ impl Master {
         for fill in self.fills.values_mut() {
             fill.stop(&self.runner);
         }
+        self.memory.hold(0);
+        self.measure = false;
     }
 
     /// A checkpoint was committed: failures before it are history.

@@ -9,6 +9,7 @@ mod epoch;
 mod fill;
 mod instance;
 mod master;
+mod memory;
 mod publisher;
 mod pump;
 mod relation_state;
@@ -32,6 +33,7 @@ pub use self::accept::{Accepted, Acceptor, SplitClock};
 pub use self::bad_rows::{rejected_record_schema, rejected_row_schema};
 pub use self::checkpoint::{RestoredTable, restore_tables};
 use self::master::{Master, Message, Reply};
+pub use self::memory::StateMemory;
 use self::shared::{Shared, ViewProgress};
 pub use self::slots::Slots;
 use crate::batch::ChangeBatch;
@@ -63,6 +65,8 @@ pub struct GraphConfig {
     pub slots: Slots,
     /// Number of subtasks per operator, at most the number of slots.
     pub parallelism: usize,
+    /// What all graphs of the process may keep in memory.
+    pub memory: Arc<StateMemory>,
     /// Microseconds between checkpoints that are taken by themselves; `None` only on request.
     pub checkpoint_interval_micros: Option<i64>,
     /// Processing time.
@@ -136,6 +140,8 @@ pub struct OperatorReport {
     pub rows_in: u64,
     /// Rows that went out.
     pub rows_out: u64,
+    /// Bytes of state that it keeps, as last measured.
+    pub state_bytes: usize,
     /// The view's watermark.
     pub watermark: Watermark,
 }

@@ -315,7 +315,11 @@ impl Pumping {
         // At CREATE a topic that is missing is the user's to mend; from then on it is waited for.
         let splits = self.source.splits().await.map_err(|error| match error.kind {
             ErrorKind::Invalid => Error { kind: ErrorKind::Unavailable, ..error },
-            ErrorKind::Unavailable | ErrorKind::Data | ErrorKind::Internal | ErrorKind::Fenced => error,
+            ErrorKind::Unavailable
+            | ErrorKind::Data
+            | ErrorKind::Internal
+            | ErrorKind::Fenced
+            | ErrorKind::Exhausted => error,
         })?;
         for mut split in splits {
             match self.splits.get(&split.id) {

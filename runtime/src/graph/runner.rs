@@ -152,6 +152,7 @@ fn joined(mut whole: SlotEpoch, part: SlotEpoch) -> SlotEpoch {
         let sum = whole.counters.entry(node).or_default();
         sum.rows_in += counters.rows_in;
         sum.rows_out += counters.rows_out;
+        sum.state_bytes += counters.state_bytes;
     }
     whole
 }

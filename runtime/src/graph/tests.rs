@@ -334,6 +334,7 @@ impl World {
             term: self.term,
             slots: self.slots.clone(),
             parallelism: self.parallelism,
+            memory: StateMemory::new(usize::MAX),
             checkpoint_interval_micros: None,
             clock: Arc::new(FixedClock),
             storage: Arc::clone(&self.storage),

@@ -303,6 +303,11 @@ impl Operator for Aggregate {
         self.flush(out)
     }
 
+    fn state_bytes(&self) -> usize {
+        let calls: usize = self.calls.iter().map(|call| call.states.memory_bytes()).sum();
+        self.groups.memory_bytes() + self.row_counts.capacity() * size_of::<i64>() + self.shown.capacity() + calls
+    }
+
     fn snapshot(&mut self, kind: SnapshotKind) -> Result<Vec<StatePart>> {
         let slots = self.groups.snapshot_slots(kind);
         let SnapshotSlots { tombstones, live } = &slots;

@@ -109,6 +109,10 @@ impl Operator for Distinct {
         Ok(())
     }
 
+    fn state_bytes(&self) -> usize {
+        self.rows.memory_bytes() + self.counts.capacity() * size_of::<i64>() + self.shown.capacity()
+    }
+
     fn snapshot(&mut self, kind: SnapshotKind) -> Result<Vec<StatePart>> {
         let slots = self.rows.snapshot_slots(kind);
         let SnapshotSlots { tombstones, live } = &slots;

@@ -359,6 +359,10 @@ impl Operator for Join {
         }
     }
 
+    fn state_bytes(&self) -> usize {
+        self.sides.iter().map(|side| side.slots.memory_bytes() + side.rows.memory_bytes()).sum()
+    }
+
     fn snapshot(&mut self, kind: SnapshotKind) -> Result<Vec<StatePart>> {
         self.sides.iter_mut().map(|side| side.snapshot(kind)).collect()
     }

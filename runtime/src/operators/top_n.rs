@@ -282,6 +282,14 @@ impl Operator for TopN {
         self.emit_rows(&changes, out)
     }
 
+    fn state_bytes(&self) -> usize {
+        let rows = self.partitions.iter().flat_map(|partition| partition.rows.keys());
+        let rows: usize = rows.map(|row| row.len() + ROW_BYTES).sum();
+        let lists = self.partitions.capacity() * size_of::<Partition>()
+            + self.changed.capacity() * size_of::<(u32, Arc<[u8]>)>();
+        self.slots.memory_bytes() + rows + lists
+    }
+
     fn snapshot(&mut self, kind: SnapshotKind) -> Result<Vec<StatePart>> {
         let changed = std::mem::take(&mut self.changed);
         let (mut key_groups, mut weights, mut rows) = (Vec::new(), Vec::new(), Vec::new());
@@ -346,6 +354,9 @@ impl Operator for TopN {
 
 /// A list of changed rows below this length is not worth a compaction.
 const CHANGED_MIN: usize = 1024;
+
+/// Bytes that a row takes beside its own: its place in the tree, and the counts of the allocation.
+const ROW_BYTES: usize = 64;
 
 /// The one table of state.
 const TABLE: &str = "rows";

@@ -66,9 +66,10 @@ impl RelationVersion {
         self.chunks.iter().map(|chunk| chunk.live_rows())
     }
 
-    /// Bytes that the rows take, deleted ones included.
+    /// Bytes that the rows take, deleted ones included. Buffers that chunks share count once.
     pub fn memory_bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.batch.get_array_memory_size()).sum()
+        let columns = self.chunks.iter().flat_map(|chunk| chunk.batch.columns());
+        columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
     }
 
     /// The changes that lead from `older`, a version of the same store, to this one. Chunks that both share

@@ -87,6 +87,12 @@ impl RelationStore {
         Arc::clone(&self.version)
     }
 
+    /// Bytes held: the rows, and what finds them.
+    pub fn memory_bytes(&self) -> usize {
+        let hashes: usize = self.slots.iter().map(|slot| slot.hashes.capacity() * size_of::<u64>()).sum();
+        self.version.memory_bytes() + hashes + self.index.as_ref().map_or(0, HashTable::allocation_size)
+    }
+
     /// Applies changes as one step and gives back their net effect. A row taken back that is not there is an
     /// internal error (invariant 6) and leaves the store as it was.
     pub fn apply(&mut self, changes: &[ChangeBatch]) -> Result<Vec<ChangeBatch>> {

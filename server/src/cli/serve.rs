@@ -35,6 +35,11 @@ pub(super) struct ServeArguments {
     /// Memory that all queries together may take, in MiB.
     #[arg(long, env = "MILLSTREAM_QUERY_MEMORY_MIB", default_value_t = 1024)]
     query_memory_mib: usize,
+
+    /// Memory that operators, views and tables together may keep, in MiB [default: six tenths of the machine's]. A
+    /// view that would take more stands as FAILED in SHOW JOBS; the others run on.
+    #[arg(long, env = "MILLSTREAM_STATE_MEMORY_MIB")]
+    state_memory_mib: Option<usize>,
 }
 
 impl ServeArguments {
@@ -48,6 +53,9 @@ impl ServeArguments {
             config.parallelism = usize::from(parallelism);
         }
         config.query_memory_bytes = self.query_memory_mib << 20;
+        if let Some(mib) = self.state_memory_mib {
+            config.state_memory_bytes = mib << 20;
+        }
         config
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millstream_connectors::ConnectorContext;
 use millstream_planner::catalog::{Relation, RelationKind};
 use millstream_runtime::graph::{
-    Graph, GraphConfig, GraphId, InputDeployment, InputOrigin, SinkDeployment, Slots, ViewDeployment,
+    Graph, GraphConfig, GraphId, InputDeployment, InputOrigin, SinkDeployment, Slots, StateMemory, ViewDeployment,
 };
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::relation::RelationVersion;
@@ -29,6 +29,8 @@ pub struct Starter {
     pub slots: Slots,
     /// Subtasks per operator.
     pub parallelism: usize,
+    /// What all graphs may keep.
+    pub memory: Arc<StateMemory>,
     /// Processing time.
     pub clock: Arc<ServerClock>,
     /// What connectors need of the process.
@@ -97,6 +99,7 @@ impl Starter {
             term: self.term,
             slots: self.slots.clone(),
             parallelism: self.parallelism,
+            memory: Arc::clone(&self.memory),
             checkpoint_interval_micros: self.checkpoint_interval_micros(catalog, members),
             clock: Arc::clone(&self.clock) as _,
             storage: Arc::clone(&self.storage),

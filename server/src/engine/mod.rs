@@ -11,6 +11,7 @@
 //! 4 (`session::tests::a_statement_over_two_graphs_sees_whole_commits`),
 //! 9 (`session::tests::a_newer_server_stops_an_older_one`),
 //! 10 (`session::tests::acknowledged_rows_survive_a_restart`),
+//! 13 (`session::tests::memory::a_view_that_takes_more_memory_than_is_left_fails_alone`),
 //! 15 (`session::tests::damage::a_damaged_checkpoint_stops_its_own_graph_only`,
 //! `session::tests::a_failed_create_leaves_nothing_behind`),
 //! 18 (`engine::secrets::tests::secrets_are_masked_and_nothing_else`).
@@ -24,6 +25,7 @@ pub mod dml;
 pub mod head;
 pub mod limits;
 pub mod maintenance;
+mod memory;
 pub mod provider;
 pub mod read;
 pub mod record;
@@ -46,7 +48,7 @@ use millstream_connectors::ConnectorContext;
 use millstream_planner::batch::{BatchQuery, BatchRuntime};
 use millstream_planner::error::PlanError;
 use millstream_planner::functions::SessionFacts;
-use millstream_runtime::graph::{Graph, GraphId, GraphState, Slots};
+use millstream_runtime::graph::{Graph, GraphId, GraphState, Slots, StateMemory};
 use millstream_runtime::storage::{CheckpointRecord, CheckpointRef, Storage};
 use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
@@ -72,13 +74,21 @@ pub struct EngineConfig {
     pub parallelism: usize,
     /// Bytes that all queries together may hold.
     pub query_memory_bytes: usize,
+    /// Bytes that operators, views and tables together may keep.
+    pub state_memory_bytes: usize,
 }
 
 impl EngineConfig {
-    /// A configuration with one slot per core and a GiB for queries.
+    /// A configuration with one slot per core, a GiB for queries, and most of the machine's memory for state.
     pub fn new(storage: impl Into<String>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { storage: storage.into(), slots: cores, parallelism: cores, query_memory_bytes: 1 << 30 }
+        Self {
+            storage: storage.into(),
+            slots: cores,
+            parallelism: cores,
+            query_memory_bytes: 1 << 30,
+            state_memory_bytes: memory::state_bytes_default(),
+        }
     }
 }
 
@@ -117,6 +127,7 @@ impl Engine {
             term,
             slots: Slots::start(config.slots.max(1)),
             parallelism: config.parallelism.clamp(1, config.slots.max(1)),
+            memory: StateMemory::new(config.state_memory_bytes),
             connectors: ConnectorContext::with_clock(Arc::clone(&clock) as _),
             clock,
         };

@@ -278,6 +278,7 @@ impl From<millstream_runtime::Error> for SqlError {
             ErrorKind::Data => data_condition(&error.message),
             ErrorKind::Internal => Condition::InternalError,
             ErrorKind::Fenced => Condition::AdminShutdown,
+            ErrorKind::Exhausted => Condition::OutOfMemory,
         };
         let message = if condition == Condition::DivisionByZero { "division by zero".into() } else { error.message };
         Self { hint: error.hint, ..Self::new(condition, message) }

@@ -19,6 +19,9 @@ use crate::wire::{Login, WireConfig, listen, serve};
 /// Bytes that the queries of one file may hold: files run side by side.
 const QUERY_MEMORY_BYTES: usize = 256 << 20;
 
+/// Bytes of state that one file may make, likewise.
+const STATE_MEMORY_BYTES: usize = 1 << 30;
+
 /// A server that can be killed and restored.
 pub(super) struct TestServer {
     config: EngineConfig,
@@ -45,6 +48,7 @@ impl TestServer {
             slots: parallelism,
             parallelism,
             query_memory_bytes: QUERY_MEMORY_BYTES,
+            state_memory_bytes: STATE_MEMORY_BYTES,
         };
         let running = Running::open(&config, 0).await?;
         Ok(Arc::new(Self {

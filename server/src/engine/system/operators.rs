@@ -1,4 +1,5 @@
-//! `millstream.operators`: what every operator of every running view has done since its graph started.
+//! `millstream.operators`: what every operator of every running view has done since its graph started, and the
+//! bytes of state that it keeps.
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ fn columns() -> Vec<Field> {
         text("operator"),
         bigint("rows_in"),
         bigint("rows_out"),
+        bigint("state_bytes"),
         timestamp("watermark"),
     ]
 }
@@ -42,6 +44,7 @@ fn rows(context: &SystemContext<'_>) -> Result<Vec<ArrayRef>> {
         Arc::new(StringArray::from_iter_values(reports.iter().map(|(_, _, report)| report.operator))),
         Arc::new(Int64Array::from_iter_values(reports.iter().map(|(_, _, report)| count(report.rows_in)))),
         Arc::new(Int64Array::from_iter_values(reports.iter().map(|(_, _, report)| count(report.rows_out)))),
+        Arc::new(Int64Array::from_iter_values(reports.iter().map(|(_, _, report)| count(report.state_bytes as u64)))),
         watermarks(reports.iter().map(|(_, _, report)| Some(report.watermark))),
     ])
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod memory;
 mod random;
 
 use std::sync::Arc;
