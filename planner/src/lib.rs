@@ -22,3 +22,4 @@ pub mod plan;
 pub mod settings;
 pub mod statement;
 pub mod types;
+pub mod values;

@@ -1,15 +1,14 @@
 //! Types settled: parameters inferred, literals narrowed, operands coerced, casts as Postgres rounds them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::Cast;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
@@ -17,7 +16,10 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use super::context::planner_options;
 use super::diagnose::plan_error;
+use super::rewrite::rewrite_expressions;
 use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions;
+use crate::values::Zone;
 
 /// A plan with the types of all of its parameters.
 pub struct TypedParameters {
@@ -53,19 +55,16 @@ pub(super) fn with_parameters(
     Ok(TypedParameters { plan, parameters })
 }
 
-static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
-    Analyzer::with_rules(vec![
+/// Settles the types of a plan that `SqlToRel` made. Casts to text show `timestamptz` in `zone`.
+pub(super) fn analyze(plan: LogicalPlan, zone: Zone) -> Result<LogicalPlan> {
+    let analyzer = Analyzer::with_rules(vec![
         Arc::new(NarrowLiterals),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
-        Arc::new(PostgresCasts),
-        Arc::new(crate::functions::OrderedAggregates),
-    ])
-});
-
-/// Settles the types of a plan that `SqlToRel` made.
-pub(super) fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
-    ANALYZER.execute_and_check(plan, planner_options(), |_, _| {}).map_err(plan_error)
+        Arc::new(PostgresCasts { zone }),
+        Arc::new(functions::OrderedAggregates),
+    ]);
+    analyzer.execute_and_check(plan, planner_options(), |_, _| {}).map_err(plan_error)
 }
 
 /// Casts the output columns that clients have no type for: DataFusion's unsigned counters, its other encodings
@@ -117,9 +116,9 @@ impl AnalyzerRule for NarrowLiterals {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
-        rewrite_expressions(plan, &|expr, node| match expr {
+        rewrite_expressions(plan, &|expr, scope| match expr {
             // The rows of VALUES have one type per column, which is settled already.
-            expr if matches!(node, LogicalPlan::Values(_)) => Ok(Transformed::no(expr)),
+            expr if matches!(scope.node, LogicalPlan::Values(_)) => Ok(Transformed::no(expr)),
             Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
                 Ok(narrow) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(narrow)), metadata))),
                 Err(_) => Ok(Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))),
@@ -129,10 +128,13 @@ impl AnalyzerRule for NarrowLiterals {
     }
 }
 
-/// A number with a fraction is rounded when it is cast to an integer type, where DataFusion cuts it; text that
-/// is cast to `bytea` is read as Postgres reads it.
+/// Casts as Postgres makes them: a number with a fraction is rounded when it is cast to an integer type, where
+/// DataFusion cuts it; text that is cast to `bytea` is read, and text that comes out of a cast is written, as
+/// Postgres does.
 #[derive(Debug)]
-struct PostgresCasts;
+struct PostgresCasts {
+    zone: Zone,
+}
 
 impl AnalyzerRule for PostgresCasts {
     fn name(&self) -> &str {
@@ -140,28 +142,39 @@ impl AnalyzerRule for PostgresCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
-        rewrite_expressions(plan, &|expr, plan| match expr {
-            Expr::Cast(Cast { expr, field }) if field.data_type().is_integer() => {
-                let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
-                let schema = if plan.inputs().is_empty() { plan.schema().as_ref() } else { &schema };
-                let (inner, rounded) = rounded(*expr, schema)?;
-                Ok(Transformed::new_transformed(Expr::Cast(Cast { expr: Box::new(inner), field }), rounded))
-            }
-            Expr::Cast(Cast { expr, field }) if *field.data_type() == DataType::Binary => {
-                let schema = datafusion::logical_expr::utils::merge_schema(&plan.inputs());
-                let schema = if plan.inputs().is_empty() { plan.schema().as_ref() } else { &schema };
-                if expr.get_type(schema)? == DataType::Utf8 {
-                    return Ok(Transformed::yes(crate::functions::bytea_in(*expr)));
-                }
-                Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
-            }
+        rewrite_expressions(plan, &|expr, scope| match expr {
+            Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.zone),
             other => Ok(Transformed::no(other)),
         })
     }
 }
 
+fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFusionResult<Transformed<Expr>> {
+    let Cast { expr, field } = cast;
+    let target = field.data_type();
+    if target.is_integer() {
+        let (inner, rounded) = rounded(*expr, schema)?;
+        return Ok(Transformed::new_transformed(Expr::Cast(Cast { expr: Box::new(inner), field }), rounded));
+    }
+    let source = expr.get_type(schema)?;
+    if *target == DataType::Binary && source == DataType::Utf8 {
+        return Ok(Transformed::yes(functions::bytea_in(*expr)));
+    }
+    if functions::needs_text_out(&source, target) {
+        return Ok(Transformed::yes(match target {
+            // DataFusion's other encodings of text, which its functions ask for.
+            DataType::Utf8View | DataType::LargeUtf8 => {
+                let text = functions::text_out(*expr, &DataType::Utf8, zone);
+                Expr::Cast(Cast { expr: Box::new(text), field })
+            }
+            target => functions::text_out(*expr, target, zone),
+        }));
+    }
+    Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+}
+
 /// `expr` rounded to a whole number if its type has fractions, and whether that was so.
-pub(super) fn rounded(expr: Expr, schema: &datafusion::common::DFSchema) -> DataFusionResult<(Expr, bool)> {
+pub(super) fn rounded(expr: Expr, schema: &DFSchema) -> DataFusionResult<(Expr, bool)> {
     let fractional = match expr.get_type(schema)? {
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => scale > 0,
         data_type => data_type.is_floating(),
@@ -169,32 +182,10 @@ pub(super) fn rounded(expr: Expr, schema: &datafusion::common::DFSchema) -> Data
     if !fractional || is_round(&expr) {
         return Ok((expr, false));
     }
-    let round = crate::functions::registry().scalar("round").expect("DataFusion has round");
+    let round = functions::registry().scalar("round").expect("DataFusion has round");
     Ok((round.call(vec![expr]), true))
 }
 
 fn is_round(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(function) if function.name() == "round")
-}
-
-/// Rewrites every expression of a plan bottom-up, subqueries included; output names stay as they are. The
-/// counts of LIMIT are left alone: DataFusion wants them as they are.
-pub(crate) fn rewrite_expressions(
-    plan: LogicalPlan,
-    rewrite: &dyn Fn(Expr, &LogicalPlan) -> DataFusionResult<Transformed<Expr>>,
-) -> DataFusionResult<LogicalPlan> {
-    let rewritten = plan.transform_up_with_subqueries(|node| {
-        if matches!(node, LogicalPlan::Limit(_)) {
-            return Ok(Transformed::no(node));
-        }
-        let names = NamePreserver::new(&node);
-        let original = node.clone();
-        let changed = node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let changed = expr.transform_up(|expr| rewrite(expr, &original))?;
-            Ok(changed.update_data(|expr| name.restore(expr)))
-        })?;
-        changed.map_data(LogicalPlan::recompute_schema)
-    })?;
-    Ok(rewritten.data)
 }

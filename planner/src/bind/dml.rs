@@ -14,7 +14,6 @@ use sqlparser::ast::{
 
 use super::context::{resolve, unknown_relation};
 use super::diagnose::{nearest, plan_error, span_position};
-use super::expression::assign;
 use super::normalize::{folded, parameter_number};
 use super::{Binder, BoundQuery};
 use crate::catalog::{Relation, RelationKind, Resolved, TableDefinition};
@@ -144,7 +143,7 @@ impl Binder<'_> {
         }
         let query = select(items, vec![update.table.clone()], update.selection.clone());
         let bound = self.bind_query(&query, &parameters)?;
-        let rows = updated_rows(&target, &bound, &columns)?;
+        let rows = self.updated_rows(&target, &bound, &columns)?;
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
         let returning = self.returning(&target, update.returning.as_deref(), &mut parameters)?;
         Ok(Update { relation: target.relation.id, rows, returning, parameters: known(parameters) })
@@ -254,7 +253,8 @@ impl Binder<'_> {
         let mut rows: Vec<Vec<Expr>> = Vec::with_capacity(values.rows.len());
         for (index, (expr, position)) in bound.into_iter().zip(positions).enumerate() {
             let field = target.schema().field(columns[index % width]);
-            let assigned = assign(expr, &empty, field.data_type(), field.name()).map_err(|error| error.at(position))?;
+            let assigned =
+                self.assign(expr, &empty, field.data_type(), field.name()).map_err(|error| error.at(position))?;
             if index % width == 0 {
                 rows.push(Vec::with_capacity(width));
             }
@@ -282,11 +282,11 @@ impl Binder<'_> {
         for index in 0..target.physical_columns() {
             let field = target.schema().field(index);
             let expr = match columns.iter().position(|column| *column == index) {
-                Some(place) => assign(output(&plan, place), &schema, field.data_type(), field.name())?,
+                Some(place) => self.assign(output(&plan, place), &schema, field.data_type(), field.name())?,
                 None => {
                     let default = self.default_of(target, index)?;
                     let default = self.logical_expression(&default, &DFSchema::empty(), &mut Vec::new())?;
-                    assign(default, &schema, field.data_type(), field.name())?
+                    self.assign(default, &schema, field.data_type(), field.name())?
                 }
             };
             expressions.push(expr.alias(field.name()));
@@ -358,9 +358,29 @@ impl Binder<'_> {
             let bound = self.logical_expression(&value, &schema, parameters).map_err(|error| error.at(position))?;
             let field = target.schema().field(index);
             values[index] =
-                assign(bound, &schema, field.data_type(), field.name()).map_err(|error| error.at(position))?;
+                self.assign(bound, &schema, field.data_type(), field.name()).map_err(|error| error.at(position))?;
         }
         Ok((OnConflict::DoUpdate, Some(values)))
+    }
+
+    /// The old row, then the new physical columns.
+    fn updated_rows(&self, target: &Target, bound: &BoundQuery, assigned: &[usize]) -> Result<LogicalPlan> {
+        let plan = &bound.plan;
+        let width = target.schema().fields().len();
+        let old = |index: usize| Expr::Column(Column::from(plan.schema().qualified_field(index)));
+        let mut expressions: Vec<Expr> =
+            (0..width).map(|index| old(index).alias(format!("old {}", target.schema().field(index).name()))).collect();
+        for index in 0..target.physical_columns() {
+            let field = target.schema().field(index);
+            let value = match assigned.iter().position(|column| *column == index) {
+                Some(place) => {
+                    self.assign(output(plan, width + place), plan.schema(), field.data_type(), field.name())?
+                }
+                None => old(index),
+            };
+            expressions.push(value.alias(format!("new {}", field.name())));
+        }
+        projection(expressions, plan.clone())
     }
 
     /// RETURNING as expressions over the table's columns, named as the client sees them.
@@ -560,24 +580,6 @@ fn union_of_rows(rows: Vec<Vec<Expr>>) -> datafusion::error::Result<LogicalPlanB
     let mut rows = rows.into_iter();
     let first = row(rows.next().unwrap_or_default())?;
     rows.try_fold(first, |plan, cells| plan.union(row(cells)?.build()?))
-}
-
-/// The old row, then the new physical columns.
-fn updated_rows(target: &Target, bound: &BoundQuery, assigned: &[usize]) -> Result<LogicalPlan> {
-    let plan = &bound.plan;
-    let width = target.schema().fields().len();
-    let old = |index: usize| Expr::Column(Column::from(plan.schema().qualified_field(index)));
-    let mut expressions: Vec<Expr> =
-        (0..width).map(|index| old(index).alias(format!("old {}", target.schema().field(index).name()))).collect();
-    for index in 0..target.physical_columns() {
-        let field = target.schema().field(index);
-        let value = match assigned.iter().position(|column| *column == index) {
-            Some(place) => assign(output(plan, width + place), plan.schema(), field.data_type(), field.name())?,
-            None => old(index),
-        };
-        expressions.push(value.alias(format!("new {}", field.name())));
-    }
-    projection(expressions, plan.clone())
 }
 
 fn single_table(table: &TableWithJoins) -> Result<(&ObjectName, Option<&Ident>)> {

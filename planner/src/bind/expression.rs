@@ -63,7 +63,7 @@ impl Binder<'_> {
         let position = span_position(expr.span());
         let bound = self.expression(expr, schema, purpose)?;
         let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(plan_error)?;
-        let assigned = assign(bound.logical, &df_schema, target, column).map_err(|error| error.at(position))?;
+        let assigned = self.assign(bound.logical, &df_schema, target, column).map_err(|error| error.at(position))?;
         self.physical(assigned, &df_schema)
     }
 
@@ -114,10 +114,37 @@ impl Binder<'_> {
         };
         let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
         *parameters = typed.parameters.into_iter().map(Some).collect();
-        match analyze::analyze(typed.plan)? {
+        match analyze::analyze(typed.plan, self.zone())? {
             LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
             other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
         }
+    }
+
+    /// `expr` as the value of a column of type `target`: unchanged, cast, or refused as Postgres does.
+    pub(crate) fn assign(&self, expr: Expr, schema: &DFSchema, target: &DataType, column: &str) -> Result<Expr> {
+        let source = expr.get_type(schema).map_err(plan_error)?;
+        if source == *target {
+            return Ok(expr);
+        }
+        if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
+            return literal_of_type(text, target);
+        }
+        if !assignable(&source, target) {
+            return Err(PlanError::new(
+                PlanErrorKind::DatatypeMismatch,
+                format!(
+                    "column \"{column}\" is of type {} but expression is of type {}",
+                    functions::sql_type(target),
+                    functions::sql_type(&source)
+                ),
+            )
+            .with_hint("You will need to rewrite or cast the expression."));
+        }
+        if functions::needs_text_out(&source, target) {
+            return Ok(functions::text_out(expr, target, self.zone()));
+        }
+        let expr = if target.is_integer() { analyze::rounded(expr, schema).map_err(plan_error)?.0 } else { expr };
+        Ok(Expr::Cast(Cast::new(Box::new(expr), target.clone())))
     }
 }
 
@@ -146,30 +173,6 @@ fn check_standalone(expr: &Expr, purpose: Purpose) -> Result<()> {
         Purpose::RowOnly => functions::check_use(expr, FunctionUse::Row),
         Purpose::Default => Ok(()),
     }
-}
-
-/// `expr` as the value of a column of type `target`: unchanged, cast, or refused as Postgres does.
-pub(crate) fn assign(expr: Expr, schema: &DFSchema, target: &DataType, column: &str) -> Result<Expr> {
-    let source = expr.get_type(schema).map_err(plan_error)?;
-    if source == *target {
-        return Ok(expr);
-    }
-    if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
-        return literal_of_type(text, target);
-    }
-    if !assignable(&source, target) {
-        return Err(PlanError::new(
-            PlanErrorKind::DatatypeMismatch,
-            format!(
-                "column \"{column}\" is of type {} but expression is of type {}",
-                functions::sql_type(target),
-                functions::sql_type(&source)
-            ),
-        )
-        .with_hint("You will need to rewrite or cast the expression."));
-    }
-    let expr = if target.is_integer() { analyze::rounded(expr, schema).map_err(plan_error)?.0 } else { expr };
-    Ok(Expr::Cast(Cast::new(Box::new(expr), target.clone())))
 }
 
 /// A quoted literal read as a value of a type, now, so that a wrong one is an error of the statement.

@@ -12,6 +12,7 @@ mod dml;
 mod expression;
 mod normalize;
 mod relation;
+mod rewrite;
 mod view;
 mod window;
 
@@ -29,9 +30,9 @@ use crate::catalog::Catalog;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::settings::PlanSettings;
 use crate::statement;
+use crate::values::Zone;
 
 pub use analyze::TypedParameters;
-pub(crate) use analyze::rewrite_expressions;
 pub(crate) use context::planner_options;
 pub use context::{DATABASE, resolve, search_schemas, unknown_relation};
 pub(crate) use diagnose::refuse;
@@ -40,6 +41,7 @@ pub use dml::conflict_schema;
 pub use expression::{BoundExpression, Purpose};
 pub use normalize::visible_name;
 pub use relation::{RelationTable, reads};
+pub(crate) use rewrite::rewrite_expressions;
 pub use view::{BoundView, view};
 pub use window::{WINDOW_END, WINDOW_START, WindowNode, WindowShape, interval_micros};
 
@@ -67,6 +69,11 @@ impl<'a> Binder<'a> {
     /// A binder for a statement.
     pub fn new(catalog: &'a Catalog, settings: &'a PlanSettings) -> Self {
         Self { catalog, settings }
+    }
+
+    /// The zone of the session's clocks; what this build does not know is UTC.
+    fn zone(&self) -> Zone {
+        Zone::named(&self.settings.time_zone).unwrap_or_default()
     }
 
     /// Plans a query. `parameter_types` are those that the client named; the others are inferred, as text
@@ -107,7 +114,7 @@ impl<'a> Binder<'a> {
         normalize::query(&mut query, &mut parameters)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
-        let plan = analyze::client_types(analyze::analyze(plan)?)?;
+        let plan = analyze::client_types(analyze::analyze(plan, self.zone())?)?;
         let schema = client_schema(&plan);
         Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters })
     }

@@ -59,18 +59,9 @@ fn subtraction(node: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// The schema that the expressions of a node see.
-fn expression_schema(node: &LogicalPlan) -> DFSchema {
-    if node.inputs().is_empty() {
-        node.schema().as_ref().clone()
-    } else {
-        datafusion::logical_expr::utils::merge_schema(&node.inputs())
-    }
-}
-
 /// Replaces the integer arithmetic of a plan by checked functions.
 pub fn checked_functions(plan: LogicalPlan) -> Result<LogicalPlan> {
-    rewrite_expressions(plan, &|expr, node| {
+    rewrite_expressions(plan, &|expr, scope| {
         let arithmetic = match &expr {
             Expr::Negative(_) => true,
             Expr::BinaryExpr(binary) => wraps(binary.op),
@@ -79,10 +70,10 @@ pub fn checked_functions(plan: LogicalPlan) -> Result<LogicalPlan> {
         if !arithmetic {
             return Ok(Transformed::no(expr));
         }
-        let schema = expression_schema(node);
-        let expr = subtraction(expr, &schema)?;
+        let schema = scope.schema();
+        let expr = subtraction(expr, schema)?;
         match expr.data {
-            Expr::BinaryExpr(binary) if binary.left.get_type(&schema)?.is_integer() => {
+            Expr::BinaryExpr(binary) if binary.left.get_type(schema)?.is_integer() => {
                 let function = match binary.op {
                     Operator::Plus => &FUNCTIONS[0],
                     Operator::Minus => &FUNCTIONS[1],

@@ -10,6 +10,7 @@ mod checked;
 mod expansion;
 mod ordered;
 mod session;
+mod text_out;
 mod use_check;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub(crate) use bytea::{bytea_in, decoded as decoded_bytea};
 pub use checked::{checked_functions, fold_constants};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
+pub(crate) use text_out::{needs_text_out, text_out};
 pub use use_check::{FunctionUse, check_use, check_view_functions};
 
 /// Every function by its name.

@@ -84,9 +84,9 @@ impl<S: ClientSession> Connection<S> {
         let inferred = prepared.parameters().iter().enumerate();
         let parameter_oids = inferred.map(|(index, inferred)| match type_oids.get(index) {
             Some(&named) if parameter::is_known(named) => Ok(named),
-            _ => ColumnType::of_type(inferred).map(|column| column.oid()),
+            _ => Ok(ColumnType::of_type(inferred).map_err(SqlError::from)?.oid()),
         });
-        let parameter_oids = parameter_oids.collect::<Result<_, _>>()?;
+        let parameter_oids = parameter_oids.collect::<Result<_, SqlError>>()?;
         Ok(Statement { prepared: Some(prepared), parameter_oids, columns })
     }
 

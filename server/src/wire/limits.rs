@@ -35,9 +35,6 @@ pub const PORTALS_PER_CONNECTION: usize = 1_000;
 /// Columns of a result: the message counts them in 16 bits, Postgres stops at this number.
 pub const RESULT_COLUMNS: usize = 1_664;
 
-/// Levels of lists and structs in a value: formatting them recurses.
-pub const NESTING_LEVELS: usize = 64;
-
 /// Time for the whole login, from the first byte to ReadyForQuery.
 pub const LOGIN_DEADLINE: Duration = Duration::from_secs(30);
 

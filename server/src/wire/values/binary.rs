@@ -1,11 +1,10 @@
 //! Values in the binary format.
 
 use bytes::{BufMut, BytesMut};
+use millstream_planner::values::datetime::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS};
+use millstream_planner::values::{Decimal, Elements, Kind, RecordField, Value, Zone, put_map_as_json};
 
-use super::datetime::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS};
-use super::numeric::Decimal;
-use super::value::{Elements, RecordField, Value};
-use super::{DisplaySettings, json, put_sized};
+use super::{numeric, put_sized};
 use crate::session::SqlError;
 use crate::wire::errors;
 
@@ -22,7 +21,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Oid(value) => output.put_u32(*value),
         Value::Float4(value) => output.put_f32(*value),
         Value::Float8(value) => output.put_f64(*value),
-        Value::Numeric(unscaled, scale) => Decimal::new(*unscaled, *scale).put_binary(output),
+        Value::Numeric(unscaled, scale) => numeric::put_binary(output, &Decimal::new(*unscaled, *scale)),
         Value::Text(text) => output.put_slice(text.as_bytes()),
         Value::Jsonb(text) => {
             output.put_u8(1);
@@ -41,7 +40,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Array(elements) => put_array(output, elements)?,
         Value::Record(fields, row) => put_record(output, fields, *row)?,
         // JSON has the same form in both formats, in which zones do not occur but for timestamps, shown in UTC.
-        Value::Map(entries) => json::put_map(output, entries, &DisplaySettings::default())?,
+        Value::Map(entries) => put_map_as_json(output, entries, Zone::Utc),
     }
     Ok(())
 }
@@ -100,7 +99,7 @@ fn measure(elements: &Elements, level: usize, dimensions: &mut Vec<usize>) -> Re
         Some(length) if *length == elements.length => {}
         Some(_) => return Err(ragged()),
     }
-    if elements.column.kind() != super::Kind::Array {
+    if elements.column.kind() != Kind::Array {
         return Ok(());
     }
     elements.iter().try_for_each(|element| match element {

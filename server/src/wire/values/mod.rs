@@ -1,37 +1,25 @@
 //! Arrow values in the text and binary formats of Postgres, and parameters the other way.
 //!
-//! A column goes: Arrow type and metadata to a [`ColumnType`] (what RowDescription says), arrays to the
-//! few storage types that are formatted (one cast per batch where they differ), a row to a `Value`, a value to
-//! `text` or `binary`. Parameters go from their OID and format to a `ScalarValue` of the planned type.
-//!
-//! Texts are those of Postgres with `DateStyle = ISO`, `IntervalStyle = postgres`, `bytea_output = hex` and
-//! `extra_float_digits = 1`, whatever a client sets. Trailing zeros of a numeric are not printed.
+//! What a column is shown as, and its text, are the planner's ([`millstream_planner::values`]): casts to text
+//! give the same. Here are the binary format and the parameters, which go from their OID and format to a
+//! `ScalarValue` of the planned type.
 
 mod binary;
-mod column_type;
-mod datetime;
-mod float;
-mod json;
 mod numeric;
 pub mod parameter;
 mod parse_binary;
 mod parse_datetime;
 mod parse_text;
-mod text;
-mod value;
-mod zone;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
+use millstream_planner::values::{ColumnReader, as_stored, put_text};
 
-pub use column_type::{ColumnType, Kind, TYPE_METADATA};
-pub use zone::Zone;
+pub use millstream_planner::values::{ColumnType, Kind, TYPE_METADATA, Zone};
 
 use super::client_session::ClientSettings;
 use super::errors;
 use crate::session::SqlError;
-use value::ColumnReader;
 
 /// The settings that bear on formats.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +56,8 @@ impl RowEncoder {
             return Err(errors::internal(message));
         }
         let readers = batch.columns().iter().zip(columns).zip(formats).map(|((array, column), format)| {
-            let stored = as_stored(array, column)?;
+            let stored = as_stored(array, column)
+                .map_err(|error| errors::datetime_out_of_range(format!("a value can't be shown: {error}")))?;
             Ok((ColumnReader::new(&stored, column)?, *format == 1))
         });
         Ok(Self { columns: readers.collect::<Result<_, SqlError>>()?, display })
@@ -82,7 +71,10 @@ impl RowEncoder {
                 None => output.put_i32(-1),
                 Some(value) => put_sized(output, |output| match binary {
                     true => binary::put(output, &value),
-                    false => text::put(output, &value, &self.display),
+                    false => {
+                        put_text(output, &value, self.display.zone);
+                        Ok(())
+                    }
                 })?,
             }
         }
@@ -98,22 +90,11 @@ impl RowEncoder {
                 return Ok(None);
             };
             let mut output = BytesMut::new();
-            text::put(&mut output, &value, &self.display)?;
+            put_text(&mut output, &value, self.display.zone);
             Ok(Some(String::from_utf8_lossy(&output).into_owned()))
         };
         self.columns.iter().map(value).collect()
     }
-}
-
-/// The column in the storage type of its description.
-fn as_stored(array: &ArrayRef, column: &ColumnType) -> Result<ArrayRef, SqlError> {
-    if array.data_type() == column.storage() {
-        return Ok(ArrayRef::clone(array));
-    }
-    // Not `safe`: a value that does not fit is an error, never a NULL.
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, column.storage(), &options)
-        .map_err(|error| errors::datetime_out_of_range(format!("a value can't be shown: {error}")))
 }
 
 /// Puts what `write` writes behind its length.

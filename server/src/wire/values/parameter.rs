@@ -4,12 +4,11 @@ use bytes::Bytes;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit, i256};
 use datafusion::common::ScalarValue;
+use millstream_planner::values::Decimal;
 
-use super::column_type::{ColumnType, Kind};
-use super::numeric::Decimal;
 use super::parse_binary::{self, BinaryArray};
 use super::parse_text::{self, ArrayItem};
-use super::{DisplaySettings, Zone};
+use super::{ColumnType, DisplaySettings, Kind, Zone, numeric};
 use crate::session::SqlError;
 use crate::wire::errors;
 
@@ -112,7 +111,7 @@ struct Reader {
 impl Reader {
     fn text(&self, text: &str, target: &DataType) -> Result<ScalarValue, SqlError> {
         match self.kind {
-            Kind::Numeric => numeric(&Decimal::parse(text)?, target),
+            Kind::Numeric => numeric_value(&Decimal::parse(text)?, target),
             Kind::Uuid => uuid(parse_text::uuid(text)?, target),
             kind => parse_text::scalar(kind, text, self.zone),
         }
@@ -120,7 +119,7 @@ impl Reader {
 
     fn binary(&self, bytes: &[u8], target: &DataType) -> Result<ScalarValue, SqlError> {
         match self.kind {
-            Kind::Numeric => numeric(&Decimal::parse_binary(bytes)?, target),
+            Kind::Numeric => numeric_value(&numeric::parse_binary(bytes)?, target),
             Kind::Uuid => uuid(parse_binary::exact(bytes, Kind::Uuid)?, target),
             kind => parse_binary::scalar(kind, bytes),
         }
@@ -191,15 +190,15 @@ fn list(values: Vec<ScalarValue>, element: &DataType) -> Result<ScalarValue, Sql
 }
 
 /// A numeric in the planned precision and scale; where no numeric is planned, as its text would be read.
-fn numeric(decimal: &Decimal, target: &DataType) -> Result<ScalarValue, SqlError> {
+fn numeric_value(decimal: &Decimal, target: &DataType) -> Result<ScalarValue, SqlError> {
     match target {
         DataType::Decimal128(precision, scale) => {
-            let unscaled = decimal.unscaled(*precision, *scale)?;
+            let unscaled = numeric::unscaled(decimal, *precision, *scale)?;
             let unscaled = unscaled.to_i128().expect("at most 38 digits fit 128 bits");
             Ok(ScalarValue::Decimal128(Some(unscaled), *precision, *scale))
         }
         DataType::Decimal256(precision, scale) => {
-            let unscaled: i256 = decimal.unscaled(*precision, *scale)?;
+            let unscaled: i256 = numeric::unscaled(decimal, *precision, *scale)?;
             Ok(ScalarValue::Decimal256(Some(unscaled), *precision, *scale))
         }
         _ => {

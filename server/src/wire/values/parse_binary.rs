@@ -2,11 +2,10 @@
 
 use bytes::{Buf, Bytes};
 use datafusion::common::ScalarValue;
+use millstream_planner::values::datetime::{DAY_MICROS, POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS};
 
-use super::column_type::Kind;
-use super::datetime::{DAY_MICROS, POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS};
 use super::parse_datetime::Interval;
-use super::{json_text, parse_text};
+use super::{Kind, json_text, parse_text};
 use crate::session::SqlError;
 use crate::wire::errors;
 

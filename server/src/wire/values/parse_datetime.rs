@@ -4,9 +4,9 @@
 
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
+use millstream_planner::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
+use millstream_planner::values::{Zone, offset_seconds};
 
-use super::datetime::{DAY_MICROS, days_from_civil, days_in_month};
-use super::zone::{Zone, offset_seconds};
 use crate::session::SqlError;
 use crate::wire::errors;
 

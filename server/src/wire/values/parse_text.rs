@@ -1,13 +1,11 @@
 //! Parameters in the text format, read as Postgres' input functions do.
 
 use datafusion::common::ScalarValue;
+use millstream_planner::values::NESTING_LEVELS;
 
-use super::column_type::Kind;
-use super::zone::Zone;
-use super::{json_text, parse_datetime};
+use super::{Kind, Zone, json_text, parse_datetime};
 use crate::session::SqlError;
 use crate::wire::errors;
-use crate::wire::limits::NESTING_LEVELS;
 
 /// The bytes as text.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {

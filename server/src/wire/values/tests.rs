@@ -229,7 +229,7 @@ fn deep_nesting_is_refused() {
     for _ in 0..100 {
         data_type = DataType::List(Arc::new(Field::new_list_field(data_type, true)));
     }
-    assert_eq!(ColumnType::of_type(&data_type).unwrap_err().sqlstate, "54000");
+    assert_eq!(SqlError::from(ColumnType::of_type(&data_type).unwrap_err()).sqlstate, "54000");
 }
 
 #[test]

@@ -10,13 +10,13 @@ use bytes::BytesMut;
 use super::zone::Zone;
 
 /// Days from 1970-01-01 to 2000-01-01, where Postgres' binary formats start.
-pub(super) const POSTGRES_EPOCH_DAYS: i32 = 10_957;
+pub const POSTGRES_EPOCH_DAYS: i32 = 10_957;
 
 /// The same in microseconds.
-pub(super) const POSTGRES_EPOCH_MICROS: i64 = POSTGRES_EPOCH_DAYS as i64 * DAY_MICROS;
+pub const POSTGRES_EPOCH_MICROS: i64 = POSTGRES_EPOCH_DAYS as i64 * DAY_MICROS;
 
 /// Microseconds of a day.
-pub(super) const DAY_MICROS: i64 = 86_400_000_000;
+pub const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Year, month and day of days since 1970 (H. Hinnant, "chrono-compatible low-level date algorithms").
 fn civil_from_days(days: i64) -> (i64, u32, u32) {
@@ -32,7 +32,7 @@ fn civil_from_days(days: i64) -> (i64, u32, u32) {
 }
 
 /// Days since 1970 of a date; the same source.
-pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -43,7 +43,7 @@ pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 }
 
 /// Days of a month.
-pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
+pub fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         2 if year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0) => 29,
         2 => 28,
@@ -65,7 +65,7 @@ fn put_civil(output: &mut BytesMut, days: i64) -> &'static str {
 }
 
 /// Writes a `date`.
-pub(super) fn put_date(output: &mut BytesMut, days: i32) {
+pub fn put_date(output: &mut BytesMut, days: i32) {
     match days {
         i32::MAX => output.extend_from_slice(b"infinity"),
         i32::MIN => output.extend_from_slice(b"-infinity"),
@@ -77,7 +77,7 @@ pub(super) fn put_date(output: &mut BytesMut, days: i32) {
 }
 
 /// Writes a `time`; 24:00:00 is one.
-pub(super) fn put_time(output: &mut BytesMut, micros: i64) {
+pub fn put_time(output: &mut BytesMut, micros: i64) {
     let seconds = micros / 1_000_000;
     put(output, format_args!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60));
     put_fraction(output, micros % 1_000_000);
@@ -92,7 +92,7 @@ fn put_fraction(output: &mut BytesMut, micros: i64) {
 }
 
 /// Writes a `timestamp`.
-pub(super) fn put_timestamp(output: &mut BytesMut, micros: i64) {
+pub fn put_timestamp(output: &mut BytesMut, micros: i64) {
     if !put_infinity(output, micros) {
         let era = put_clock(output, i128::from(micros));
         output.extend_from_slice(era.as_bytes());
@@ -100,7 +100,7 @@ pub(super) fn put_timestamp(output: &mut BytesMut, micros: i64) {
 }
 
 /// Writes a `timestamptz` as the clocks of a zone show it.
-pub(super) fn put_timestamptz(output: &mut BytesMut, micros: i64, zone: Zone) {
+pub fn put_timestamptz(output: &mut BytesMut, micros: i64, zone: Zone) {
     if put_infinity(output, micros) {
         return;
     }
@@ -136,7 +136,7 @@ fn put_clock(output: &mut BytesMut, micros: i128) -> &'static str {
 }
 
 /// Writes an `interval` in style `postgres`.
-pub(super) fn put_interval(output: &mut BytesMut, months: i32, days: i32, micros: i64) {
+pub fn put_interval(output: &mut BytesMut, months: i32, days: i32, micros: i64) {
     let mut first = true;
     let mut after_negative = false;
     for (count, unit) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {

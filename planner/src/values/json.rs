@@ -4,47 +4,46 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
 
+use super::text;
 use super::value::{Entries, Value};
-use super::{DisplaySettings, text};
-use crate::session::SqlError;
+use super::zone::Zone;
 
 /// Writes a map as an object.
-pub(super) fn put_map(output: &mut BytesMut, entries: &Entries, display: &DisplaySettings) -> Result<(), SqlError> {
+pub fn put_map(output: &mut BytesMut, entries: &Entries, zone: Zone) {
     output.put_u8(b'{');
     for (index, (key, value)) in entries.keys.iter().zip(entries.values.iter()).enumerate() {
         if index > 0 {
             output.put_slice(b", ");
         }
         match key {
-            Some(key) => put_string(output, &key, display)?,
+            Some(key) => put_string(output, &key, zone),
             None => output.put_slice(b"\"\""),
         }
         output.put_slice(b": ");
-        put_value(output, value.as_ref(), display)?;
+        put_value(output, value.as_ref(), zone);
     }
     output.put_u8(b'}');
-    Ok(())
 }
 
-fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, display: &DisplaySettings) -> Result<(), SqlError> {
+fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, zone: Zone) {
     let Some(value) = value else {
         output.put_slice(b"null");
-        return Ok(());
+        return;
     };
     match value {
         Value::Bool(value) => output.put_slice(if *value { b"true" } else { b"false" }),
         Value::Int2(_) | Value::Int4(_) | Value::Int8(_) | Value::Oid(_) | Value::Numeric(..) | Value::Jsonb(_) => {
-            text::put(output, value, display)?;
+            text::put(output, value, zone);
         }
-        Value::Float4(float) if float.is_finite() => text::put(output, value, display)?,
-        Value::Float8(float) if float.is_finite() => text::put(output, value, display)?,
+        Value::Float4(float) if float.is_finite() => text::put(output, value, zone),
+        Value::Float8(float) if float.is_finite() => text::put(output, value, zone),
         Value::Array(elements) => {
             output.put_u8(b'[');
             for (index, element) in elements.iter().enumerate() {
                 if index > 0 {
                     output.put_slice(b", ");
                 }
-                put_value(output, element.as_ref(), display)?;
+                put_value(output, element.as_ref(), zone);
             }
             output.put_u8(b']');
         }
@@ -56,11 +55,11 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, display: &Display
                 }
                 escape(output, &field.name);
                 output.put_slice(b": ");
-                put_value(output, field.reader.get(*row).as_ref(), display)?;
+                put_value(output, field.reader.get(*row).as_ref(), zone);
             }
             output.put_u8(b'}');
         }
-        Value::Map(entries) => put_map(output, entries, display)?,
+        Value::Map(entries) => put_map(output, entries, zone),
         Value::Float4(_)
         | Value::Float8(_)
         | Value::Text(_)
@@ -70,16 +69,14 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, display: &Display
         | Value::Time(_)
         | Value::Timestamp(_)
         | Value::Timestamptz(_)
-        | Value::Interval { .. } => put_string(output, value, display)?,
+        | Value::Interval { .. } => put_string(output, value, zone),
     }
-    Ok(())
 }
 
-fn put_string(output: &mut BytesMut, value: &Value<'_>, display: &DisplaySettings) -> Result<(), SqlError> {
+fn put_string(output: &mut BytesMut, value: &Value<'_>, zone: Zone) {
     let mut shown = BytesMut::new();
-    text::put(&mut shown, value, display)?;
+    text::put(&mut shown, value, zone);
     escape(output, &String::from_utf8_lossy(&shown));
-    Ok(())
 }
 
 fn escape(output: &mut BytesMut, text: &str) {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDateTime, Offset, TimeZone};
 
 /// A time zone: UTC, a fixed offset, or a named one of the IANA database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Zone {
     /// UTC.
     #[default]
@@ -68,7 +68,7 @@ fn naive(micros: i64) -> NaiveDateTime {
 }
 
 /// Seconds of `+hh`, `+hhmm`, `+hh:mm` and `+hh:mm:ss`, `-` for west.
-pub(super) fn offset_seconds(text: &str) -> Option<i32> {
+pub fn offset_seconds(text: &str) -> Option<i32> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'+' => (1, &text[1..]),
         b'-' => (-1, &text[1..]),

@@ -12,26 +12,34 @@ use arrow::datatypes::{
 };
 
 use super::column_type::{ColumnType, Kind};
-use crate::session::SqlError;
-use crate::wire::errors;
+use crate::error::{PlanError, Result};
 
 /// One value that is not NULL.
 #[derive(Debug)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
+    /// `boolean`
     Bool(bool),
+    /// `smallint`
     Int2(i16),
+    /// `integer`
     Int4(i32),
+    /// `bigint`
     Int8(i64),
     /// `oid` and its aliases.
     Oid(u32),
+    /// `real`
     Float4(f32),
+    /// `double precision`
     Float8(f64),
     /// Digits and how many of them stand behind the point.
     Numeric(i256, i8),
+    /// `text` and its relatives.
     Text(&'a str),
     /// Text with a version byte before its binary form.
     Jsonb(&'a str),
+    /// `bytea`
     Bytes(&'a [u8]),
+    /// `uuid`
     Uuid([u8; 16]),
     /// Days since 1970; the extremes of i32 are the infinities.
     Date(i32),
@@ -41,43 +49,57 @@ pub(super) enum Value<'a> {
     Timestamp(i64),
     /// Microseconds since 1970 UTC; the extremes of i64 are the infinities.
     Timestamptz(i64),
+    /// `interval`: its three parts are counted apart.
     Interval {
+        /// Months.
         months: i32,
+        /// Days.
         days: i32,
+        /// Microseconds.
         micros: i64,
     },
+    /// An array of any depth.
     Array(Box<Elements>),
     /// Fields in order, NULL where there is none.
     Record(&'a [RecordField], usize),
+    /// A map, shown as JSON.
     Map(Box<Entries>),
 }
 
 /// Keys and values of a map.
 #[derive(Debug)]
-pub(super) struct Entries {
-    pub(super) keys: Elements,
-    pub(super) values: Elements,
+pub struct Entries {
+    /// The keys.
+    pub keys: Elements,
+    /// The values, in the order of the keys.
+    pub values: Elements,
 }
 
 /// The values of an array.
 #[derive(Debug)]
-pub(super) struct Elements {
-    pub(super) reader: ColumnReader,
-    pub(super) length: usize,
-    pub(super) column: ColumnType,
+pub struct Elements {
+    /// Reads them.
+    pub reader: ColumnReader,
+    /// How many there are.
+    pub length: usize,
+    /// Their type.
+    pub column: ColumnType,
 }
 
 /// A field of a record.
 #[derive(Debug)]
-pub(super) struct RecordField {
-    pub(super) name: String,
-    pub(super) oid: u32,
-    pub(super) reader: ColumnReader,
+pub struct RecordField {
+    /// Its name.
+    pub name: String,
+    /// The OID of its type.
+    pub oid: u32,
+    /// Reads it.
+    pub reader: ColumnReader,
 }
 
 /// Reads the values of one array.
 #[derive(Debug)]
-pub(super) struct ColumnReader {
+pub struct ColumnReader {
     nulls: Option<arrow::buffer::NullBuffer>,
     source: Source,
 }
@@ -121,7 +143,7 @@ enum Strings {
 
 impl ColumnReader {
     /// Reads `array`, which is of the column's storage type.
-    pub(super) fn new(array: &ArrayRef, column: &ColumnType) -> Result<Self, SqlError> {
+    pub fn new(array: &ArrayRef, column: &ColumnType) -> Result<Self> {
         let kind = column.kind();
         let jsonb = kind == Kind::Jsonb;
         let source = match array.data_type() {
@@ -161,17 +183,17 @@ impl ColumnReader {
             DataType::Struct(_) => Source::Struct(fields(array.as_struct(), column)?),
             DataType::Map(..) => {
                 let [key, value] = column.children() else {
-                    return Err(errors::internal("the entries of a map have no key and value"));
+                    return Err(PlanError::internal("the entries of a map have no key and value"));
                 };
                 Source::Map(array.as_map().clone(), key.clone(), value.clone())
             }
-            other => return Err(errors::internal(format!("{other} is not a storage type"))),
+            other => return Err(PlanError::internal(format!("{other} is not a storage type"))),
         };
         Ok(Self { nulls: array.logical_nulls(), source })
     }
 
     /// The value of a row; `None` is NULL.
-    pub(super) fn get(&self, row: usize) -> Option<Value<'_>> {
+    pub fn get(&self, row: usize) -> Option<Value<'_>> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return None;
         }
@@ -223,7 +245,7 @@ impl Elements {
     }
 
     /// The values in order, `None` for NULL.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Option<Value<'_>>> {
+    pub fn iter(&self) -> impl Iterator<Item = Option<Value<'_>>> {
         (0..self.length).map(|row| self.reader.get(row))
     }
 }
@@ -238,7 +260,7 @@ impl Strings {
     }
 }
 
-fn fields(array: &StructArray, column: &ColumnType) -> Result<Vec<RecordField>, SqlError> {
+fn fields(array: &StructArray, column: &ColumnType) -> Result<Vec<RecordField>> {
     let columns = array.columns().iter().zip(column.children());
     let fields = array.fields().iter().zip(columns).map(|(field, (array, column))| {
         let reader = ColumnReader::new(array, column)?;

@@ -1,4 +1,4 @@
-//! Values in the text format.
+//! The text of a value, as Postgres' output functions write it.
 
 use std::fmt::Write as _;
 
@@ -6,15 +6,15 @@ use bytes::{BufMut, BytesMut};
 
 use super::datetime::{put_date, put_interval, put_time, put_timestamp, put_timestamptz};
 use super::float::{put_float4, put_float8};
+use super::json;
 use super::numeric::Decimal;
 use super::value::{Elements, RecordField, Value};
-use super::{DisplaySettings, json};
-use crate::session::SqlError;
+use super::zone::Zone;
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes a value.
-pub(super) fn put(output: &mut BytesMut, value: &Value<'_>, display: &DisplaySettings) -> Result<(), SqlError> {
+pub fn put(output: &mut BytesMut, value: &Value<'_>, zone: Zone) {
     match value {
         Value::Bool(value) => output.put_u8(if *value { b't' } else { b'f' }),
         Value::Int2(value) => put_integer(output, i64::from(*value)),
@@ -30,13 +30,12 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>, display: &DisplaySet
         Value::Date(days) => put_date(output, *days),
         Value::Time(micros) => put_time(output, *micros),
         Value::Timestamp(micros) => put_timestamp(output, *micros),
-        Value::Timestamptz(micros) => put_timestamptz(output, *micros, display.zone),
+        Value::Timestamptz(micros) => put_timestamptz(output, *micros, zone),
         Value::Interval { months, days, micros } => put_interval(output, *months, *days, *micros),
-        Value::Array(elements) => put_array(output, elements, display)?,
-        Value::Record(fields, row) => put_record(output, fields, *row, display)?,
-        Value::Map(entries) => json::put_map(output, entries, display)?,
+        Value::Array(elements) => put_array(output, elements, zone),
+        Value::Record(fields, row) => put_record(output, fields, *row, zone),
+        Value::Map(entries) => json::put_map(output, entries, zone),
     }
-    Ok(())
 }
 
 fn put_integer(output: &mut BytesMut, value: i64) {
@@ -46,17 +45,25 @@ fn put_integer(output: &mut BytesMut, value: i64) {
 fn put_hex(output: &mut BytesMut, bytes: &[u8]) {
     output.reserve(2 + bytes.len() * 2);
     output.put_slice(b"\\x");
-    for byte in bytes {
-        output.put_u8(HEX_DIGITS[usize::from(byte >> 4)]);
-        output.put_u8(HEX_DIGITS[usize::from(byte & 15)]);
+    bytes.iter().for_each(|byte| put_byte(output, *byte));
+}
+
+fn put_byte(output: &mut BytesMut, byte: u8) {
+    output.put_u8(HEX_DIGITS[usize::from(byte >> 4)]);
+    output.put_u8(HEX_DIGITS[usize::from(byte & 15)]);
+}
+
+/// Writes a `uuid`: 8, 4, 4, 4 and 12 digits.
+fn put_uuid(output: &mut BytesMut, bytes: [u8; 16]) {
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            output.put_u8(b'-');
+        }
+        put_byte(output, *byte);
     }
 }
 
-pub(super) fn put_uuid(output: &mut BytesMut, bytes: [u8; 16]) {
-    write!(output, "{}", uuid::Uuid::from_bytes(bytes)).expect("writing to memory does not fail");
-}
-
-fn put_array(output: &mut BytesMut, elements: &Elements, display: &DisplaySettings) -> Result<(), SqlError> {
+fn put_array(output: &mut BytesMut, elements: &Elements, zone: Zone) {
     output.put_u8(b'{');
     for (index, element) in elements.iter().enumerate() {
         if index > 0 {
@@ -65,10 +72,10 @@ fn put_array(output: &mut BytesMut, elements: &Elements, display: &DisplaySettin
         match element {
             None => output.put_slice(b"NULL"),
             // An array within an array is a further dimension and is never quoted.
-            Some(Value::Array(inner)) => put_array(output, &inner, display)?,
+            Some(Value::Array(inner)) => put_array(output, &inner, zone),
             Some(value) => {
                 let start = output.len();
-                put(output, &value, display)?;
+                put(output, &value, zone);
                 let text = &output[start..];
                 if text.is_empty() || text.eq_ignore_ascii_case(b"null") || text.iter().any(|byte| is_special(*byte)) {
                     quote(output, start, |byte| if byte == b'"' || byte == b'\\' { Some(b'\\') } else { None });
@@ -77,7 +84,6 @@ fn put_array(output: &mut BytesMut, elements: &Elements, display: &DisplaySettin
         }
     }
     output.put_u8(b'}');
-    Ok(())
 }
 
 /// Bytes that make the quotes of an array's element necessary.
@@ -85,12 +91,7 @@ fn is_special(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-fn put_record(
-    output: &mut BytesMut,
-    fields: &[RecordField],
-    row: usize,
-    display: &DisplaySettings,
-) -> Result<(), SqlError> {
+fn put_record(output: &mut BytesMut, fields: &[RecordField], row: usize, zone: Zone) {
     output.put_u8(b'(');
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
@@ -98,7 +99,7 @@ fn put_record(
         }
         let Some(value) = field.reader.get(row) else { continue };
         let start = output.len();
-        put(output, &value, display)?;
+        put(output, &value, zone);
         let text = &output[start..];
         let quoted =
             |byte: &u8| matches!(byte, b'"' | b'\\' | b'(' | b')' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
@@ -108,7 +109,6 @@ fn put_record(
         }
     }
     output.put_u8(b')');
-    Ok(())
 }
 
 /// Puts what was written since `start` into quotes; `escape` names the byte that goes before another one.

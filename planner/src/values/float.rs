@@ -5,7 +5,7 @@ use std::fmt::{LowerExp, Write as _};
 use bytes::BytesMut;
 
 /// Writes a `double precision`: plain from 1e-4 up to 1e15, with an exponent beyond.
-pub(super) fn put_float8(output: &mut BytesMut, value: f64) {
+pub fn put_float8(output: &mut BytesMut, value: f64) {
     match special(value) {
         Some(text) => output.extend_from_slice(text.as_bytes()),
         None => put_finite(output, value, 15),
@@ -13,7 +13,7 @@ pub(super) fn put_float8(output: &mut BytesMut, value: f64) {
 }
 
 /// Writes a `real`: plain from 1e-4 up to 1e6, with an exponent beyond.
-pub(super) fn put_float4(output: &mut BytesMut, value: f32) {
+pub fn put_float4(output: &mut BytesMut, value: f32) {
     match special(f64::from(value)) {
         Some(text) => output.extend_from_slice(text.as_bytes()),
         None => put_finite(output, value, 6),

@@ -1,12 +1,11 @@
-//! Which Postgres type an Arrow column has on the wire, and in which Arrow type it is formatted.
+//! Which Postgres type an Arrow column is shown as, and in which Arrow type it is formatted.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 
-use crate::session::SqlError;
-use crate::wire::errors;
-use crate::wire::limits::NESTING_LEVELS;
+use super::NESTING_LEVELS;
+use crate::error::{PlanError, PlanErrorKind, Result};
 
 /// Field metadata that names the Postgres type where Arrow has none of its own: `uuid`, `jsonb`, `name`, ...
 pub const TYPE_METADATA: &str = "millstream.type";
@@ -169,16 +168,16 @@ pub struct ColumnType {
 
 impl ColumnType {
     /// The type of a column: by metadata where there is some, else by its Arrow type.
-    pub fn of_field(field: &Field) -> Result<Self, SqlError> {
+    pub fn of_field(field: &Field) -> Result<Self> {
         Self::of_field_at(field, 0)
     }
 
     /// The type of an Arrow type without metadata.
-    pub fn of_type(data_type: &DataType) -> Result<Self, SqlError> {
+    pub fn of_type(data_type: &DataType) -> Result<Self> {
         Self::of_type_at(data_type, 0)
     }
 
-    fn of_field_at(field: &Field, level: usize) -> Result<Self, SqlError> {
+    fn of_field_at(field: &Field, level: usize) -> Result<Self> {
         let plain = Self::of_type_at(field.data_type(), level)?;
         let named = field.metadata().get(TYPE_METADATA).and_then(|name| Kind::of_metadata(name));
         Ok(match named {
@@ -199,10 +198,12 @@ impl ColumnType {
         }
     }
 
-    fn of_type_at(data_type: &DataType, level: usize) -> Result<Self, SqlError> {
+    fn of_type_at(data_type: &DataType, level: usize) -> Result<Self> {
         if level > NESTING_LEVELS {
             let message = format!("values can be nested at most {NESTING_LEVELS} levels deep");
-            return Err(errors::limit_exceeded(message, "Select the inner values."));
+            return Err(
+                PlanError::new(PlanErrorKind::ProgramLimitExceeded, message).with_hint("Select the inner values.")
+            );
         }
         let plain = |kind, storage: &DataType| Ok(Self { kind, storage: storage.clone(), children: Vec::new() });
         match data_type {
@@ -239,27 +240,24 @@ impl ColumnType {
             | DataType::LargeListView(element) => Self::array(element, level),
             DataType::Struct(fields) => Self::record(fields, level),
             DataType::Map(entries, sorted) => Self::map(entries, *sorted, level),
-            DataType::Union(..) => Err(errors::unsupported(
-                format!("values of type {data_type} can't be sent"),
-                "Cast the column to another type.",
-            )),
+            DataType::Union(..) => Err(PlanError::unsupported(format!("values of type {data_type} can't be shown"))
+                .with_hint("Cast the column to another type.")),
         }
     }
 
-    fn array(element: &FieldRef, level: usize) -> Result<Self, SqlError> {
+    fn array(element: &FieldRef, level: usize) -> Result<Self> {
         let child = Self::of_field_at(element, level + 1)?;
         let storage = DataType::List(restored(element, &child));
         Ok(Self { kind: Kind::Array, storage, children: vec![child] })
     }
 
-    fn record(fields: &Fields, level: usize) -> Result<Self, SqlError> {
-        let children: Vec<_> =
-            fields.iter().map(|field| Self::of_field_at(field, level + 1)).collect::<Result<_, _>>()?;
+    fn record(fields: &Fields, level: usize) -> Result<Self> {
+        let children: Vec<_> = fields.iter().map(|field| Self::of_field_at(field, level + 1)).collect::<Result<_>>()?;
         let storage = fields.iter().zip(&children).map(|(field, child)| restored(field, child)).collect();
         Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children })
     }
 
-    fn map(entries: &FieldRef, sorted: bool, level: usize) -> Result<Self, SqlError> {
+    fn map(entries: &FieldRef, sorted: bool, level: usize) -> Result<Self> {
         let entry = Self::of_field_at(entries, level + 1)?;
         let storage = DataType::Map(restored(entries, &entry), sorted);
         Ok(Self { kind: Kind::Json, storage, children: entry.children })

@@ -1,0 +1,40 @@
+//! Values as Postgres prints them: what a cast to text gives and what the wire sends in the text format are the
+//! same writing.
+//!
+//! A column goes: Arrow type and metadata to a [`ColumnType`], arrays to the few storage types that are
+//! formatted (one cast per batch where they differ), a row to a [`Value`], a value to [`put_text`].
+//!
+//! Texts are those of Postgres with `DateStyle = ISO`, `IntervalStyle = postgres`, `bytea_output = hex` and
+//! `extra_float_digits = 1`, whatever a client sets. Trailing zeros of a numeric are not printed.
+
+mod column_type;
+pub mod datetime;
+mod float;
+mod json;
+mod numeric;
+mod text;
+mod value;
+mod zone;
+
+use arrow::array::ArrayRef;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::error::ArrowError;
+
+pub use column_type::{ColumnType, Kind, TYPE_METADATA};
+pub use json::put_map as put_map_as_json;
+pub use numeric::Decimal;
+pub use text::put as put_text;
+pub use value::{ColumnReader, Elements, Entries, RecordField, Value};
+pub use zone::{Zone, offset_seconds};
+
+/// Levels of lists and structs in a value: formatting them recurses.
+pub const NESTING_LEVELS: usize = 64;
+
+/// The array in the storage type of its column; a value that does not fit is an error, never a NULL.
+pub fn as_stored(array: &ArrayRef, column: &ColumnType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == column.storage() {
+        return Ok(ArrayRef::clone(array));
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, column.storage(), &options)
+}
