@@ -329,6 +329,7 @@ mod tests {
             origins: vec![ColumnOrigin::Field; fields.len()],
             schema: Arc::new(Schema::new(fields)),
             primary_key: Vec::new(),
+            keeps_raw: false,
         }
     }
 

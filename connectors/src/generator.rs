@@ -266,7 +266,14 @@ impl GeneratorReader {
         let rows = self.generator.rows(numbers, began_micros, &self.columns)?;
         let positions = (split.next..next).map(Position).collect();
         split.next = next;
-        Ok(SourceBatch { split: split.id.clone(), rows, positions, rejected: Vec::new(), next: Position(next) })
+        Ok(SourceBatch {
+            split: split.id.clone(),
+            rows,
+            positions,
+            raw: None,
+            rejected: Vec::new(),
+            next: Position(next),
+        })
     }
 
     /// Time until the next row is due, as the clock says now; at most a tick, and at least a part of one, so that

@@ -459,6 +459,7 @@ mod tests {
             origins: vec![ColumnOrigin::Field; schema.fields().len()],
             schema,
             primary_key: Vec::new(),
+            keeps_raw: false,
         }
     }
 

@@ -104,6 +104,7 @@ mod tests {
             schema: rows.schema(),
             origins: Vec::new(),
             primary_key: Vec::new(),
+            keeps_raw: false,
         };
         let sink = crate::sink(&spec, &context).unwrap();
         let encoded = sink.encode(&ChangeBatch::weighted(rows, Int64Array::from(vec![2, -1]))).unwrap();

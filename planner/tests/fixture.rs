@@ -85,6 +85,7 @@ fn source(id: u32, source: &str, columns: &[(&str, DataType, bool)], watermark: 
         schema: Arc::clone(&schema),
         origins: vec![ColumnOrigin::Field; columns.len()],
         primary_key: Vec::new(),
+        keeps_raw: false,
     };
     let input = input(id, source, &schema, Vec::new(), Some(watermark));
     relation(id, source, schema, RelationKind::Source(SourceDefinition { input, connector }), Vec::new())

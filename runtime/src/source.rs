@@ -56,6 +56,41 @@ pub struct RejectedRecord {
     pub raw: Vec<u8>,
 }
 
+/// The bytes of records that became rows: a row may be refused after it was decoded, and what is kept of it then are
+/// the bytes as they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawRecords {
+    bytes: Vec<u8>,
+    /// Where every record ends.
+    ends: Vec<usize>,
+}
+
+impl RawRecords {
+    /// Appends a record, cut at [`crate::limits::REJECTED_RAW_BYTES`].
+    pub fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(&record[..record.len().min(crate::limits::REJECTED_RAW_BYTES)]);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The record of a row.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.bytes[start..self.ends[row]]
+    }
+
+    /// Bytes held.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
+    /// Takes the records out and leaves room for as many again.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let room = Self { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(self.ends.len()) };
+        std::mem::replace(self, room)
+    }
+}
+
 /// What a reader hands over: consecutive records of one split.
 #[derive(Clone, Debug)]
 pub struct SourceBatch {
@@ -65,6 +100,8 @@ pub struct SourceBatch {
     pub rows: RecordBatch,
     /// Position of each row, as many as `rows` has rows, not falling.
     pub positions: Vec<Position>,
+    /// The records of the rows, where [`ConnectorSpec::keeps_raw`] asks for them.
+    pub raw: Option<RawRecords>,
     /// The records that did not become rows.
     pub rejected: Vec<RejectedRecord>,
     /// The position after the last record of this batch.
@@ -164,4 +201,7 @@ pub struct ConnectorSpec {
     pub origins: Vec<ColumnOrigin>,
     /// Columns of the primary key, as indices into `schema`; empty when there is none.
     pub primary_key: Vec<usize>,
+    /// Whether rows may be refused after they were decoded (by a generated column), so that batches carry the bytes
+    /// of their records where there are any.
+    pub keeps_raw: bool,
 }

@@ -177,7 +177,7 @@ impl ParquetFile {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let rows =
             RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays.collect::<Result<_>>()?, &options)?;
-        Ok(SourceBatch { split: split.clone(), rows, positions, rejected, next: Position(next) })
+        Ok(SourceBatch { split: split.clone(), rows, positions, raw: None, rejected, next: Position(next) })
     }
 
     /// Which rows have no null where none may be; `None` when that is all of them.

@@ -32,6 +32,7 @@ fn spec(path: &Path, encode: &str, options: &[(&str, &str)]) -> ConnectorSpec {
         schema: Arc::new(Schema::new(fields())),
         origins: vec![ColumnOrigin::Field; 2],
         primary_key: Vec::new(),
+        keeps_raw: false,
     }
 }
 

@@ -205,6 +205,7 @@ impl Lines {
             split: split.clone(),
             rows: decoded.rows,
             positions: decoded.positions,
+            raw: decoded.raw,
             rejected: decoded.rejected,
             next: Position(self.position),
         })
@@ -263,6 +264,7 @@ mod tests {
             schema: Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8, true)])),
             origins: vec![ColumnOrigin::Field],
             primary_key: Vec::new(),
+            keeps_raw: false,
         };
         let decoder = Decoder::new(&spec, &[0]).unwrap();
         Lines { decoder, carried: Vec::new(), position: 0, reported: 0, skipping: false }

@@ -19,7 +19,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::limits::REJECTED_RAW_BYTES;
-use millstream_runtime::source::{ColumnOrigin, ConnectorSpec, FormatSpec, Position, RejectedRecord};
+use millstream_runtime::source::{ColumnOrigin, ConnectorSpec, FormatSpec, Position, RawRecords, RejectedRecord};
 use millstream_runtime::{Error, Result};
 
 use self::bytes::BytesReader;
@@ -69,6 +69,8 @@ pub struct Decoded {
     pub rows: RecordBatch,
     /// Position of each row.
     pub positions: Vec<Position>,
+    /// The record of each row, where the relation asks for them.
+    pub raw: Option<RawRecords>,
     /// The bad ones.
     pub rejected: Vec<RejectedRecord>,
 }
@@ -82,6 +84,7 @@ pub struct Decoder {
     output: Vec<Place>,
     schema: SchemaRef,
     positions: Vec<Position>,
+    raw: Option<RawRecords>,
     rejected: Vec<RejectedRecord>,
     payload_bytes: usize,
 }
@@ -144,6 +147,7 @@ impl Decoder {
                 columns.iter().map(|&column| Arc::clone(&spec.schema.fields()[column])).collect::<Vec<_>>(),
             )),
             positions: Vec::new(),
+            raw: spec.keeps_raw.then(RawRecords::default),
             rejected: Vec::new(),
             payload_bytes: 0,
         })
@@ -188,7 +192,12 @@ impl Decoder {
         let length = self.positions.len();
         let result = self.decode(&record, payload, length);
         match result {
-            Ok(()) => self.positions.push(record.position),
+            Ok(()) => {
+                self.positions.push(record.position);
+                if let Some(raw) = &mut self.raw {
+                    raw.push(payload);
+                }
+            }
             Err(reason) => {
                 self.nodes().for_each(|node| node.truncate(length));
                 self.reject(record.position, reason, payload);
@@ -216,7 +225,8 @@ impl Decoder {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(positions.len()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
-        Ok(Decoded { rows, positions, rejected: std::mem::take(&mut self.rejected) })
+        let raw = self.raw.as_mut().map(RawRecords::take);
+        Ok(Decoded { rows, positions, raw, rejected: std::mem::take(&mut self.rejected) })
     }
 
     fn decode(&mut self, record: &Record<'_>, payload: &[u8], length: usize) -> Result<(), Reason> {

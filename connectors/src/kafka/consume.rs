@@ -241,11 +241,11 @@ impl Work<'_> {
 
     fn send_batch(&mut self, partition: i32, decoded: Decoded) {
         let Some(progress) = self.splits.get_mut(&partition) else { return };
-        let Decoded { rows, positions, rejected } = decoded;
+        let Decoded { rows, positions, raw, rejected } = decoded;
         // The record behind `until` may have moved `next` past it; what is handed on never does.
         let next = progress.until.map_or(progress.next, |until| progress.next.min(until));
         progress.handed_on = next;
-        let batch = SourceBatch { split: progress.id.clone(), rows, positions, rejected, next: Position(next) };
+        let batch = SourceBatch { split: progress.id.clone(), rows, positions, raw, rejected, next: Position(next) };
         self.shared.hold(batch_bytes(&batch));
         // The reader may be gone; the loop notices.
         let _ = self.events.send(Ok(SourceEvent::Batch(batch)));

@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use async_trait::async_trait;
 use millstream_runtime::limits::READER_QUEUE_BYTES;
 use millstream_runtime::source::{
-    ConnectorSpec, Position, SourceBatch, SourceEvent, SourceReader, SplitId, SplitRange,
+    ConnectorSpec, Position, RawRecords, SourceBatch, SourceEvent, SourceReader, SplitId, SplitRange,
 };
 use millstream_runtime::{Error, Result};
 use tokio::sync::mpsc;
@@ -83,7 +83,8 @@ impl Shared {
 /// Bytes that a batch keeps alive.
 pub(super) fn batch_bytes(batch: &SourceBatch) -> usize {
     let rejected: usize = batch.rejected.iter().map(|record| record.raw.len() + record.reason.len()).sum();
-    batch.rows.get_array_memory_size() + batch.positions.len() * size_of::<Position>() + rejected
+    let raw = batch.raw.as_ref().map_or(0, RawRecords::memory_bytes);
+    raw + batch.rows.get_array_memory_size() + batch.positions.len() * size_of::<Position>() + rejected
 }
 
 /// Reads some partitions of a topic.

@@ -248,6 +248,7 @@ mod tests {
             schema: Arc::new(Schema::empty()),
             origins: Vec::new(),
             primary_key: Vec::new(),
+            keeps_raw: false,
         }
     }
 

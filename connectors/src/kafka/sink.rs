@@ -235,6 +235,7 @@ mod tests {
             ])),
             origins: vec![ColumnOrigin::Field; 3],
             primary_key: Vec::new(),
+            keeps_raw: false,
         }
     }
 

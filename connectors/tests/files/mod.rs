@@ -44,6 +44,7 @@ fn spec(path: &str, encode: &str) -> ConnectorSpec {
         schema: Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false)])),
         origins: vec![ColumnOrigin::Field],
         primary_key: Vec::new(),
+        keeps_raw: false,
     }
 }
 

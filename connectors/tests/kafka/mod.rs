@@ -101,6 +101,7 @@ impl TestTopic {
             schema: Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)])),
             origins: vec![ColumnOrigin::Field],
             primary_key: Vec::new(),
+            keeps_raw: false,
         }
     }
 

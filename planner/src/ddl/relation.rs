@@ -1,5 +1,8 @@
 //! `CREATE TABLE` and `CREATE SOURCE`.
 
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaBuilder;
 use millstream_runtime::plan::{Changes, InputRelation};
 use millstream_runtime::source::ConnectorSpec;
 
@@ -34,7 +37,10 @@ pub(crate) fn create_relation(
         RelationClass::Table if append_only => Changes::Append,
         RelationClass::Table => Changes::Retract,
     };
-    let connector = connector(relation, &name, &columns, options)?;
+    let mut connector = connector(relation, &name, &columns, options)?;
+    if let (Some(spec), Some(watermark)) = (&mut connector, &watermark) {
+        refuse_null_times(spec, watermark.column);
+    }
     let input = InputRelation {
         id: NEW_RELATION,
         name: format!("{}.{}", name.schema, name.name),
@@ -122,7 +128,19 @@ pub(super) fn connector_spec(
         schema: columns.physical.clone(),
         origins: columns.origins.clone(),
         primary_key: columns.primary_key.clone(),
+        keeps_raw: !columns.generated.is_empty(),
     })
+}
+
+/// A row without event time is refused: the connector learns of it, so that it is refused with its record.
+fn refuse_null_times(spec: &mut ConnectorSpec, event_time: usize) {
+    let mut fields = SchemaBuilder::from(spec.schema.as_ref());
+    // A generated column is none of the connector's.
+    if event_time < spec.schema.fields().len() {
+        let field = spec.schema.field(event_time).clone().with_nullable(false);
+        *fields.field_mut(event_time) = Arc::new(field);
+        spec.schema = Arc::new(fields.finish());
+    }
 }
 
 fn needs_connector(what: &str, position: TextPosition) -> PlanError {

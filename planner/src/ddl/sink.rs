@@ -43,6 +43,7 @@ pub(crate) fn create_sink(sink: &Parsed, catalog: &Catalog, settings: &PlanSetti
     let format = options.take_format(sink.format.as_ref())?;
     let connector_position = options.connector_position();
     let spec = ConnectorSpec {
+        keeps_raw: false,
         relation: name.name.clone(),
         connector,
         options: options.into_connector_options(),

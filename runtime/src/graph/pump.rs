@@ -363,10 +363,16 @@ impl Pumping {
             let outcome = self.acceptor.accept(&part, &mut state.clock)?;
             accepted.push(outcome.rows);
             late.push(outcome.late);
-            rejected.extend(outcome.rejected.into_iter().map(|(row, reason)| RejectedRecord {
-                position: batch.positions[rows.start + row],
-                reason,
-                raw: row_text(&part, row).into_bytes(),
+            rejected.extend(outcome.rejected.into_iter().map(|(row, reason)| {
+                RejectedRecord {
+                    position: batch.positions[rows.start + row],
+                    reason,
+                    // Connectors that make typed rows themselves have no bytes: what they made is shown.
+                    raw: batch
+                        .raw
+                        .as_ref()
+                        .map_or_else(|| row_text(&part, row).into_bytes(), |raw| raw.get(rows.start + row).to_vec()),
+                }
             }));
         }
         rejected.sort_by_key(|record| record.position);

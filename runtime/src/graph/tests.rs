@@ -126,6 +126,7 @@ impl ScriptReader {
                     split: range.split.id.clone(),
                     rows: rows(&all[from..to]),
                     positions: (from..to).map(|position| Position(position as u64)).collect(),
+                    raw: None,
                     rejected: Vec::new(),
                     next: Position(to as u64),
                 }));

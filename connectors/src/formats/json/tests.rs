@@ -27,6 +27,7 @@ fn spec(encode: &str, fields: Vec<Field>) -> ConnectorSpec {
         origins: vec![ColumnOrigin::Field; fields.len()],
         schema: Arc::new(Schema::new(fields)),
         primary_key: Vec::new(),
+        keeps_raw: false,
     }
 }
 

@@ -5,6 +5,7 @@
 mod damage;
 mod memory;
 mod random;
+mod refused;
 
 use std::sync::Arc;
 
