@@ -136,9 +136,9 @@ pub trait Source: Send + Sync {
     fn bounded(&self) -> bool;
 }
 
-/// Seconds after which an unreachable service fails a CREATE: long enough for a slow broker, short enough
-/// for a person who waits.
-pub const CREATE_TIMEOUT_SECONDS: u64 = 10;
+/// Seconds after which an unreachable service fails a CREATE: long enough for a slow broker, and the error is there
+/// within the ten that a person waits.
+pub const CREATE_TIMEOUT_SECONDS: u64 = 9;
 
 /// A reader of some splits of a source.
 #[async_trait]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -29,17 +30,59 @@ impl Topic {
     pub async fn create(bootstrap: &str, prefix: &str, partitions: i32) -> Self {
         let name = crate::services::fresh(prefix);
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap);
-        let admin: AdminClient<_> = config.create().unwrap();
-        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", MESSAGE_BYTES);
-        let created = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
-        created.unwrap().into_iter().next().unwrap().unwrap();
         config
+            .set("bootstrap.servers", bootstrap)
             .set("message.max.bytes", MESSAGE_BYTES)
             .set("queue.buffering.max.kbytes", "262144")
             .set("enable.idempotence", "true")
-            .set("linger.ms", "5");
-        Self { name, bootstrap: bootstrap.to_owned(), partitions, producer: config.create().unwrap() }
+            .set("linger.ms", "5")
+            // A broker that was killed is found as soon as it is back.
+            .set("reconnect.backoff.max.ms", "500");
+        let topic = Self { name, bootstrap: bootstrap.to_owned(), partitions, producer: config.create().unwrap() };
+        topic.make().await.unwrap();
+        topic
+    }
+
+    async fn make(&self) -> Result<(), RDKafkaErrorCode> {
+        let new = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(1));
+        let created = self.admin().create_topics([&new.set("max.message.bytes", MESSAGE_BYTES)], &patient()).await;
+        created.unwrap().remove(0).map(drop).map_err(|(_, code)| code)
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().unwrap()
+    }
+
+    /// Deletes the topic.
+    pub async fn delete(&self) {
+        let deleted = self.admin().delete_topics(&[&self.name], &patient()).await;
+        deleted.unwrap().remove(0).unwrap();
+    }
+
+    /// Creates a topic of the same name once the old one is gone.
+    pub async fn create_again(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(code) = self.make().await {
+            assert!(
+                code == RDKafkaErrorCode::TopicAlreadyExists && Instant::now() < deadline,
+                "the topic can't be created again: {code}"
+            );
+        }
+    }
+
+    /// Removes the records of a partition before an offset, as retention does.
+    pub async fn delete_records(&self, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.name, partition, Offset::Offset(before)).unwrap();
+        let deleted = self.admin().delete_records(&list, &patient()).await.unwrap();
+        deleted.elements()[0].error().unwrap();
+    }
+
+    /// The offsets at which the partitions end. Blocks.
+    pub fn ends(&self) -> Vec<i64> {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().unwrap();
+        let end = |partition| consumer.fetch_watermarks(&self.name, partition, PATIENCE).unwrap().1;
+        (0..self.partitions).map(end).collect()
     }
 
     /// Its name.
@@ -49,16 +92,20 @@ impl Topic {
 
     /// Sends records to a partition, in their order. They are in the topic after [`Self::flush`].
     pub fn send<'a>(&self, partition: i32, records: impl IntoIterator<Item = &'a [u8]>) {
-        for payload in records {
-            let mut record = BaseRecord::<(), [u8]>::to(&self.name).partition(partition).payload(payload);
-            while let Err((error, refused)) = self.producer.send(record) {
-                assert!(
-                    matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
-                    "the broker takes no records: {error}"
-                );
-                self.producer.poll(Duration::from_millis(20));
-                record = refused;
-            }
+        records.into_iter().for_each(|payload| self.send_record(partition, Some(payload)));
+    }
+
+    /// Sends a record; without a payload it is a tombstone.
+    pub fn send_record(&self, partition: i32, payload: Option<&[u8]>) {
+        let mut record = BaseRecord::<(), [u8]>::to(&self.name).partition(partition);
+        record.payload = payload;
+        while let Err((error, refused)) = self.producer.send(record) {
+            assert!(
+                matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)),
+                "the broker takes no records: {error}"
+            );
+            self.producer.poll(Duration::from_millis(20));
+            record = refused;
         }
     }
 
@@ -97,4 +144,8 @@ impl Topic {
         }
         records
     }
+}
+
+fn patient() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE))
 }

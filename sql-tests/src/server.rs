@@ -3,6 +3,8 @@
 //! The child is ended by its own handle, at the latest when a test drops it. Its log goes to a file; when a
 //! test fails, the end of the log is shown.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -24,12 +26,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Launch {
     storage: String,
     arguments: Vec<String>,
+    /// What starts the binary instead, with its arguments before those of the binary.
+    under: Vec<String>,
+    environment: BTreeMap<String, String>,
 }
 
 impl Launch {
     /// A server over a storage.
     pub fn new(storage: impl Into<String>) -> Self {
-        Self { storage: storage.into(), arguments: Vec::new() }
+        Self { storage: storage.into(), arguments: Vec::new(), under: Vec::new(), environment: BTreeMap::new() }
     }
 
     /// With one more argument of `millstream serve`.
@@ -38,12 +43,31 @@ impl Launch {
         self
     }
 
+    /// Started by another program, which becomes the binary.
+    pub fn under<'a>(mut self, command: impl IntoIterator<Item = &'a str>) -> Self {
+        self.under = command.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// With more variables in its environment.
+    pub fn environment(mut self, variables: &BTreeMap<String, String>) -> Self {
+        self.environment.extend(variables.clone());
+        self
+    }
+
     /// Starts it; the child may still be reading its storage, or on its way to failing.
     pub fn spawn(&self) -> Starting {
         let log = NamedTempFile::new().unwrap();
-        let mut command = Command::new(binary());
+        let mut words = self.under.iter().map(OsStr::new).chain([binary().as_os_str()]);
+        let mut command = Command::new(words.next().expect("the binary is one"));
+        command.args(words);
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--storage", &self.storage]).args(&self.arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.reopen().unwrap()).kill_on_drop(true);
+        command
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.reopen().unwrap())
+            .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines();
         Starting { process: Process { child, log }, lines }
@@ -124,6 +148,26 @@ impl Server {
         self.process.kill().await;
     }
 
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// Stops it where it is, until [`Self::resume`].
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id().expect("it has not been waited for")
+    }
+
     /// Waits until it ends by itself: its exit code and what it logged.
     pub async fn ended(mut self) -> (Option<i32>, String) {
         let status = tokio::time::timeout(PATIENCE, self.process.child.wait()).await;
@@ -133,6 +177,13 @@ impl Server {
 }
 
 impl Process {
+    /// The standard library sends only SIGKILL.
+    fn signal(&self, name: &str) {
+        let process = self.child.id().expect("it has not been waited for").to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &process]).status().unwrap();
+        assert!(sent.success(), "kill -{name} {process}: {sent}");
+    }
+
     async fn kill(&mut self) {
         self.child.kill().await.unwrap();
         let status: ExitStatus = self.child.wait().await.unwrap();

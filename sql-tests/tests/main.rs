@@ -6,11 +6,15 @@
 
 mod bad_input;
 mod compose;
+mod damage;
 mod exactly_once;
+mod full_disk;
 mod kafka;
 mod kill;
+mod outages;
 mod ownership;
 mod readme;
+mod retention;
 mod run;
 mod slt;
 mod tidy;

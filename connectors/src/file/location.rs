@@ -23,6 +23,9 @@ use url::Url;
 const MATCHING: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
+/// How long a list may take: shorter than a CREATE, so that the error says which place it was.
+const LIST_TIMEOUT: Duration = Duration::from_secs(CREATE_TIMEOUT_SECONDS - 1);
+
 /// A place with files.
 #[derive(Clone)]
 pub(crate) struct Location {
@@ -115,14 +118,16 @@ impl Location {
 
     /// The files that are there, by name.
     pub(crate) async fn list(&self) -> Result<Vec<ObjectMeta>> {
-        let limit = Duration::from_secs(CREATE_TIMEOUT_SECONDS);
-        match tokio::time::timeout(limit, self.list_without_limit()).await {
-            Ok(files) => files,
-            Err(_) => Err(Error::unavailable(format!(
-                "\"{}\" could not be listed within {CREATE_TIMEOUT_SECONDS} seconds",
-                self.written
-            ))),
-        }
+        self.in_time(self.list_without_limit()).await
+    }
+
+    /// The outcome of a list, or an error when it takes too long.
+    pub(crate) async fn in_time<T>(&self, listing: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout(LIST_TIMEOUT, listing).await.unwrap_or_else(|_elapsed| {
+            let (written, seconds) = (&self.written, LIST_TIMEOUT.as_secs());
+            Err(Error::unavailable(format!("\"{written}\" could not be listed within {seconds} seconds"))
+                .with_hint("Look at the endpoint (AWS_ENDPOINT_URL) and the network."))
+        })
     }
 
     async fn list_without_limit(&self) -> Result<Vec<ObjectMeta>> {

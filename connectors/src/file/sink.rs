@@ -192,14 +192,9 @@ impl FilePublisher {
 
     /// The sequence numbers of the files that are there.
     async fn sequences(&self) -> Result<Vec<u64>> {
-        let list = self.location.store.list(Some(&self.location.base)).try_collect::<Vec<_>>();
-        let limit = std::time::Duration::from_secs(millstream_runtime::source::CREATE_TIMEOUT_SECONDS);
-        let files = match tokio::time::timeout(limit, list).await {
-            Ok(files) => files.map_err(|error| self.location.list_error(&error))?,
-            Err(_) => {
-                return Err(Error::unavailable(format!("\"{}\" could not be listed in time", self.location.base)));
-            }
-        };
+        let listed = self.location.store.list(Some(&self.location.base)).try_collect::<Vec<_>>();
+        let listed = async { listed.await.map_err(|error| self.location.list_error(&error)) };
+        let files = self.location.in_time(listed).await?;
         let extension = format!(".{}", self.encoding.extension());
         let sequence = |path: &Path| {
             let name = path.filename()?.strip_prefix(&self.prefix)?.strip_suffix(&extension)?;

@@ -324,13 +324,7 @@ impl Pumping {
         for mut split in splits {
             match self.splits.get(&split.id) {
                 Some(state) if state.split.incarnation == split.incarnation => {}
-                Some(_) => {
-                    return Err(Error::data(format!(
-                        "split \"{}\" of \"{}\" is not the one that was read before: it was made anew under the same name",
-                        split.id.0, self.relation.name
-                    ))
-                    .with_hint("Drop the source and create it again to read what is there now."));
-                }
+                Some(state) => return Err(self.made_anew(state).await),
                 None => {
                     // Found later: nothing of it was there when the start was resolved, so all of it is new.
                     split.start = Position(0);
@@ -343,6 +337,19 @@ impl Pumping {
             }
         }
         Ok(found)
+    }
+
+    /// Why a split can't be read on that another thing has taken the name of. Its connector knows to say what it is.
+    async fn made_anew(&self, state: &SplitState) -> Error {
+        let range = SplitRange { split: state.split.clone(), from: state.position, until: None };
+        if let Err(precise) = self.source.open(vec![range], Vec::new()).await {
+            return precise;
+        }
+        Error::data(format!(
+            "split \"{}\" of \"{}\" is not the one that was read before: it was made anew under the same name",
+            state.split.id.0, self.relation.name
+        ))
+        .with_hint("Drop the source and create it again to read what is there now.")
     }
 
     async fn batch(&mut self, batch: SourceBatch) -> Result<()> {

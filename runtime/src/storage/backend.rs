@@ -4,6 +4,7 @@
 //! root and which object; a root's label never holds credentials, which come from the environment alone.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    ClientConfigKey, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
+    BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+    WriteMultipart,
 };
 
 use super::durable::DurableDirectory;
@@ -123,7 +125,9 @@ impl Backend {
         if bucket.is_empty() {
             return Err(unknown(url));
         }
-        let objects_retry = RetryConfig { retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
+        // About 13 s: what can wait for longer says so meanwhile, and repeats the request itself.
+        let backoff = BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() };
+        let objects_retry = RetryConfig { backoff, ..RetryConfig::default() };
         let entries_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         Ok(Self {
             objects: s3_store(builder.clone(), bucket, prefix, objects_retry, "120 seconds")?,
@@ -210,10 +214,23 @@ impl Backend {
         Ok(())
     }
 
-    /// The error of a request to the store.
+    /// The error of a request to the store. It may always pass: a store comes back, and a disk gets room again.
     pub(crate) fn failed(&self, what: &str, error: &object_store::Error) -> Error {
-        Error::unavailable(format!("cannot {what} in {}: {error}", self.label))
+        match disk_trouble(error) {
+            Some(full) => Error::unavailable(format!("cannot {what} in {}: the disk is full: {full}", self.label))
+                .with_hint("Make room: what waits for the storage goes on by itself."),
+            None => Error::unavailable(format!("cannot {what} in {}: {error}", self.label)),
+        }
     }
+}
+
+/// The operating system's word for a disk, or a share of one, that takes no more.
+fn disk_trouble(error: &object_store::Error) -> Option<&io::Error> {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|error| {
+        let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        kinds.contains(&error.kind())
+    })
 }
 
 fn unknown(url: &str) -> Error {

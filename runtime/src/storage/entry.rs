@@ -141,7 +141,7 @@ impl Draft {
     }
 
     /// Writes the rows objects.
-    pub(crate) async fn upload(&mut self, backend: &Backend) -> Result<()> {
+    pub(crate) async fn upload(&self, backend: &Backend) -> Result<()> {
         for (path, sealed) in &self.uploads {
             backend.put(path, sealed.clone()).await?;
         }

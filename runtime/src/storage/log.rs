@@ -23,7 +23,7 @@ use super::fence::Fence;
 use super::names;
 use super::object::on_blocking_pool;
 use super::record::Record;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::time::LogPosition;
 
@@ -38,6 +38,7 @@ pub(crate) struct Log {
     term: u64,
     backend: Arc<Backend>,
     fence: Arc<Fence>,
+    ledger: Arc<Mutex<Ledger>>,
     /// Callers pass in the order of their first poll.
     turnstile: tokio::sync::Mutex<()>,
     room: Arc<Semaphore>,
@@ -82,13 +83,13 @@ impl Log {
             next: LogPosition(term + 1),
             backend: Arc::clone(&backend),
             fence: Arc::clone(&fence),
-            ledger,
+            ledger: Arc::clone(&ledger),
             jobs,
             held: None,
         };
         tokio::spawn(writer.run());
         let room = Arc::new(Semaphore::new(limits::LOG_QUEUE_BYTES));
-        Self { term, backend, fence, turnstile: tokio::sync::Mutex::new(()), room, queue }
+        Self { term, backend, fence, ledger, turnstile: tokio::sync::Mutex::new(()), room, queue }
     }
 
     pub(crate) fn term(&self) -> u64 {
@@ -124,11 +125,22 @@ impl Log {
         answered.await.map_err(|_| self.lost())?
     }
 
+    /// Writes the rows objects of a commit, as often as it takes: its caller has been promised that it waits.
     fn upload(&self, draft: impl Future<Output = Result<Draft>> + Send + 'static) -> Encoding {
-        let backend = Arc::clone(&self.backend);
+        let (backend, fence, ledger) = (Arc::clone(&self.backend), Arc::clone(&self.fence), Arc::clone(&self.ledger));
         Encoding::Running(tokio::spawn(async move {
-            let mut draft = draft.await?;
-            draft.upload(&backend).await?;
+            let draft = draft.await?;
+            let mut pause = backend.timing.retry_first;
+            while let Err(error) = draft.upload(&backend).await {
+                fence.check()?;
+                if error.kind != ErrorKind::Unavailable {
+                    return Err(error);
+                }
+                tracing::warn!(%error, "the rows of a commit are not written yet, trying again");
+                ledger.lock().unwrap_or_else(PoisonError::into_inner).trouble = Some(error);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(backend.timing.retry_most);
+            }
             Ok(draft.into_commit())
         }))
     }

@@ -9,7 +9,7 @@
 //!
 //! An entry behind ours that no such snapshot explains is that of a server that came after us: it is the owner.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -105,12 +105,14 @@ async fn take_ownership(backend: &Backend) -> Result<(History, u64)> {
         let name = names::entry(position);
         let commit = Draft::encode(vec![Record::Term { term }], term)?.into_commit();
         let sealed = seal_entry(term, nonce, &[commit]);
-        let limit = Duration::from_secs(limits::STORAGE_OPEN_SECONDS);
-        let placed =
-            tokio::time::timeout(limit, place(backend, &name, sealed.clone(), |_| {})).await.map_err(|_elapsed| {
-                Error::unavailable(format!("{} does not take a log entry", backend.label))
-                    .with_hint("Look at the warnings above, and try again once the store answers.")
-            })?;
+        let limit = backend.timing.open_patience;
+        let trouble = Mutex::new(Error::unavailable(format!("{} does not answer", backend.label)));
+        let heard = |why: &Error| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = why.clone();
+        let placed = tokio::time::timeout(limit, place(backend, &name, sealed.clone(), heard)).await;
+        let Ok(placed) = placed else {
+            let why = trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
+            return Err(why.context("the storage takes no log entry"));
+        };
         match placed {
             Placed::Taken(found) => {
                 history.add(position, &found)?;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,9 @@ use crate::engine::{Engine, EngineConfig};
 use crate::session::Session;
 use crate::wire::scram::Credentials;
 use crate::wire::{Listener, Login, WireConfig, listen, serve};
+
+/// How long the checkpoint at the end may take: a storage that is away holds up nobody who wants to stop.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
@@ -102,8 +106,11 @@ pub(super) async fn until_ended(
     }
     let panicked = serving.await.map_err(CliError::new)?;
     // A checkpoint shortens the next start; without one it replays the log, nothing is lost.
-    if let Err(error) = Client::new(&engine).command("CHECKPOINT").await {
-        tracing::warn!(error = %error.message, "no checkpoint was taken at the end");
+    let last = async { Client::new(&engine).command("CHECKPOINT").await };
+    match tokio::time::timeout(LAST_CHECKPOINT, last).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(error = %error.message, "no checkpoint was taken at the end"),
+        Err(_elapsed) => tracing::warn!("no checkpoint was taken at the end: it took too long"),
     }
     engine.stop().await;
     match panicked {

@@ -2,6 +2,7 @@
 
 use super::faults::{Fault, Request};
 use super::*;
+use crate::error::ErrorKind;
 use crate::graph::GraphId;
 use crate::operator::{SnapshotKind, StatePart};
 
@@ -91,14 +92,13 @@ async fn commits_that_wait_share_an_entry_in_the_order_of_their_calls() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_rows_cannot_be_stored_is_not_in_the_log() {
+async fn rows_that_could_not_be_stored_are_stored_again() {
     let memory = Arc::new(InMemory::new());
     let (a, store) = server(&memory).await;
     a.recover().await.unwrap();
     store.fault(Request::Put, "rows/", Fault::Lost);
+    store.fault(Request::Put, "rows/", Fault::AnswerLost);
     let large: Vec<i64> = (0..400_000_i64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64)).collect();
-    let error = a.append(vec![rows(1, large.clone())]).await.unwrap_err();
-    assert_eq!(error.kind, crate::error::ErrorKind::Unavailable);
     let position = a.append(vec![rows(1, large.clone())]).await.unwrap();
     assert_eq!(position, LogPosition(2));
     let (b, _) = server(&memory).await;
@@ -226,4 +226,45 @@ async fn why_the_log_waits_is_known_while_it_waits() {
     drop(release);
     under_way.await.unwrap();
     assert!(a.trouble().is_none());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_and_nothing_is_acknowledged_meanwhile() {
+    let memory = Arc::new(InMemory::new());
+    let (a, store) = server(&memory).await;
+    a.recover().await.unwrap();
+    // Rows that fit the entry, and rows that need an object before it; each is refused twice.
+    let large: Vec<i64> = (0..400_000_i64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64)).collect();
+    for (request, folder, values) in [(Request::Create, "log/", vec![1, 2]), (Request::Put, "rows/", large)] {
+        store.fault(request, folder, Fault::Full);
+        store.fault(request, folder, Fault::Full);
+        let release = store.hold(request, folder);
+        let mut under_way = Box::pin(a.append(vec![rows(1, values)]));
+        assert!(futures::poll!(&mut under_way).is_pending());
+        store.holds().await;
+        let trouble = a.trouble().unwrap();
+        assert!(trouble.message.contains(folder) && trouble.message.contains("the disk is full"), "{trouble}");
+        assert!(trouble.hint.as_ref().unwrap().contains("room"), "{trouble}");
+        assert!(futures::poll!(&mut under_way).is_pending(), "nothing stands yet");
+        drop(release);
+        under_way.await.unwrap();
+        assert!(a.trouble().is_none());
+    }
+    // State of a checkpoint is for its graph to write again.
+    store.fault(Request::Put, "graph/", Fault::Full);
+    let error = a.write_state(GraphId(1), &[]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(error.message.contains("the disk is full"), "{error}");
+    a.write_state(GraphId(1), &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_a_start_is_named() {
+    let memory = Arc::new(InMemory::new());
+    let (a, store) = server(&memory).await;
+    // More often than it is tried while a start waits.
+    (0..100_000).for_each(|_| store.fault(Request::Create, "log/", Fault::Full));
+    let error = a.recover().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert!(error.message.contains("takes no log entry") && error.message.contains("the disk is full"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! A store in memory whose requests go wrong as told.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -31,6 +32,8 @@ pub(super) enum Request {
 pub(super) enum Fault {
     /// It never arrives.
     Lost,
+    /// The disk has no room for it.
+    Full,
     /// It is done, but the answer is lost.
     AnswerLost,
     /// It is done, but the answer says that the name was taken: a retry inside the client met its own write.
@@ -134,6 +137,11 @@ fn lost() -> object_store::Error {
     object_store::Error::Generic { store: "faulty", source: "no answer".into() }
 }
 
+/// As a directory of ours reports it.
+fn full() -> object_store::Error {
+    object_store::Error::Generic { store: "faulty", source: Box::new(io::Error::from(io::ErrorKind::StorageFull)) }
+}
+
 fn taken(path: &Path) -> object_store::Error {
     object_store::Error::AlreadyExists { path: path.to_string(), source: "409".into() }
 }
@@ -151,6 +159,9 @@ impl ObjectStore for FaultyStore {
         let fault = self.take_fault(request, path);
         if let Some(Fault::Lost) = fault {
             return Err(lost());
+        }
+        if let Some(Fault::Full) = fault {
+            return Err(full());
         }
         if let Some(Fault::Conflict) = fault {
             return Err(taken(path));
@@ -190,7 +201,9 @@ impl ObjectStore for FaultyStore {
                 self.held.notify_one();
                 let _ = held.await;
             }
-            Some(Fault::Lost | Fault::AnswerLost | Fault::TakenByItself | Fault::Conflict) => return Err(lost()),
+            Some(Fault::Lost | Fault::Full | Fault::AnswerLost | Fault::TakenByItself | Fault::Conflict) => {
+                return Err(lost());
+            }
             None => {}
         }
         if self.is_dead() {

@@ -1,10 +1,14 @@
 //! kill -9 against the real binary, with a real Kafka and a real S3 store.
 //!
-//! Attacks invariants 1 to 3, 7, 8 and 10: after kills at random moments the views equal what this file computes
-//! from the records that it produced, every record is accounted for, and every acknowledged row is there once.
+//! Attacks invariants 1 to 3, 7, 8, 10 and 14: after kills at random moments the two views (a windowed one and a
+//! join) equal what `input` computes from the records that were produced, every record is accounted for, and every
+//! acknowledged row is there once. Here the server is killed; in `outages` the broker and the store are, too.
 //! Moments are chosen by progress (rows visible) or by a deadline on a wait; both come from a printed seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod input;
+mod outages;
+
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,127 +20,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
+use self::input::{AUCTIONS, Expected, Note, PARTITIONS, Record};
+
 /// Kills of one run.
 const KILLS: usize = 25;
 
 /// Events of one run unless `MILLSTREAM_KILL_EVENTS` says otherwise.
 const EVENTS_DEFAULT: usize = 1_000_000;
-
-const PARTITIONS: usize = 3;
-
-const AUCTIONS: i64 = 1_000;
-
-/// What the watermark is behind the newest event.
-const DELAY_MICROS: i64 = 4_000_000;
-
-/// A record of the topic, as it was produced.
-enum Record {
-    Bid {
-        auction: i64,
-        price: i64,
-        micros: i64,
-    },
-    /// Not a record of the source.
-    Broken,
-}
-
-impl Record {
-    fn random(random: &mut StdRng, number: usize) -> Self {
-        if random.random_ratio(1, 2_000) {
-            return Self::Broken;
-        }
-        // One event a millisecond of event time, out of order within the delay; some are an hour late.
-        let back = match random.random_ratio(1, 1_000) {
-            true => 3_600_000_000,
-            false => random.random_range(0..DELAY_MICROS),
-        };
-        let micros = 1_800_000_000_000_000 + number as i64 * 1_000 - back;
-        Self::Bid { auction: random.random_range(0..AUCTIONS), price: random.random_range(1..1_000_000), micros }
-    }
-
-    fn payload(&self) -> Vec<u8> {
-        match self {
-            Self::Broken => b"{\"auction\": 1, \"pri".to_vec(),
-            Self::Bid { auction, price, micros } => {
-                format!(r#"{{"auction":{auction},"bidder":1,"price":{price},"ts":"{}"}}"#, timestamp(*micros)).into()
-            }
-        }
-    }
-}
-
-/// A timestamp as the wire shows it; all events are of one day or the day before it.
-fn timestamp(micros: i64) -> String {
-    const DAY: i64 = 86_400_000_000;
-    // 2027-01-15 08:00:00 is 1_800_000_000 seconds after the epoch.
-    let day_start = 1_800_000_000_000_000 - 8 * 3_600_000_000;
-    let (day, within) = ((micros - day_start).div_euclid(DAY), (micros - day_start).rem_euclid(DAY));
-    let (seconds, fraction) = (within / 1_000_000, within % 1_000_000);
-    let text = format!("2027-01-{:02} {:02}:{:02}:{:02}", 15 + day, seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if fraction == 0 { text } else { format!("{text}.{fraction:06}").trim_end_matches('0').to_owned() }
-}
-
-/// The batch result over the topic, computed apart from the product.
-#[derive(Default)]
-struct Expected {
-    /// (window start, auction) to (count, highest price).
-    per_minute: BTreeMap<(i64, i64), (i64, i64)>,
-    /// Auction to (count, sum of prices).
-    per_auction: BTreeMap<i64, (i64, i64)>,
-    accepted: i64,
-    late: i64,
-    rejected: i64,
-}
-
-impl Expected {
-    fn of(partitions: &[Vec<Record>]) -> Self {
-        let mut expected = Self::default();
-        for records in partitions {
-            let mut newest = i64::MIN;
-            for record in records {
-                let Record::Bid { auction, price, micros } = *record else {
-                    expected.rejected += 1;
-                    continue;
-                };
-                // Late is below the watermark of the rows before it in its own split.
-                if newest != i64::MIN && micros < newest - DELAY_MICROS {
-                    expected.late += 1;
-                    continue;
-                }
-                newest = newest.max(micros);
-                expected.accepted += 1;
-                let window = micros - micros.rem_euclid(60_000_000);
-                let minute = expected.per_minute.entry((window, auction)).or_insert((0, i64::MIN));
-                *minute = (minute.0 + 1, minute.1.max(price));
-                let total = expected.per_auction.entry(auction).or_default();
-                *total = (total.0 + 1, total.1 + price);
-            }
-        }
-        expected
-    }
-
-    fn per_minute_rows(&self) -> BTreeSet<Vec<String>> {
-        let row = |(&(window, auction), &(count, top)): (&(i64, i64), &(i64, i64))| {
-            vec![timestamp(window), auction.to_string(), count.to_string(), top.to_string()]
-        };
-        self.per_minute.iter().map(row).collect()
-    }
-
-    /// The join of the bids with the notes that the table holds.
-    fn noted_rows(&self, notes: &[Note]) -> BTreeSet<Vec<String>> {
-        let row = |note: &Note| {
-            let (count, sum) = self.per_auction.get(&note.auction)?;
-            Some(vec![note.id.to_string(), count.to_string(), sum.to_string()])
-        };
-        notes.iter().filter_map(row).collect()
-    }
-}
-
-/// A row of the table that a second client inserts into.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Note {
-    id: i64,
-    auction: i64,
-}
 
 /// What the inserting client knows at the end.
 #[derive(Default)]
@@ -251,59 +141,86 @@ fn say(text: &str) {
     writeln!(std::io::stderr(), "kill -9 harness: {text}").expect("stderr takes a line");
 }
 
+/// A topic that is being filled, and what the server has to make of it.
+struct Feed {
+    random: StdRng,
+    topic: Topic,
+    partitions: Vec<Vec<Record>>,
+    events: usize,
+    produced: usize,
+}
+
+impl Feed {
+    /// An empty topic; the seed and the number of events come from the environment, or are chosen.
+    async fn create(bootstrap: &str, events_default: usize, kills: usize) -> Self {
+        let seed = number("MILLSTREAM_KILL_SEED").unwrap_or_else(rand::random);
+        let events = number("MILLSTREAM_KILL_EVENTS").map_or(events_default, |events| events as usize);
+        say(&format!("seed {seed} (MILLSTREAM_KILL_SEED repeats it), {events} events, {kills} kills"));
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            topic: Topic::create(bootstrap, "kill", PARTITIONS as i32).await,
+            partitions: (0..PARTITIONS).map(|_| Vec::new()).collect(),
+            events,
+            produced: 0,
+        }
+    }
+
+    /// Produces up to a share of all events.
+    fn produce(&mut self, part: usize, of: usize) {
+        for number in self.produced..self.events * part / of {
+            let partition = self.random.random_range(0..PARTITIONS);
+            let record = Record::random(&mut self.random, number);
+            self.topic.send(partition as i32, [record.payload().as_slice()]);
+            self.partitions[partition].push(record);
+        }
+        self.produced = self.events * part / of;
+    }
+
+    /// Waits until the topic holds what was produced: each record once.
+    fn finish(&self) {
+        self.topic.flush();
+        let produced: Vec<i64> = self.partitions.iter().map(|records| records.len() as i64).collect();
+        assert_eq!(self.topic.ends(), produced, "the topic holds other records than were produced");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_counted_twice_over_kills() {
     let test = "nothing_is_lost_or_counted_twice_over_kills";
     let (Some(bootstrap), Some(bucket)) = (services::kafka(test), services::s3(test)) else { return };
-    let seed = number("MILLSTREAM_KILL_SEED").unwrap_or_else(rand::random);
-    let events = number("MILLSTREAM_KILL_EVENTS").map_or(EVENTS_DEFAULT, |events| events as usize);
-    say(&format!("seed {seed} (MILLSTREAM_KILL_SEED repeats it), {events} events, {KILLS} kills"));
-    let mut random = StdRng::seed_from_u64(seed);
-    let topic = Topic::create(&bootstrap, "kill", PARTITIONS as i32).await;
-    let mut partitions: Vec<Vec<Record>> = (0..PARTITIONS).map(|_| Vec::new()).collect();
+    let mut feed = Feed::create(&bootstrap, EVENTS_DEFAULT, KILLS).await;
     let launch = Launch::new(format!("{bucket}/{}", fresh("kill")));
     let mut server = launch.start().await;
-    create(&server.connect().await, &bootstrap, topic.name()).await;
+    create(&server.connect().await, &bootstrap, feed.topic.name()).await;
     let (whereabouts, inserting) = watch::channel(Some(server.address()));
     let inserting = tokio::spawn(insert_notes(inserting));
     let started = Instant::now();
-    let mut produced = 0;
     let mut manifests = BTreeSet::new();
     for kill in 1..=KILLS {
-        let until = events * kill / KILLS;
-        produce(&mut random, &topic, &mut partitions, produced..until);
-        produced = until;
-        let seen = Moment::random(&mut random, produced).wait(server.address(), &mut manifests).await;
+        feed.produce(kill, KILLS);
+        let produced = feed.produced;
+        let seen = Moment::random(&mut feed.random, produced).wait(server.address(), &mut manifests).await;
         whereabouts.send_replace(None);
         server.kill().await;
         let (checkpoints, elapsed) = (manifests.len(), started.elapsed());
         say(&format!("kill {kill} at {elapsed:.1?}: {seen} rows read of {produced}, {checkpoints} checkpoints seen"));
         let mut starting = launch.spawn();
         // Now and then it is killed on its way up, too.
-        if random.random_ratio(1, 5) {
+        if feed.random.random_ratio(1, 5) {
             starting.kill().await;
             starting = launch.spawn();
         }
         server = tokio::time::timeout(PATIENCE, starting.listening()).await.expect("the server listens in time");
         whereabouts.send_replace(Some(server.address()));
     }
-    topic.flush();
+    feed.finish();
     drop(whereabouts);
     let inserted = tokio::time::timeout(PATIENCE, inserting).await.expect("every INSERT is answered").unwrap();
     let session = server.connect().await;
     session.run("FLUSH").await;
-    say(&format!("{produced} events read in {:.1?}", started.elapsed()));
+    say(&format!("{} events read in {:.1?}", feed.produced, started.elapsed()));
     assert!(!manifests.is_empty(), "no checkpoint was ever taken");
-    check(&session, &Expected::of(&partitions), &inserted).await;
-}
-
-fn produce(random: &mut StdRng, topic: &Topic, partitions: &mut [Vec<Record>], numbers: std::ops::Range<usize>) {
-    for number in numbers {
-        let partition = random.random_range(0..partitions.len());
-        let record = Record::random(random, number);
-        topic.send(partition as i32, [record.payload().as_slice()]);
-        partitions[partition].push(record);
-    }
+    check(&session, &Expected::of(&feed.partitions), &inserted).await;
 }
 
 /// The table, the accounting and both views against what they have to be.

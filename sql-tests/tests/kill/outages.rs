@@ -1,0 +1,154 @@
+//! The harness with the broker and the store killed as well: those of the test's own, with SIGKILL, at the same
+//! random moments, the server sometimes with them and sometimes alive. They are started again when something was
+//! seen to happen meanwhile: a state, further acknowledged rows, a start that was refused.
+
+use millstream_sql_tests::server::{Server, Starting};
+use millstream_sql_tests::services::OwnService;
+
+use super::*;
+
+/// Rounds of kills of one run; each takes a broker's start, some seconds.
+const ROUNDS: usize = 10;
+
+/// Events of one run unless `MILLSTREAM_KILL_EVENTS` says otherwise.
+const EVENTS_DEFAULT: usize = 300_000;
+
+/// Everything that can be killed.
+struct World {
+    broker: OwnService,
+    store: OwnService,
+    launch: Launch,
+    /// `None` while it is not there.
+    server: Option<Server>,
+    /// Where the inserting client finds the server.
+    whereabouts: watch::Sender<Option<SocketAddr>>,
+}
+
+/// Who is killed in a round.
+#[derive(Clone, Copy, Debug)]
+struct Victims {
+    broker: bool,
+    store: bool,
+    server: bool,
+}
+
+impl Victims {
+    /// One service or both, and every other time the server.
+    fn random(random: &mut StdRng) -> Self {
+        let (broker, store) = [(true, false), (false, true), (true, true)][random.random_range(0..3)];
+        Self { broker, store, server: random.random() }
+    }
+}
+
+impl World {
+    /// Kills the victims one right after the other, the server first or last.
+    async fn kill(&mut self, victims: Victims, server_first: bool) {
+        if victims.server && server_first {
+            self.kill_server().await;
+        }
+        if victims.broker {
+            self.broker.kill().await;
+        }
+        if victims.store {
+            self.store.kill().await;
+        }
+        if victims.server && !server_first {
+            self.kill_server().await;
+        }
+    }
+
+    async fn kill_server(&mut self) {
+        self.whereabouts.send_replace(None);
+        self.server.take().expect("it runs").kill().await;
+    }
+
+    /// Waits for a server that was started, and tells the inserting client.
+    async fn await_server(&mut self, starting: Starting) {
+        let server = tokio::time::timeout(PATIENCE, starting.listening()).await.expect("the server listens in time");
+        self.whereabouts.send_replace(Some(server.address()));
+        self.server = Some(server);
+    }
+
+    /// While the services are away: what has to happen without them is waited for.
+    async fn meanwhile(&mut self, victims: Victims) {
+        match (&self.server, victims.store) {
+            // A server that is alive and can't write says so.
+            (Some(server), true) => {
+                let jobs = "SELECT state, coalesce(reason, '') FROM millstream.jobs WHERE relation = 'noted'";
+                let job = server.connect().await.until(jobs, |rows| rows[0][0] != "RUNNING").await.remove(0);
+                assert_eq!(job[0], "WAITING", "{job:?}");
+            }
+            // One that can't read goes on taking rows.
+            (Some(server), false) => {
+                let session = server.connect().await;
+                let rows = "SELECT count(*) FROM notes";
+                let before = session.number(rows).await;
+                session.until(rows, |now| now[0][0].parse::<i64>().unwrap() > before + 5).await;
+            }
+            // One without its storage does not start.
+            (None, true) => {
+                let (code, log) = self.launch.spawn().ended().await;
+                assert_eq!(code, Some(1), "{log}");
+            }
+            // One without its broker does.
+            (None, false) => {
+                let starting = self.launch.spawn();
+                self.await_server(starting).await;
+            }
+        }
+    }
+
+    /// Starts again what was killed.
+    async fn restore(&mut self, victims: Victims) {
+        if victims.store {
+            self.store.start().await;
+        }
+        if self.server.is_none() {
+            let starting = self.launch.spawn();
+            self.await_server(starting).await;
+        }
+        if victims.broker {
+            self.broker.start().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_counted_twice_when_broker_and_store_are_killed() {
+    let test = "nothing_is_lost_or_counted_twice_when_broker_and_store_are_killed";
+    let _turn = services::turn().await;
+    let Some(store) = OwnService::s3(test).await else { return };
+    let Some(broker) = OwnService::kafka(test).await else { return };
+    let mut feed = Feed::create(broker.bootstrap(), EVENTS_DEFAULT, ROUNDS).await;
+    let launch = Launch::new(format!("{}/{}", store.bucket(), fresh("kill"))).environment(store.exports());
+    let server = launch.start().await;
+    create(&server.connect().await, broker.bootstrap(), feed.topic.name()).await;
+    let (whereabouts, inserting) = watch::channel(Some(server.address()));
+    let inserting = tokio::spawn(insert_notes(inserting));
+    let mut world = World { broker, store, launch, server: Some(server), whereabouts };
+    let started = Instant::now();
+    let mut manifests = BTreeSet::new();
+    for round in 1..=ROUNDS {
+        feed.produce(round, ROUNDS);
+        let address = world.server.as_ref().expect("it runs").address();
+        let seen = Moment::random(&mut feed.random, feed.produced).wait(address, &mut manifests).await;
+        let victims = Victims::random(&mut feed.random);
+        let (read, produced, elapsed) = (seen, feed.produced, started.elapsed());
+        say(&format!("round {round} at {elapsed:.1?}: {read} rows read of {produced}, {victims:?}"));
+        world.kill(victims, feed.random.random()).await;
+        // Every other time they are back before anybody can have noticed.
+        if feed.random.random() {
+            world.meanwhile(victims).await;
+        }
+        world.restore(victims).await;
+    }
+    feed.finish();
+    drop(world.whereabouts);
+    let inserted = tokio::time::timeout(PATIENCE, inserting).await.expect("every INSERT is answered").unwrap();
+    let session = world.server.as_ref().expect("it runs").connect().await;
+    session.until("SELECT count(*) FROM millstream.jobs WHERE state <> 'RUNNING'", |rows| rows == [["0"]]).await;
+    session.run("FLUSH").await;
+    say(&format!("{} events read in {:.1?}", feed.produced, started.elapsed()));
+    assert!(!manifests.is_empty(), "no checkpoint was ever taken");
+    check(&session, &Expected::of(&feed.partitions), &inserted).await;
+}
