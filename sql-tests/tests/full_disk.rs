@@ -11,6 +11,9 @@ use millstream_sql_tests::server::{Launch, PATIENCE};
 /// Makes a disk of 8 MiB at the folder that follows, and becomes the rest of the command.
 const WITH_SMALL_DISK: &str = r#"mount -t tmpfs -o size=8m tmpfs "$0" && exec "$@""#;
 
+/// Fills the disk at the folder that follows, and becomes the rest of the command.
+const FULL: &str = r#"head -c 16M /dev/zero > "$0/ballast" 2>/dev/null; exec "$@""#;
+
 fn with_small_disk(folder: &str) -> [&str; 8] {
     ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", WITH_SMALL_DISK, folder]
 }
@@ -76,8 +79,7 @@ async fn a_start_on_a_full_disk_fails_and_says_so() {
     if !can_mount("a_start_on_a_full_disk_fails_and_says_so", path) {
         return;
     }
-    let full = format!("head -c 16M /dev/zero > \"$0/ballast\" 2>/dev/null; exec \"$@\"");
-    let nested = with_small_disk(path).into_iter().chain(["sh", "-c", &full, path]);
+    let nested = with_small_disk(path).into_iter().chain(["sh", "-c", FULL, path]);
     let (code, said) = Launch::new(path).under(nested).spawn().ended().await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("the disk is full") || said.contains("No space left on device"), "{said}");

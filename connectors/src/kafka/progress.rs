@@ -86,7 +86,8 @@ pub(super) fn ensure_topic(settings: &ClientSettings, relation: &str) -> Result<
     let options = AdminOptions::new().request_timeout(Some(CALL_TIMEOUT)).operation_timeout(Some(CALL_TIMEOUT));
     let call = admin.create_topics([&topic], &options);
     let answer = futures::executor::block_on(call).map_err(|error| {
-        Error::unavailable(format!("kafka topic \"{PROGRESS_TOPIC}\" could not be looked for: {error}"))
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        client::call_error(code, &error.to_string(), PROGRESS_TOPIC, settings, admin.inner().context())
     })?;
     match answer.into_iter().next() {
         None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
