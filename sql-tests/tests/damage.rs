@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use millstream_sql_tests::server::{Launch, Server};
 use tempfile::TempDir;
 
+/// Does something to a file.
+type Harm = fn(&Path);
+
 /// What can befall a file.
-const HARMS: [(&str, fn(&Path)); 3] = [
+const HARMS: [(&str, Harm); 3] = [
     ("a bit flips", |file| {
         let mut bytes = fs::read(file).unwrap();
         let middle = bytes.len() / 2;
