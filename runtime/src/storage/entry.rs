@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::graph::GraphId;
 use crate::limits;
 use crate::plan::RelationId;
+use crate::time::Watermark;
 
 /// A record as the header of an entry holds it: rows only by where they are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ struct RowsHeader {
     late: bool,
     rows: u64,
     body: BodyPlace,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watermark: Option<Watermark>,
 }
 
 /// Where the rows of a record are.
@@ -131,7 +134,8 @@ impl Draft {
         } else {
             (BodyPlace::Inline { bytes: stream.len() as u64 }, Some(stream))
         };
-        let header = RowsHeader { relation: rows.relation, late: rows.late, rows: count, body };
+        let (relation, late, watermark) = (rows.relation, rows.late, rows.watermark);
+        let header = RowsHeader { relation, late, rows: count, body, watermark };
         self.records.push((RecordHeader::Rows(header), inline));
     }
 
@@ -260,7 +264,7 @@ impl Entry {
 }
 
 async fn read_rows(backend: &Backend, entry: &str, header: RowsHeader, inline: Bytes) -> Result<RowsRecord> {
-    let RowsHeader { relation, late, rows, body } = header;
+    let RowsHeader { relation, late, rows, body, watermark } = header;
     let (holder, stream) = match body {
         BodyPlace::Inline { .. } => (entry.to_owned(), inline),
         BodyPlace::Object { path, checksum, .. } => {
@@ -277,7 +281,7 @@ async fn read_rows(backend: &Backend, entry: &str, header: RowsHeader, inline: B
     if found != rows {
         return Err(Error::data(format!("\"{holder}\" holds {found} rows of {relation} instead of {rows}")));
     }
-    Ok(RowsRecord { relation, late, changes })
+    Ok(RowsRecord { relation, late, changes, watermark })
 }
 
 fn unreadable(name: &str, error: &Error) -> Error {

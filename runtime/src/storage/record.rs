@@ -9,7 +9,7 @@ use super::manifest::CheckpointRef;
 use crate::batch::ChangeBatch;
 use crate::graph::GraphId;
 use crate::plan::RelationId;
-use crate::time::{Epoch, LogPosition};
+use crate::time::{Epoch, LogPosition, Watermark};
 
 /// One record of the log.
 #[derive(Clone, Debug)]
@@ -77,6 +77,9 @@ pub struct RowsRecord {
     pub late: bool,
     /// The changes, all with one schema, to be applied as one step.
     pub changes: Vec<ChangeBatch>,
+    /// The table's clock behind the commit. Rows alone don't tell it: a row that met a key that was there is
+    /// not among them, and has moved the clock. `None` without a declared watermark, and in older entries.
+    pub watermark: Option<Watermark>,
 }
 
 /// A checkpoint that is committed by the entry that holds this.

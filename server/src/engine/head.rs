@@ -12,6 +12,7 @@ use millstream_planner::catalog::TableDefinition;
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::graph::{Acceptor, SplitClock};
 use millstream_runtime::relation::RelationStore;
+use millstream_runtime::storage::RowsRecord;
 use millstream_runtime::time::Watermark;
 use millstream_runtime::{Error, Result};
 
@@ -78,6 +79,11 @@ impl TableHead {
         }
     }
 
+    /// The watermark as the next row is held against it, for the log; `None` without a declared one.
+    pub fn clock(&self) -> Option<Watermark> {
+        self.definition.input.watermark.as_ref().map(|_| self.clock.watermark)
+    }
+
     /// Raises the watermark by hand (`ADVANCE WATERMARK`).
     pub fn advance_watermark(&mut self, to: Watermark) {
         self.clock.watermark = self.clock.watermark.max(to);
@@ -119,16 +125,25 @@ impl TableHead {
         Ok(net)
     }
 
-    /// Applies changes read from the log: they were decided when they were written.
-    pub fn replay(&mut self, changes: &[ChangeBatch], late: bool) -> Result<Vec<ChangeBatch>> {
+    /// Applies what the log holds: it was decided when it was written.
+    pub fn replay(&mut self, record: &RowsRecord) -> Result<Vec<ChangeBatch>> {
+        match record.watermark {
+            Some(watermark) => self.advance_watermark(watermark),
+            None => self.count_times(&record.changes)?,
+        }
+        if record.late { Ok(Vec::new()) } else { self.store.apply(&record.changes) }
+    }
+
+    /// Moves the clock by rows whose entry is from before it held the clock.
+    fn count_times(&mut self, changes: &[ChangeBatch]) -> Result<()> {
+        let physical: Vec<usize> = (0..self.definition.input.physical_columns).collect();
         for change in changes {
-            let physical: Vec<usize> = (0..self.definition.input.physical_columns).collect();
             let mut clock = self.clock;
             self.acceptor.accept(&change.rows.project(&physical)?, &mut clock)?;
             // Rows that were taken back have been counted when they came.
             self.clock.watermark = self.clock.watermark.max(clock.watermark);
         }
-        if late { Ok(Vec::new()) } else { self.store.apply(changes) }
+        Ok(())
     }
 
     fn refused(&self, reason: &str, physical: &RecordBatch, row: usize) -> SqlError {

@@ -378,7 +378,7 @@ fn replay(
         if position <= positions.get(&relation).copied().unwrap_or_default() {
             continue;
         }
-        let net = head.replay(&record.changes, record.late)?;
+        let net = head.replay(&record)?;
         let late =
             if record.late { record.changes.into_iter().map(|change| change.rows).collect() } else { Vec::new() };
         let (version, watermark) = (head.store.version(), head.watermark());

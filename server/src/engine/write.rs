@@ -217,12 +217,10 @@ impl Engine {
                 .get_mut(&table)
                 .ok_or_else(|| SqlError::new(Condition::WrongObjectType, "only a table's watermark can be advanced"))?;
             head.advance_watermark(to);
-            let schema = Arc::clone(head.store.schema());
-            let none = RecordBatch::new_empty(schema);
             let version = head.store.version();
             let change =
                 TableChange { relation: table, changes: vec![], late: vec![], version, watermark: head.watermark() };
-            let record = RowsRecord { relation: table, late: false, changes: vec![ChangeBatch::append(none)] };
+            let record = RowsRecord { relation: table, late: false, changes: vec![], watermark: head.clock() };
             let (pending, answer) = Pending::new(vec![record], vec![change]);
             permit.send(pending);
             answer
@@ -340,16 +338,18 @@ fn apply(
     let (mut records, mut changes) = (Vec::new(), Vec::new());
     for (relation, decision) in commit {
         let head = heads.get_mut(&relation).expect("it was there when the statement was decided");
+        let clock = head.clock();
         let net = head.commit(&decision.changes, decision.clock)?;
-        let late: Vec<RecordBatch> = decision.late.into_iter().collect();
-        if !net.is_empty() {
-            records.push(RowsRecord { relation, late: false, changes: net.clone() });
+        let (watermark, late) = (head.clock(), decision.late.into_iter().collect::<Vec<RecordBatch>>());
+        // A row that changes nothing can move the clock: then that is what the log gets.
+        if !net.is_empty() || watermark != clock {
+            records.push(RowsRecord { relation, late: false, changes: net.clone(), watermark });
         }
         if !late.is_empty() {
             let changes = late.iter().cloned().map(ChangeBatch::append).collect();
-            records.push(RowsRecord { relation, late: true, changes });
+            records.push(RowsRecord { relation, late: true, changes, watermark });
         }
-        if !net.is_empty() || !late.is_empty() {
+        if !net.is_empty() || !late.is_empty() || watermark != clock {
             let version = head.store.version();
             changes.push(TableChange { relation, changes: net, late, version, watermark: head.watermark() });
         }

@@ -53,7 +53,8 @@ fn commit(tag: i64) -> Vec<Record> {
 /// A commit of rows of one relation.
 fn rows(relation: u32, values: Vec<i64>) -> Record {
     let batch = RecordBatch::try_from_iter([("v", Arc::new(Int64Array::from(values)) as ArrayRef)]).unwrap();
-    Record::Rows(RowsRecord { relation: RelationId(relation), late: false, changes: vec![ChangeBatch::append(batch)] })
+    let changes = vec![ChangeBatch::append(batch)];
+    Record::Rows(RowsRecord { relation: RelationId(relation), late: false, changes, watermark: None })
 }
 
 /// The values in a record of rows.

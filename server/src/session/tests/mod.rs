@@ -278,6 +278,38 @@ async fn late_rows_are_set_apart_and_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watermark_that_no_stored_row_tells_of_survives_a_restart() {
+    let engine = open("watermarks").await;
+    let mut client = Client::new(&engine);
+    for table in ["advanced", "met"] {
+        let watermark = "WATERMARK FOR ts AS ts - INTERVAL '5 seconds'";
+        client.tag(&format!("CREATE TABLE {table} (id INT PRIMARY KEY, ts TIMESTAMP, {watermark})")).await;
+        client.tag(&format!("INSERT INTO {table} VALUES (1, '2026-01-01 00:00:01')")).await;
+    }
+    let closed = "SELECT window_end, count(*) AS n FROM tumble(met, ts, INTERVAL '10 seconds') GROUP BY 1";
+    client.tag(&format!("CREATE MATERIALIZED VIEW closed AS {closed} EMIT ON WINDOW CLOSE")).await;
+    client.tag("ADVANCE WATERMARK FOR advanced TO TIMESTAMP '2026-01-01 00:00:30'").await;
+    let met = client.tag("INSERT INTO met VALUES (1, '2026-01-01 00:00:35') ON CONFLICT DO NOTHING").await;
+    assert_eq!(met, "INSERT 0 0");
+    assert_eq!(client.rows("SELECT * FROM closed").await, ["2026-01-01T00:00:10|1"]);
+    for table in ["advanced", "met"] {
+        client.tag(&format!("INSERT INTO {table} VALUES (2, '2026-01-01 00:00:29')")).await;
+    }
+    engine.stop().await;
+    drop(client);
+
+    let engine = open("watermarks").await;
+    let mut client = Client::new(&engine);
+    assert_eq!(client.rows("SELECT * FROM closed").await, ["2026-01-01T00:00:10|1"]);
+    for table in ["advanced", "met"] {
+        client.tag(&format!("INSERT INTO {table} VALUES (3, '2026-01-01 00:00:29'), (4, '2026-01-01 00:00:30')")).await;
+        assert_eq!(client.rows(&format!("SELECT id FROM \"{table}$late\" ORDER BY id")).await, ["2", "3"], "{table}");
+        assert_eq!(client.rows(&format!("SELECT id FROM {table} ORDER BY id")).await, ["1", "4"], "{table}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_around_reads_sees_one_moment() {
     let engine = open("transaction").await;
     let (mut reader, mut writer) = (Client::new(&engine), Client::new(&engine));
