@@ -241,6 +241,11 @@ pub enum ViewState {
     Filling(f64),
     /// Follows its inputs.
     Running,
+    /// Its filling failed: it holds nothing and never will, until it is dropped or the server starts again.
+    Failed {
+        /// The error of its filling.
+        reason: String,
+    },
 }
 
 impl Published {
@@ -336,12 +341,12 @@ impl Graph {
         self.shared.report()
     }
 
-    /// How a view does; `None` when it is not of this graph, or its filling has failed.
+    /// How a view does; `None` when it is not of this graph.
     pub fn view_state(&self, view: RelationId) -> Option<ViewState> {
         match self.shared.views.borrow().get(&view)? {
             ViewProgress::Filling(share) => Some(ViewState::Filling(*share)),
             ViewProgress::Running => Some(ViewState::Running),
-            ViewProgress::Failed(_) => None,
+            ViewProgress::Failed(error) => Some(ViewState::Failed { reason: error.to_string() }),
         }
     }
 

@@ -590,6 +590,27 @@ fn a_graph_that_stands_as_failed_goes_on_without_the_view_that_failed_it() {
 }
 
 #[test]
+fn a_view_that_can_not_be_filled_says_why() {
+    multi(async {
+        let world = World::new(1).await;
+        let graph = world.start(vec![table(TABLE)], vec![]);
+        let mut view = per_window(VIEW, TABLE);
+        if let Operation::Window { size_micros, .. } = &mut view.dataflow.nodes[1].operation {
+            *size_micros = 0;
+        }
+        deadline(graph.add_view(view)).await.unwrap();
+        let error = deadline(graph.wait_running(VIEW)).await.unwrap_err();
+        assert!(
+            matches!(graph.view_state(VIEW), Some(ViewState::Failed { reason }) if reason.contains(&error.message))
+        );
+        assert_eq!(graph.state(), GraphState::Running);
+        deadline(graph.remove(vec![VIEW])).await.unwrap();
+        assert!(graph.view_state(VIEW).is_none());
+        graph.stop().await;
+    });
+}
+
+#[test]
 fn two_graphs_become_one() {
     multi(async {
         let mut world = World::new(1).await;

@@ -22,6 +22,7 @@ pub use store::RelationStore;
 
 use crate::batch::ChangeBatch;
 use crate::error::Result;
+use crate::limits::CHUNK_ROWS;
 
 /// An immutable version of a relation.
 #[derive(Clone, Debug)]
@@ -73,7 +74,8 @@ impl RelationVersion {
     }
 
     /// The changes that lead from `older`, a version of the same store, to this one. Chunks that both share
-    /// cost nothing, so that a view being filled can catch up without a queue of changes.
+    /// cost nothing, so that a view being filled can catch up without a queue of changes. A row that only moved
+    /// to another chunk is no change: what only grew gives no row that is taken back.
     pub fn changes_since(&self, older: &Self) -> Result<Vec<ChangeBatch>> {
         let mut before: HashMap<u64, &Arc<Chunk>> = older.chunks.iter().map(|chunk| (chunk.id, chunk)).collect();
         let mut changes = Vec::new();
@@ -84,6 +86,9 @@ impl RelationVersion {
                 Some(old) => push(&mut changes, deleted_between(old, chunk)?, -1),
             }
         }
+        if before.is_empty() {
+            return Ok(changes);
+        }
         // What is left was rewritten or emptied. Taking back in the order of the older version keeps this
         // independent of hash order.
         for chunk in &older.chunks {
@@ -91,7 +96,9 @@ impl RelationVersion {
                 push(&mut changes, chunk.live_rows()?, -1);
             }
         }
-        Ok(changes)
+        let net = consolidate(&self.schema, &changes)?;
+        let cuts = (0..net.len()).step_by(CHUNK_ROWS);
+        Ok(cuts.map(|from| net.slice(from, CHUNK_ROWS.min(net.len() - from))).collect())
     }
 }
 

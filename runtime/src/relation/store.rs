@@ -476,6 +476,23 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_move_to_another_chunk_are_no_changes() {
+        let mut store = RelationStore::new(schema(), Vec::new()).unwrap();
+        let mut versions = vec![store.version()];
+        for key in 0..40 {
+            store.apply(&[batch(&[((Some(key / 3), None), 1)])]).unwrap();
+            versions.push(store.version());
+        }
+        for (count, older) in versions.iter().enumerate() {
+            let changes = store.version().changes_since(older).unwrap();
+            let weights: Vec<i64> =
+                changes.iter().flat_map(|change| (0..change.len()).map(|row| change.weight(row))).collect();
+            assert!(weights.iter().all(|weight| *weight > 0), "since {count} rows: {weights:?}");
+            assert_eq!(weights.iter().sum::<i64>(), 40 - count as i64);
+        }
+    }
+
+    #[test]
     fn taking_back_what_is_not_there_changes_nothing() {
         let mut store = RelationStore::new(schema(), Vec::new()).unwrap();
         let row = |key: i64| (Some(key), Some("x".to_string()));

@@ -186,6 +186,7 @@ async fn wait_all(
 }
 
 /// A view that is being filled is read once it is full, a graph that has just started once it shows something.
+/// A view that could not be filled would be waited for in vain.
 async fn wait_until_shown(state: &State, reads: &[Read], running: &BTreeMap<GraphId, Graph>) -> Result<(), SqlError> {
     let mut wanted: BTreeMap<GraphId, Vec<RelationId>> = running.keys().map(|id| (*id, Vec::new())).collect();
     for read in reads.iter().filter(|read| read.auxiliary.is_none()) {
@@ -195,7 +196,7 @@ async fn wait_until_shown(state: &State, reads: &[Read], running: &BTreeMap<Grap
     for (id, relations) in wanted {
         let graph = &running[&id];
         for relation in &relations {
-            if let Some(ViewState::Filling(_)) = graph.view_state(*relation) {
+            if let Some(ViewState::Filling(_) | ViewState::Failed { .. }) = graph.view_state(*relation) {
                 graph.wait_running(*relation).await.map_err(|error| graph_failed(state, id, graph, error))?;
             }
         }

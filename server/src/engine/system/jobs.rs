@@ -67,6 +67,7 @@ fn state_of(graph: GraphState, view: Option<ViewState>) -> (&'static str, Option
         (GraphState::Waiting { reason }, _) => ("WAITING", Some(reason), None),
         (GraphState::Restarting { reason }, _) => ("RESTARTING", Some(reason), None),
         (GraphState::Running, Some(ViewState::Filling(share))) => ("FILLING", None, Some(share)),
+        (GraphState::Running, Some(ViewState::Failed { reason })) => ("FAILED", Some(reason), None),
         (GraphState::Running, Some(ViewState::Running)) => ("RUNNING", None, Some(1.0)),
         (GraphState::Running, None) => ("RUNNING", None, None),
     }
