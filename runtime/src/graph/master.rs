@@ -489,6 +489,7 @@ impl Master {
     /// After a failure: waits, then goes back to the last checkpoint; or stands as failed until it is ended.
     fn recover(&mut self, error: Error) -> Result<Option<Exit>> {
         tracing::error!(graph = self.config.id.0, %error, "a graph failed");
+        self.shared.count_failure();
         self.tear_down();
         // An outside service that is away is waited for as long as it takes: that is no fault of the graph.
         self.restarts += u32::from(error.kind != ErrorKind::Unavailable);

@@ -336,6 +336,11 @@ impl Graph {
         self.shared.state.borrow().clone()
     }
 
+    /// How often it has failed since it was started, the failures included that it got over by itself.
+    pub fn failures(&self) -> u64 {
+        self.shared.failures()
+    }
+
     /// What its operators have done.
     pub fn report(&self) -> Arc<Vec<OperatorReport>> {
         self.shared.report()

@@ -1,6 +1,7 @@
 //! What a graph's handle and its job master share: what is shown, and how it does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     report: Mutex<Arc<Vec<OperatorReport>>>,
     reads: Mutex<BTreeSet<RelationId>>,
     committed: Mutex<Option<CheckpointRef>>,
+    failures: AtomicU64,
 }
 
 impl Shared {
@@ -40,6 +42,7 @@ impl Shared {
             report: Mutex::default(),
             reads: Mutex::default(),
             committed: Mutex::default(),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -87,6 +90,14 @@ impl Shared {
 
     pub(super) fn committed(&self) -> Option<CheckpointRef> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_report(&self, report: Vec<OperatorReport>) {

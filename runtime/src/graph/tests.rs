@@ -556,6 +556,7 @@ fn a_failed_graph_goes_back_to_what_the_log_holds() {
         graph.commit(TableCommit { position, tables: vec![change] });
         let mut states = graph.shared.state.subscribe();
         deadline(states.wait_for(|state| matches!(state, GraphState::Restarting { .. }))).await.unwrap();
+        assert_eq!(graph.failures(), 1);
         deadline(graph.wait_for(position)).await.unwrap();
         deadline(graph.wait_running(VIEW)).await.unwrap();
         graph.remove(vec![VIEW]).await.unwrap();
@@ -603,7 +604,7 @@ fn a_view_that_can_not_be_filled_says_why() {
         assert!(
             matches!(graph.view_state(VIEW), Some(ViewState::Failed { reason }) if reason.contains(&error.message))
         );
-        assert_eq!(graph.state(), GraphState::Running);
+        assert_eq!((graph.state(), graph.failures()), (GraphState::Running, 0));
         deadline(graph.remove(vec![VIEW])).await.unwrap();
         assert!(graph.view_state(VIEW).is_none());
         graph.stop().await;

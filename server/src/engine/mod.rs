@@ -7,7 +7,8 @@
 //! [`maintenance`] keeps the log short.
 //!
 //! Invariants kept here, by the numbers of the project's list, each with the test that attacks it:
-//! 1 (`session::tests::random::tables_and_views_survive_random_histories`),
+//! 1, 3, 5, 6, 7 (`session::tests::oracle::views_hold_what_the_batch_engine_answers_through_the_whole_graph`,
+//! `session::tests::random::tables_and_views_survive_random_histories`),
 //! 4 (`session::tests::a_statement_over_two_graphs_sees_whole_commits`),
 //! 9 (`session::tests::a_newer_server_stops_an_older_one`),
 //! 10 (`session::tests::acknowledged_rows_survive_a_restart`),

@@ -4,6 +4,7 @@
 
 mod damage;
 mod memory;
+mod oracle;
 mod random;
 mod refused;
 
@@ -13,7 +14,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{CommandTag, Session, SqlError};
+use super::{CommandTag, Prepared, Session, SqlError};
 use crate::engine::{Engine, EngineConfig};
 
 /// What a statement gave: its tag, its rows as text, its notices.
@@ -37,7 +38,12 @@ impl Client {
         let texts = self.0.split(sql)?;
         assert_eq!(texts.len(), 1, "one statement at a time: {sql}");
         let prepared = self.0.prepare(&texts[0], &[]).await?;
-        let outcome = self.0.execute(&prepared, Vec::new(), CancellationToken::new()).await?;
+        self.run_prepared(&prepared).await
+    }
+
+    /// Runs a statement that has been planned.
+    async fn run_prepared(&mut self, prepared: &Prepared) -> Result<Answer, SqlError> {
+        let outcome = self.0.execute(prepared, Vec::new(), CancellationToken::new()).await?;
         let mut rows = Vec::new();
         if let Some(stream) = outcome.rows {
             let batches: Vec<_> = stream.try_collect().await?;
