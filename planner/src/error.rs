@@ -19,6 +19,8 @@ pub enum PlanErrorKind {
     AmbiguousColumn,
     /// 42883
     UndefinedFunction,
+    /// 42725
+    AmbiguousFunction,
     /// 42704: a type, a setting, a schema's object of another kind
     UndefinedObject,
     /// 3F000

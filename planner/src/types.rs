@@ -15,8 +15,10 @@ pub const NUMERIC_PRECISION: u8 = 38;
 /// Digits of bare `numeric` behind the point.
 pub const NUMERIC_SCALE: i8 = 16;
 
-const DECIMAL128_PRECISION_MAX: u64 = 38;
-const DECIMAL256_PRECISION_MAX: u64 = 76;
+/// Digits that fit 128 bits.
+pub(crate) const DECIMAL128_PRECISION_MAX: u64 = 38;
+/// Digits that a numeric can have.
+pub(crate) const DECIMAL256_PRECISION_MAX: u64 = 76;
 
 /// Digits of a second that a timestamp can hold.
 const TIME_PRECISION_MAX: u64 = 6;

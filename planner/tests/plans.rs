@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::SchemaRef;
 use millstream_planner::bind::{self, Binder};
 use millstream_planner::error::{PlanError, TextPosition};
-use millstream_planner::functions::sql_type;
 use millstream_planner::parse::parse_query;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{ExplainMode, Statement, StatementText};
+use millstream_planner::types::sql_name;
 use millstream_planner::{batch, explain};
 use millstream_runtime::plan::EmitOn;
 
@@ -85,7 +85,7 @@ fn failure(error: &PlanError) -> String {
 
 fn columns(schema: &SchemaRef) -> String {
     let columns = schema.fields().iter();
-    columns.map(|field| format!("{} {}", field.name(), sql_type(field.data_type()))).collect::<Vec<_>>().join(", ")
+    columns.map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect::<Vec<_>>().join(", ")
 }
 
 fn view(sql: &str) -> Result<String, PlanError> {
@@ -116,7 +116,7 @@ fn query(sql: &str) -> Result<String, PlanError> {
     let mut text = explain::query(&optimized);
     let _ = writeln!(text, "columns: {}", columns(&query.schema));
     if !query.parameters.is_empty() {
-        let types = query.parameters.iter().map(|known| known.as_ref().map_or("?".to_string(), sql_type));
+        let types = query.parameters.iter().map(|known| known.as_ref().map_or("?".to_string(), sql_name));
         let _ = writeln!(text, "parameters: {}", types.collect::<Vec<_>>().join(", "));
     }
     Ok(text)
@@ -138,14 +138,14 @@ fn change(sql: &str) -> Result<String, PlanError> {
     let mut text = explain::query(&rows);
     text.push_str(&more);
     let fields = rows.schema().fields().iter();
-    let fields = fields.map(|field| format!("{} {}", field.name(), sql_type(field.data_type())));
+    let fields = fields.map(|field| format!("{} {}", field.name(), sql_name(field.data_type())));
     let _ = writeln!(text, "rows: {}", fields.collect::<Vec<_>>().join(", "));
     if let Some(returning) = returning {
         let _ =
             writeln!(text, "returning: {}", returning.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     }
     if !parameters.is_empty() {
-        let types = parameters.iter().map(|known| known.as_ref().map_or("?".to_string(), sql_type));
+        let types = parameters.iter().map(|known| known.as_ref().map_or("?".to_string(), sql_name));
         let _ = writeln!(text, "parameters: {}", types.collect::<Vec<_>>().join(", "));
     }
     Ok(text)

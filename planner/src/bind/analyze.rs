@@ -14,8 +14,10 @@ use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingF
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
+use super::check_types::CheckTypes;
 use super::context::planner_options;
 use super::diagnose::plan_error;
+use super::operators::narrowed;
 use super::rewrite::rewrite_expressions;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
@@ -59,6 +61,7 @@ pub(super) fn with_parameters(
 pub(super) fn analyze(plan: LogicalPlan, zone: Zone) -> Result<LogicalPlan> {
     let analyzer = Analyzer::with_rules(vec![
         Arc::new(NarrowLiterals),
+        Arc::new(CheckTypes),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(PostgresCasts { zone }),
@@ -106,7 +109,7 @@ fn client_type(data_type: &DataType) -> Option<DataType> {
     })
 }
 
-/// An integer literal is `integer` if it fits, as in Postgres; DataFusion makes all of them `bigint`.
+/// Integer literals of their own type ([`narrowed`]).
 #[derive(Debug)]
 struct NarrowLiterals;
 
@@ -119,10 +122,7 @@ impl AnalyzerRule for NarrowLiterals {
         rewrite_expressions(plan, &|expr, scope| match expr {
             // The rows of VALUES have one type per column, which is settled already.
             expr if matches!(scope.node, LogicalPlan::Values(_)) => Ok(Transformed::no(expr)),
-            Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
-                Ok(narrow) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(narrow)), metadata))),
-                Err(_) => Ok(Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))),
-            },
+            literal @ Expr::Literal(ScalarValue::Int64(Some(_)), _) => Ok(Transformed::yes(narrowed(literal))),
             other => Ok(Transformed::no(other)),
         })
     }
@@ -149,7 +149,8 @@ impl AnalyzerRule for PostgresCasts {
     }
 }
 
-fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFusionResult<Transformed<Expr>> {
+/// See [`PostgresCasts`].
+pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFusionResult<Transformed<Expr>> {
     let Cast { expr, field } = cast;
     let target = field.data_type();
     if target.is_integer() {
@@ -159,6 +160,9 @@ fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFusionResult<
     let source = expr.get_type(schema)?;
     if *target == DataType::Binary && source == DataType::Utf8 {
         return Ok(Transformed::yes(functions::bytea_in(*expr)));
+    }
+    if functions::needs_float_cast(&source, target) {
+        return Ok(Transformed::yes(functions::float_cast(*expr, target)));
     }
     if functions::needs_text_out(&source, target) {
         return Ok(Transformed::yes(match target {
@@ -174,7 +178,7 @@ fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFusionResult<
 }
 
 /// `expr` rounded to a whole number if its type has fractions, and whether that was so.
-pub(super) fn rounded(expr: Expr, schema: &DFSchema) -> DataFusionResult<(Expr, bool)> {
+fn rounded(expr: Expr, schema: &DFSchema) -> DataFusionResult<(Expr, bool)> {
     let fractional = match expr.get_type(schema)? {
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => scale > 0,
         data_type => data_type.is_floating(),

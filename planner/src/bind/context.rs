@@ -20,6 +20,7 @@ use millstream_runtime::plan::RelationId;
 
 use super::Binder;
 use super::diagnose::{nearest, refuse};
+use super::operators::Operators;
 use super::relation::{RelationTable, UsedViews, ViewTable};
 use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
@@ -153,8 +154,11 @@ pub(super) const GENERATE_SERIES: &str = "generate_series";
 /// Table functions want a session; this one gives them nothing.
 static NO_SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
 
-static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> =
-    LazyLock::new(SessionStateDefaults::default_expr_planners);
+static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Operators)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
+});
 
 static RELATION_PLANNERS: LazyLock<Vec<Arc<dyn RelationPlanner>>> =
     LazyLock::new(|| vec![Arc::new(WindowPlanner) as _]);

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
-use sqlparser::ast::{Expr, Query, Spanned, Visit, Visitor};
+use sqlparser::ast::{Expr, Ident, Query, Spanned, Value, Visit, Visitor};
+
+use super::operators::NO_OPERATOR;
 
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
 
@@ -24,58 +26,85 @@ pub fn span_position(span: sqlparser::tokenizer::Span) -> Option<TextPosition> {
     (span.start.line != 0).then_some(TextPosition(span.start.column as usize))
 }
 
-/// The same error with a place, where it has none: that of the first name in the query that it may be about.
+/// The same error with a place, where it has none: that of the first thing in the query that it may be about.
 pub(super) fn located(error: PlanError, query: &Query) -> PlanError {
     if error.position.is_some() {
         return error;
     }
-    let Some(subject) = subject(&error) else { return error };
-    let mut search = Search { subject, function: error.kind == PlanErrorKind::UndefinedFunction };
-    match Visit::visit(query, &mut search) {
+    let Some(subject) = Subject::of(&error) else { return error };
+    match Visit::visit(query, &mut Search(subject)) {
         ControlFlow::Break(position) => error.at(Some(position)),
         ControlFlow::Continue(()) => error,
     }
 }
 
-/// The name that an error is about.
-fn subject(error: &PlanError) -> Option<String> {
-    match error.kind {
-        PlanErrorKind::UndefinedColumn | PlanErrorKind::AmbiguousColumn => {
-            let shown = error.message.strip_prefix("column reference ").or(error.message.strip_prefix("column "))?;
-            let name =
-                shown.strip_prefix('"').map_or_else(|| shown.split(' ').next(), |quoted| quoted.split('"').next());
-            Some(name?.rsplit('.').next()?.to_string())
+/// What an error is about.
+enum Subject {
+    Column(String),
+    Function(String),
+    /// By its symbol.
+    Operator(String),
+    /// By the text between its quotes.
+    Literal(String),
+}
+
+impl Subject {
+    fn of(error: &PlanError) -> Option<Self> {
+        let message = &error.message;
+        match error.kind {
+            PlanErrorKind::UndefinedColumn | PlanErrorKind::AmbiguousColumn => {
+                let shown = message.strip_prefix("column reference ").or(message.strip_prefix("column "))?;
+                let name =
+                    shown.strip_prefix('"').map_or_else(|| shown.split(' ').next(), |quoted| quoted.split('"').next());
+                Some(Self::Column(name?.rsplit('.').next()?.to_string()))
+            }
+            PlanErrorKind::UndefinedFunction | PlanErrorKind::AmbiguousFunction => {
+                if let Some(call) = message.strip_prefix("function ") {
+                    return Some(Self::Function(call.split(['(', ' ']).next()?.to_string()));
+                }
+                let operation = message.strip_prefix("operator ")?.split_once(": ")?.1;
+                let is_symbol = |word: &&str| !word.contains(|letter: char| letter.is_alphanumeric() || letter == '[');
+                Some(Self::Operator(operation.split(' ').find(is_symbol)?.to_string()))
+            }
+            PlanErrorKind::InvalidTextRepresentation | PlanErrorKind::NumericValueOutOfRange => {
+                let (start, end) = (message.find('"')?, message.rfind('"')?);
+                Some(Self::Literal(message.get(start + 1..end)?.to_string()))
+            }
+            _ => None,
         }
-        PlanErrorKind::UndefinedFunction => {
-            let call = error.message.strip_prefix("function ")?;
-            Some(call.split(['(', ' ']).next()?.to_string())
+    }
+
+    /// Whether an expression is it.
+    fn is(&self, expr: &Expr) -> bool {
+        let named = |ident: &Ident, name: &str| super::normalize::folded(ident) == name;
+        match (self, expr) {
+            (Self::Column(name), Expr::Identifier(ident)) => named(ident, name),
+            (Self::Column(name), Expr::CompoundIdentifier(idents)) => {
+                idents.last().is_some_and(|ident| named(ident, name))
+            }
+            (Self::Function(name), Expr::Function(call)) => {
+                call.name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| named(ident, name))
+            }
+            (Self::Operator(symbol), Expr::BinaryOp { op, .. }) => op.to_string() == *symbol,
+            (Self::Literal(text), Expr::Value(value)) => {
+                matches!(&value.value, Value::SingleQuotedString(literal) if literal == text)
+            }
+            _ => false,
         }
-        _ => None,
     }
 }
 
-/// Looks for the first place where a name stands.
-struct Search {
-    subject: String,
-    function: bool,
-}
+/// Looks for the first place where it stands.
+struct Search(Subject);
 
 impl Visitor for Search {
     type Break = TextPosition;
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<TextPosition> {
-        let ident = match expr {
-            Expr::Identifier(ident) if !self.function => Some(ident),
-            Expr::CompoundIdentifier(idents) if !self.function => idents.last(),
-            Expr::Function(call) if self.function => call.name.0.last().and_then(|part| part.as_ident()),
-            _ => None,
-        };
-        if ident.is_some_and(|ident| super::normalize::folded(ident) == self.subject)
-            && let Some(position) = span_position(expr.span())
-        {
-            return ControlFlow::Break(position);
+        match span_position(expr.span()) {
+            Some(position) if self.0.is(expr) => ControlFlow::Break(position),
+            _ => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -205,21 +234,22 @@ fn planner_message(message: &str) -> PlanError {
     {
         let operation = sql_type_names(operation);
         return PlanError::new(PlanErrorKind::UndefinedFunction, format!("operator does not exist: {operation}"))
-            .with_hint("You might need to add explicit type casts.");
+            .with_hint(NO_OPERATOR);
     }
     if let Some(own) = between(message, "External error: ", ". No function matches") {
         return PlanError::new(PlanErrorKind::UndefinedFunction, own);
     }
     if let Some(call) = between(message, "No function matches the given name and argument types '", "'") {
-        return PlanError::new(
-            PlanErrorKind::UndefinedFunction,
-            format!("function {} does not exist", sql_type_names(call)),
-        )
-        .with_hint("You might need to add explicit type casts.");
+        return no_function(&sql_type_names(call));
     }
     if has("There isn't a common type to coerce") || has("failed to match any signature") || has("Failed to coerce") {
-        return PlanError::new(PlanErrorKind::UndefinedFunction, lower_first(line))
-            .with_hint("You might need to add explicit type casts.");
+        return PlanError::new(PlanErrorKind::UndefinedFunction, lower_first(line)).with_hint(NO_FUNCTION);
+    }
+    if let Some(error) = no_truth(line).or_else(|| no_common_type(line)) {
+        return error;
+    }
+    if has("Unary operator '") {
+        return PlanError::new(PlanErrorKind::UndefinedFunction, lower_first(line)).with_hint(NO_OPERATOR);
     }
     if has("aggregate functions are not allowed") || has("Aggregate functions are not allowed") {
         let message = lower_first(line.split(". Consider").next().unwrap_or(line));
@@ -230,6 +260,52 @@ fn planner_message(message: &str) -> PlanError {
             .with_hint("Give the columns different names with AS.");
     }
     PlanError::new(PlanErrorKind::DatatypeMismatch, lower_first(line))
+}
+
+/// The hint of Postgres where no function fits.
+const NO_FUNCTION: &str =
+    "No function matches the given name and argument types. You might need to add explicit type casts.";
+
+/// A call with arguments that it can't take. Some calls are syntax in Postgres, which has other words for them.
+fn no_function(call: &str) -> PlanError {
+    let (name, arguments) = call.split_once('(').unwrap_or((call, ""));
+    let place = match name {
+        "coalesce" => "COALESCE",
+        "greatest" => "GREATEST",
+        "least" => "LEAST",
+        "make_array" => "ARRAY",
+        _ => {
+            let message = format!("function {call} does not exist");
+            return PlanError::new(PlanErrorKind::UndefinedFunction, message).with_hint(NO_FUNCTION);
+        }
+    };
+    let types: Vec<&str> = arguments.trim_end_matches(')').split(", ").collect();
+    let other = types.iter().find(|other| **other != types[0]).unwrap_or(&types[0]);
+    let message = format!("{place} types {} and {other} cannot be matched", types[0]);
+    PlanError::new(PlanErrorKind::DatatypeMismatch, message)
+}
+
+/// Something that is no truth value where one is needed.
+fn no_truth(line: &str) -> Option<PlanError> {
+    let (place, found) = if let Some((_, found)) = line.split_once("requires a boolean expression, got ") {
+        ("NOT", found)
+    } else if let Some((_, found)) = line.split_once("Join condition must be boolean type, but got ") {
+        ("JOIN/ON", found)
+    } else if line.starts_with("Cannot create filter with non-boolean predicate") {
+        ("WHERE or HAVING", line.rsplit_once(" returning ")?.1)
+    } else {
+        return None;
+    };
+    let message = format!("argument of {place} must be type boolean, not type {}", sql_type_names(found));
+    Some(PlanError::new(PlanErrorKind::DatatypeMismatch, message))
+}
+
+/// Rows of VALUES that have no type in common.
+fn no_common_type(line: &str) -> Option<PlanError> {
+    let found = line.strip_prefix("Inconsistent data type across values list")?.split_once("Was ")?.1;
+    let (before, here) = found.split_once(" but found ")?;
+    let message = format!("VALUES types {} and {} cannot be matched", sql_type_names(before), sql_type_names(here));
+    Some(PlanError::new(PlanErrorKind::DatatypeMismatch, message))
 }
 
 /// An error of evaluating a constant.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::DFSchema;
 use datafusion::common::datatype::DataTypeExt;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::physical_expr::PhysicalExpr;
@@ -15,7 +15,7 @@ use sqlparser::ast::{self, Spanned};
 
 use super::context::Context;
 use super::diagnose::{plan_error, span_position};
-use super::{Binder, analyze, normalize};
+use super::{Binder, analyze, literal, normalize};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, FunctionUse};
 
@@ -126,8 +126,8 @@ impl Binder<'_> {
         if source == *target {
             return Ok(expr);
         }
-        if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
-            return literal_of_type(text, target);
+        if let Some(text) = literal::quoted(&expr) {
+            return literal::of_type(text, target);
         }
         if !assignable(&source, target) {
             return Err(PlanError::new(
@@ -140,11 +140,8 @@ impl Binder<'_> {
             )
             .with_hint("You will need to rewrite or cast the expression."));
         }
-        if functions::needs_text_out(&source, target) {
-            return Ok(functions::text_out(expr, target, self.zone()));
-        }
-        let expr = if target.is_integer() { analyze::rounded(expr, schema).map_err(plan_error)?.0 } else { expr };
-        Ok(Expr::Cast(Cast::new(Box::new(expr), target.clone())))
+        let cast = Cast::new(Box::new(expr), target.clone());
+        analyze::postgres_cast(cast, schema, self.zone()).map(|cast| cast.data).map_err(plan_error)
     }
 }
 
@@ -172,25 +169,6 @@ fn check_standalone(expr: &Expr, purpose: Purpose) -> Result<()> {
     match purpose {
         Purpose::RowOnly => functions::check_use(expr, FunctionUse::Row),
         Purpose::Default => Ok(()),
-    }
-}
-
-/// A quoted literal read as a value of a type, now, so that a wrong one is an error of the statement.
-fn literal_of_type(text: &str, target: &DataType) -> Result<Expr> {
-    let value = ScalarValue::Utf8(Some(text.trim().to_string()));
-    let invalid = || {
-        PlanError::new(
-            PlanErrorKind::InvalidTextRepresentation,
-            format!("invalid input syntax for type {}: \"{text}\"", functions::sql_type(target)),
-        )
-    };
-    if *target == DataType::Binary {
-        let bytes = functions::decoded_bytea(text).map_err(|_| invalid())?;
-        return Ok(Expr::Literal(ScalarValue::Binary(Some(bytes)), None));
-    }
-    match value.cast_to(target) {
-        Ok(value) if !value.is_null() => Ok(Expr::Literal(value, None)),
-        Ok(_) | Err(_) => Err(invalid()),
     }
 }
 

@@ -2,15 +2,19 @@
 //!
 //! The life of a query here: [`normalize`] refuses what would be dropped in silence and names the columns;
 //! DataFusion's `SqlToRel` resolves names over the catalog through [`context`] and window functions through
-//! [`window`]; [`analyze`] settles types; [`diagnose`] words what went wrong. No `SessionContext` exists: a
+//! [`window`] and operators through [`operators`]; [`analyze`] settles types; [`diagnose`] words what went wrong. No `SessionContext` exists: a
 //! text can reach nothing but the catalog, the function registry and the types.
 
 mod analyze;
+mod check_types;
 mod context;
 mod diagnose;
 mod dml;
 mod expression;
+mod literal;
+mod matching;
 mod normalize;
+mod operators;
 mod relation;
 mod rewrite;
 mod view;

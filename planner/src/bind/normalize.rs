@@ -1,7 +1,8 @@
 //! The pass over a query's syntax tree before names are resolved.
 //!
 //! It refuses what DataFusion's planner would drop without a word, spells `FETCH FIRST` as `LIMIT`, gives
-//! columns the names that Postgres gives them, and notes the types that casts give to parameters.
+//! columns the names that Postgres gives them, writes exponents out, and notes the types that casts give to
+//! parameters.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -16,6 +17,7 @@ use sqlparser::tokenizer::Span;
 
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
+use super::literal;
 use crate::error::{PlanError, PlanErrorKind, Result};
 
 /// Stands before a number that makes a repeated column name unique inside the planner; clients never see it.
@@ -237,6 +239,10 @@ impl Pass<'_> {
             }
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(name_field);
+                Ok(())
+            }
+            Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) if text.contains(['e', 'E']) => {
+                *expr = literal::with_exponent(text, *span).map_err(|error| error.at(span_position(*span)))?;
                 Ok(())
             }
             _ => Ok(()),

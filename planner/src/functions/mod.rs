@@ -8,6 +8,7 @@ mod aggregate;
 mod bytea;
 mod checked;
 mod expansion;
+mod float_cast;
 mod ordered;
 mod session;
 mod text_out;
@@ -30,6 +31,7 @@ use crate::error::Result;
 pub use aggregate::{ExactAggregate, ExactKind};
 pub(crate) use bytea::{bytea_in, decoded as decoded_bytea};
 pub use checked::{checked_functions, fold_constants};
+pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
 pub(crate) use text_out::{needs_text_out, text_out};
@@ -139,10 +141,10 @@ pub fn is_scalar(name: &str) -> bool {
     registry().scalar(&name).is_some() && registry().aggregate(&name).is_none() && registry().window(&name).is_none()
 }
 
-/// The checked physical expression of an analyzed one: integer overflow is an error of the row.
+/// The checked physical expression of an analyzed one: overflow and division by zero are errors of the row.
 pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let expr = expansion::written_out(expr.clone(), schema).map_err(plan_error)?;
-    let expr = checked::without_unary_minus(expr, schema).map_err(plan_error)?;
+    let expr = checked::logical(expr, schema).map_err(plan_error)?;
     let mut properties = ExecutionProps::new();
     properties.config_options = Some(Arc::new(crate::bind::planner_options().clone()));
     let physical = datafusion::physical_expr::create_physical_expr(
@@ -155,7 +157,7 @@ pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn Phy
     checked::physical(physical).map_err(plan_error)
 }
 
-/// The name of a type as Postgres shows it in messages.
+/// The name of a type as Postgres shows it in messages, without its digits.
 pub fn sql_type(data_type: &DataType) -> String {
     match data_type {
         DataType::Null => "unknown".to_string(),
@@ -165,10 +167,7 @@ pub fn sql_type(data_type: &DataType) -> String {
         DataType::Int64 | DataType::UInt32 => "bigint".to_string(),
         DataType::Float16 | DataType::Float32 => "real".to_string(),
         DataType::Float64 => "double precision".to_string(),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            format!("numeric({precision},{scale})")
-        }
-        DataType::UInt64 => "numeric".to_string(),
+        DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::UInt64 => "numeric".to_string(),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_string(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_string(),
         DataType::Date32 | DataType::Date64 => "date".to_string(),

@@ -24,6 +24,7 @@ use millstream_runtime::plan::{Changes, Dataflow, EmitOn, EventTimeColumn, NodeI
 use crate::bind::{WINDOW_END, WINDOW_START, WindowNode, visible_name};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
+use crate::types::sql_name;
 
 /// A lowered plan and what is known of its rows.
 #[derive(Clone, Debug)]
@@ -217,8 +218,8 @@ impl Lowering {
                 format!(
                     "column \"{}\" is of type {} in one branch and of type {} in another",
                     to.name(),
-                    functions::sql_type(to.data_type()),
-                    functions::sql_type(from.data_type())
+                    sql_name(to.data_type()),
+                    sql_name(from.data_type())
                 ),
             ));
         }

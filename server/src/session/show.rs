@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_planner::catalog::{Relation, RelationKind};
-use millstream_planner::functions::sql_type;
 use millstream_planner::statement::ShowObjects;
+use millstream_planner::types::sql_name;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
 
@@ -109,7 +109,7 @@ impl Session {
                 let generated = (at >= physical).then(|| "generated".to_string());
                 [
                     Some(field.name().clone()),
-                    Some(sql_type(field.data_type())),
+                    Some(sql_name(field.data_type())),
                     Some(if field.is_nullable() { "yes" } else { "no" }.to_string()),
                     key.contains(&at).then(|| "yes".to_string()),
                     default.or(generated),

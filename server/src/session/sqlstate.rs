@@ -232,6 +232,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::UndefinedColumn => "42703",
         PlanErrorKind::AmbiguousColumn => "42702",
         PlanErrorKind::UndefinedFunction => "42883",
+        PlanErrorKind::AmbiguousFunction => "42725",
         PlanErrorKind::UndefinedObject => Condition::UndefinedObject.code(),
         PlanErrorKind::UndefinedSchema => Condition::InvalidSchemaName.code(),
         PlanErrorKind::DuplicateTable => Condition::DuplicateTable.code(),

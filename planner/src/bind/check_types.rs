@@ -1,0 +1,214 @@
+//! The rule that holds what DataFusion has planned against Postgres' types, before DataFusion coerces them: what it
+//! does not build through an operator of the text ([`super::operators`]), it is held to here.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction, SetComparison};
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, Like, LogicalPlan, Subquery};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::diagnose::refuse;
+use super::matching::{conformed_column, match_columns, matched, union};
+use super::operators::{Operand, are_alike, boolean, cast, float_type, resolve};
+use super::rewrite::rewrite_node;
+use crate::error::PlanErrorKind;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct CheckTypes;
+
+impl AnalyzerRule for CheckTypes {
+    fn name(&self) -> &str {
+        "check_types"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let checked = plan.transform_up_with_subqueries(|node| {
+            let node = rewrite_node(node, &|expr, scope| expression(expr, scope.schema()).map(Transformed::yes))?.data;
+            Ok(Transformed::yes(match node {
+                LogicalPlan::Join(join) => LogicalPlan::Join(joined(join)?),
+                LogicalPlan::Union(inputs) => union(inputs)?,
+                other => other,
+            }))
+        })?;
+        Ok(checked.data)
+    }
+}
+
+fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let truth = |expr: Box<Expr>, place: &str| boolean(*expr, place, schema).map(Box::new);
+    Ok(match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (left, right) = resolve(&op.to_string(), *left, *right, schema)?;
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+        }
+        Expr::Between(between) => Expr::Between(self::between(between, schema)?),
+        Expr::InList(list) => Expr::InList(in_list(list, schema)?),
+        Expr::Like(like) => {
+            let symbol = match (like.negated, like.case_insensitive) {
+                (false, false) => "~~",
+                (false, true) => "~~*",
+                (true, false) => "!~~",
+                (true, true) => "!~~*",
+            };
+            Expr::Like(pattern(symbol, like, schema)?)
+        }
+        Expr::SimilarTo(like) => {
+            let symbol = if like.negated { "!~" } else { "~" };
+            Expr::SimilarTo(pattern(symbol, like, schema)?)
+        }
+        Expr::Case(case) => Expr::Case(self::case(case, schema)?),
+        Expr::ScalarFunction(call) => Expr::ScalarFunction(self::call(call, schema)?),
+        Expr::InSubquery(subquery) => Expr::InSubquery(in_subquery(subquery, schema)?),
+        Expr::SetComparison(comparison) => Expr::SetComparison(set_comparison(comparison, schema)?),
+        Expr::AggregateFunction(mut call) => {
+            call.params.filter = call.params.filter.map(|filter| truth(filter, "FILTER")).transpose()?;
+            Expr::AggregateFunction(call)
+        }
+        Expr::Not(inner) => Expr::Not(truth(inner, "NOT")?),
+        Expr::IsTrue(inner) => Expr::IsTrue(truth(inner, "IS TRUE")?),
+        Expr::IsNotTrue(inner) => Expr::IsNotTrue(truth(inner, "IS NOT TRUE")?),
+        Expr::IsFalse(inner) => Expr::IsFalse(truth(inner, "IS FALSE")?),
+        Expr::IsNotFalse(inner) => Expr::IsNotFalse(truth(inner, "IS NOT FALSE")?),
+        Expr::IsUnknown(inner) => Expr::IsUnknown(truth(inner, "IS UNKNOWN")?),
+        Expr::IsNotUnknown(inner) => Expr::IsNotUnknown(truth(inner, "IS NOT UNKNOWN")?),
+        other => other,
+    })
+}
+
+fn between(between: Between, schema: &DFSchema) -> Result<Between> {
+    let Between { expr, negated, low, high } = between;
+    let bounds = if negated { vec![("<", *low), (">", *high)] } else { vec![(">=", *low), ("<=", *high)] };
+    let (expr, bounds) = compared("BETWEEN", *expr, bounds, schema)?;
+    let [low, high] = <[Expr; 2]>::try_from(bounds).expect("as many expressions come out as went in");
+    Ok(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high)))
+}
+
+fn in_list(list: InList, schema: &DFSchema) -> Result<InList> {
+    let InList { expr, list, negated } = list;
+    let symbol = if negated { "<>" } else { "=" };
+    let list = list.into_iter().map(|item| (symbol, item)).collect();
+    let (expr, list) = compared("IN", *expr, list, schema)?;
+    Ok(InList::new(Box::new(expr), list, negated))
+}
+
+/// An expression and those that operators compare it with, all in types that can be compared.
+fn compared(place: &str, expr: Expr, others: Vec<(&str, Expr)>, schema: &DFSchema) -> Result<(Expr, Vec<Expr>)> {
+    let mut all = vec![expr];
+    for (symbol, other) in others {
+        resolve(symbol, all[0].clone(), other.clone(), schema)?;
+        all.push(other);
+    }
+    let mut all = matched(place, all, schema)?.into_iter();
+    let expr = all.next().expect("as many expressions come out as went in");
+    Ok((expr, all.collect()))
+}
+
+fn pattern(symbol: &str, like: Like, schema: &DFSchema) -> Result<Like> {
+    let (expr, pattern) = resolve(symbol, *like.expr, *like.pattern, schema)?;
+    Ok(Like { expr: Box::new(expr), pattern: Box::new(pattern), ..like })
+}
+
+fn case(case: Case, schema: &DFSchema) -> Result<Case> {
+    let Case { expr, when_then_expr, else_expr } = case;
+    let (whens, thens): (Vec<Expr>, Vec<Expr>) = when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
+    let (expr, whens) = match expr {
+        Some(expr) => {
+            let whens = whens.into_iter().map(|when| ("=", when)).collect();
+            let (expr, whens) = compared("CASE/WHEN", *expr, whens, schema)?;
+            (Some(Box::new(expr)), whens)
+        }
+        None => {
+            let whens = whens.into_iter().map(|when| boolean(when, "CASE/WHEN", schema));
+            (None, whens.collect::<Result<Vec<_>>>()?)
+        }
+    };
+    // Postgres looks at ELSE first.
+    let has_else = else_expr.is_some();
+    let results = else_expr.map(|expr| *expr).into_iter().chain(thens).collect();
+    let mut results = matched("CASE", results, schema)?.into_iter();
+    let else_expr = if has_else { results.next().map(Box::new) } else { None };
+    let when_then_expr = whens.into_iter().map(Box::new).zip(results.map(Box::new)).collect();
+    Ok(Case { expr, when_then_expr, else_expr })
+}
+
+/// The functions that are syntax in Postgres.
+fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
+    let ScalarFunction { func, args } = call;
+    let args = match func.name() {
+        "coalesce" => matched("COALESCE", args, schema)?,
+        "greatest" => matched("GREATEST", args, schema)?,
+        "least" => matched("LEAST", args, schema)?,
+        "make_array" => matched("ARRAY", args, schema)?,
+        "nullif" => match <[Expr; 2]>::try_from(args) {
+            Ok([left, right]) => {
+                let (left, right) = resolve("=", left, right, schema)?;
+                vec![left, right]
+            }
+            Err(args) => args,
+        },
+        _ => args,
+    };
+    Ok(ScalarFunction { func, args })
+}
+
+fn in_subquery(condition: InSubquery, schema: &DFSchema) -> Result<InSubquery> {
+    let InSubquery { expr, subquery, negated } = condition;
+    let (expr, subquery) = beside_query(if negated { "<>" } else { "=" }, *expr, subquery, schema)?;
+    Ok(InSubquery::new(Box::new(expr), subquery, negated))
+}
+
+fn set_comparison(condition: SetComparison, schema: &DFSchema) -> Result<SetComparison> {
+    let SetComparison { expr, subquery, op, quantifier } = condition;
+    let (expr, subquery) = beside_query(&op.to_string(), *expr, subquery, schema)?;
+    Ok(SetComparison::new(Box::new(expr), subquery, op, quantifier))
+}
+
+/// An expression that is compared with the one column of a query.
+fn beside_query(symbol: &str, expr: Expr, mut query: Subquery, schema: &DFSchema) -> Result<(Expr, Subquery)> {
+    let Some((qualifier, field)) = query.subquery.schema().iter().next() else { return Ok((expr, query)) };
+    // Seen from here the column is one of another query.
+    let column = Expr::OuterReferenceColumn(Arc::clone(field), Column::new(qualifier.cloned(), field.name()));
+    let known = Operand::of(&column, schema);
+    let (expr, column) = resolve(symbol, expr, column, schema)?;
+    if let (Operand::Typed(before), Operand::Typed(after)) = (&known, &Operand::of(&column, schema))
+        && before != after
+    {
+        query.subquery = Arc::new(conformed_column(query.subquery.as_ref().clone(), 0, &known, after)?);
+    }
+    Ok((expr, query))
+}
+
+/// A join by columns: USING, and what DataFusion makes of EXCEPT and INTERSECT.
+fn joined(mut join: Join) -> Result<Join> {
+    let place = match join.join_type {
+        JoinType::LeftAnti => "EXCEPT",
+        JoinType::LeftSemi => "INTERSECT",
+        _ => "JOIN/USING",
+    };
+    if matches!(join.join_type, JoinType::LeftAnti | JoinType::LeftSemi) && !join.on.is_empty() {
+        let mut inputs = [join.left.as_ref().clone(), join.right.as_ref().clone()];
+        if match_columns(place, &mut inputs)? {
+            let [left, right] = inputs;
+            (join.left, join.right) = (Arc::new(left), Arc::new(right));
+        }
+    }
+    for (left, right) in &mut join.on {
+        let operands = (Operand::of(left, join.left.schema()), Operand::of(right, join.right.schema()));
+        let (Operand::Typed(left_type), Operand::Typed(right_type)) = &operands else { continue };
+        if !are_alike(left_type, right_type) {
+            let (left, right) = (operands.0.name(), operands.1.name());
+            let message = format!("{place} types {left} and {right} cannot be matched");
+            return Err(refuse(PlanErrorKind::DatatypeMismatch, message));
+        }
+        if let Some(float) = float_type(left_type, right_type) {
+            *left = cast(left.clone(), left_type, &float);
+            *right = cast(right.clone(), right_type, &float);
+        }
+    }
+    Ok(join)
+}

@@ -1,0 +1,127 @@
+//! Literals that DataFusion would not read as Postgres does: quoted ones, whose type is unknown until something
+//! around them has one, and numbers with an exponent. They are read now, so that a wrong one is an error of the
+//! statement.
+
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Expr;
+use sqlparser::ast as sql;
+use sqlparser::tokenizer::Span;
+
+use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions;
+use crate::types::{DECIMAL128_PRECISION_MAX, DECIMAL256_PRECISION_MAX};
+use crate::values::Decimal;
+
+/// The literal's text, if the expression is a quoted literal.
+pub(super) fn quoted(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => Some(text),
+        _ => None,
+    }
+}
+
+/// A literal as a value of a column.
+pub(super) fn of_type(text: &str, target: &DataType) -> Result<Expr> {
+    if *target == DataType::Binary {
+        let bytes = functions::decoded_bytea(text).map_err(|_| invalid(text, target))?;
+        return Ok(Expr::Literal(ScalarValue::Binary(Some(bytes)), None));
+    }
+    let value = match ScalarValue::Utf8(Some(text.trim().to_string())).cast_to(target) {
+        Ok(value) if !value.is_null() => value,
+        Ok(_) | Err(_) => return Err(invalid(text, target)),
+    };
+    let float = match value {
+        ScalarValue::Float32(Some(float)) => Some(f64::from(float)),
+        ScalarValue::Float64(Some(float)) => Some(float),
+        _ => None,
+    };
+    match float {
+        Some(float) if (float == 0.0 || float.is_infinite()) && !functions::float_fits(text, float) => {
+            let message = functions::float_out_of_range(text, target);
+            Err(PlanError::new(PlanErrorKind::NumericValueOutOfRange, message))
+        }
+        _ => Ok(Expr::Literal(value, None)),
+    }
+}
+
+/// A literal as an operand beside one of the type `other`. A numeric keeps all of its digits, whatever the other
+/// one has; of arrays and records DataFusion makes what it can.
+pub(super) fn beside(text: &str, other: &DataType) -> Result<Expr> {
+    let kept = || Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
+    match other {
+        DataType::Decimal128(..) | DataType::Decimal256(..) => numeric(&Decimal::parse(text)?),
+        other if other.is_string() || other.is_nested() || other.is_null() => Ok(kept()),
+        DataType::Dictionary(_, values) => beside(text, values),
+        other => of_type(text, other),
+    }
+}
+
+/// A numeric in as many digits as it has.
+fn numeric(decimal: &Decimal) -> Result<Expr> {
+    let too_long = || {
+        let message = format!("a numeric has at most {DECIMAL256_PRECISION_MAX} digits");
+        PlanError::new(PlanErrorKind::NumericValueOutOfRange, message)
+    };
+    let digits = decimal.precision().max(1) as u64;
+    if digits > DECIMAL256_PRECISION_MAX {
+        return Err(too_long());
+    }
+    // Behind the point there are at most as many digits as there are in all.
+    let (precision, scale) = (digits as u8, decimal.scale() as i8);
+    let unscaled = decimal.unscaled(precision, scale).ok_or_else(too_long)?;
+    let value = match digits <= DECIMAL128_PRECISION_MAX {
+        true => ScalarValue::Decimal128(unscaled.to_i128(), precision, scale),
+        false => ScalarValue::Decimal256(Some(unscaled), precision, scale),
+    };
+    Ok(Expr::Literal(value, None))
+}
+
+/// A number with an exponent: the numeric that it is, digit by digit, or `double precision` where that has more
+/// digits than a numeric of 128 bits. DataFusion would make a numeric with a negative scale of it.
+pub(super) fn with_exponent(text: &str, span: Span) -> Result<sql::Expr> {
+    let text = text.replace('_', "");
+    let literal = |value: sql::Value| sql::Expr::Value(value.with_span(span));
+    let digits = Decimal::parse(&text).ok().filter(|decimal| decimal.precision() as u64 <= DECIMAL128_PRECISION_MAX);
+    if let Some(decimal) = digits {
+        let mut written = bytes::BytesMut::new();
+        decimal.put_text(&mut written);
+        let mut written = String::from_utf8_lossy(&written).into_owned();
+        // Otherwise an integer would be read.
+        if written.parse::<u64>().is_ok() {
+            written.push_str(".0");
+        }
+        return Ok(literal(sql::Value::Number(written, false)));
+    }
+    match text.parse::<f64>() {
+        Ok(float) if (float.is_finite() && float != 0.0) || functions::float_fits(&text, float) => {
+            Ok(sql::Expr::Cast {
+                kind: sql::CastKind::DoubleColon,
+                expr: Box::new(literal(sql::Value::SingleQuotedString(text))),
+                data_type: sql::DataType::DoublePrecision,
+                array: false,
+                format: None,
+            })
+        }
+        _ => {
+            let message = functions::float_out_of_range(&text, &DataType::Float64);
+            Err(PlanError::new(PlanErrorKind::NumericValueOutOfRange, message))
+        }
+    }
+}
+
+fn invalid(text: &str, target: &DataType) -> PlanError {
+    PlanError::new(
+        PlanErrorKind::InvalidTextRepresentation,
+        format!("invalid input syntax for type {}: \"{text}\"", short_name(target)),
+    )
+}
+
+/// The type as Postgres' input functions call themselves.
+fn short_name(target: &DataType) -> String {
+    match target {
+        DataType::Timestamp(_, None) => "timestamp".to_string(),
+        DataType::Time64(_) => "time".to_string(),
+        other => functions::sql_type(other),
+    }
+}

@@ -1,0 +1,433 @@
+//! Which operators there are, by the types of their operands, as in Postgres. DataFusion would read any text as a
+//! number where one stands beside it, and compare a `double precision` with a `numeric` as numerics.
+//!
+//! An operator gets its operands here in types that DataFusion then takes as they are: quoted literals read as what
+//! stands beside them, floats beside other numbers as `double precision`.
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Diagnostic, ScalarValue, Span};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+
+use super::diagnose::refuse;
+use super::literal;
+use crate::error::{PlanError, PlanErrorKind};
+use crate::functions::sql_type;
+
+/// Resolves the operators of a text while it is planned: DataFusion asks for the types of what it has planned, and
+/// would refuse what a literal makes possible.
+#[derive(Debug)]
+pub(super) struct Operators;
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = expr;
+        let (left, right) = resolve(&op.to_string(), left, right, schema)?;
+        Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+}
+
+/// What is known of an operand's type.
+#[derive(Clone, Debug)]
+pub(super) enum Operand {
+    /// Nothing, and it fits everything: NULL, or a parameter that nobody has given a type.
+    Open,
+    /// A quoted literal.
+    Quoted,
+    /// All.
+    Typed(DataType),
+}
+
+impl Operand {
+    pub(super) fn of(expr: &Expr, schema: &DFSchema) -> Self {
+        if literal::quoted(expr).is_some() {
+            return Self::Quoted;
+        }
+        match type_of(expr, schema) {
+            Some(data_type) if !data_type.is_null() => Self::Typed(data_type),
+            _ => Self::Open,
+        }
+    }
+
+    /// The name that messages have for it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Open | Self::Quoted => "unknown".to_string(),
+            Self::Typed(data_type) => sql_type(data_type),
+        }
+    }
+}
+
+/// An expression's type; `None` where DataFusion can't tell, or will say so itself.
+fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    match expr {
+        // Without a look at the operands: chains of these are long.
+        Expr::BinaryExpr(BinaryExpr { op, .. }) if gives_truth(*op) => Some(DataType::Boolean),
+        Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => Some(DataType::Utf8),
+        Expr::Placeholder(placeholder) => placeholder.field.as_ref().map(|field| field.data_type().clone()),
+        expr => expr.get_type(schema).ok(),
+    }
+}
+
+fn gives_truth(operator: Operator) -> bool {
+    matches!(Family::of(&operator.to_string()), Family::Comparison | Family::Logic | Family::Pattern)
+}
+
+/// Types that have the same operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Category {
+    Boolean,
+    Integer,
+    Numeric,
+    Float,
+    Text,
+    Bytes,
+    Date,
+    Timestamp,
+    Time,
+    Interval,
+    Array,
+    Record,
+    Other,
+}
+
+impl Category {
+    fn of(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Boolean => Self::Boolean,
+            DataType::Dictionary(_, values) => Self::of(values),
+            data_type if data_type.is_integer() => Self::Integer,
+            data_type if data_type.is_floating() => Self::Float,
+            data_type if data_type.is_numeric() => Self::Numeric,
+            data_type if data_type.is_string() => Self::Text,
+            data_type if data_type.is_binary() => Self::Bytes,
+            DataType::Date32 => Self::Date,
+            DataType::Date64 | DataType::Timestamp(..) => Self::Timestamp,
+            DataType::Time32(_) | DataType::Time64(_) => Self::Time,
+            DataType::Interval(_) | DataType::Duration(_) => Self::Interval,
+            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => Self::Array,
+            DataType::Struct(_) => Self::Record,
+            _ => Self::Other,
+        }
+    }
+
+    fn is_number(self) -> bool {
+        matches!(self, Self::Integer | Self::Numeric | Self::Float)
+    }
+
+    fn is_moment(self) -> bool {
+        matches!(self, Self::Date | Self::Timestamp)
+    }
+}
+
+/// Whether values of two types can be compared, and stand in one column.
+pub(super) fn are_alike(left: &DataType, right: &DataType) -> bool {
+    let (left_category, right_category) = (Category::of(left), Category::of(right));
+    if let (DataType::List(left), DataType::List(right)) = (left, right) {
+        return left.data_type().is_null()
+            || right.data_type().is_null()
+            || are_alike(left.data_type(), right.data_type());
+    }
+    left_category == right_category
+        || (left_category.is_number() && right_category.is_number())
+        || (left_category.is_moment() && right_category.is_moment())
+        || left_category == Category::Other
+        || right_category == Category::Other
+}
+
+/// The type in which Postgres has two numbers meet where one of them is a float. `None`: as they are.
+pub(super) fn float_type(left: &DataType, right: &DataType) -> Option<DataType> {
+    let numbers = Category::of(left).is_number() && Category::of(right).is_number();
+    let floats = left.is_floating() || right.is_floating();
+    (numbers && floats && left != right).then_some(DataType::Float64)
+}
+
+/// The operands of an operator in the types in which it takes them, or the error that there is no such operator.
+pub(super) fn resolve(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let (left, right) = (narrowed(left), narrowed(right));
+    let family = Family::of(symbol);
+    let operands = (Operand::of(&left, schema), Operand::of(&right, schema));
+    let missing = || Err(located(missing_operator(symbol, &operands), [&left, &right]));
+    match family {
+        Family::Other => Ok((left, right)),
+        Family::Logic => Ok((boolean(left, symbol, schema)?, boolean(right, symbol, schema)?)),
+        Family::Pattern => match [&operands.0, &operands.1].into_iter().all(may_be_text) {
+            true => Ok((left, right)),
+            false => missing(),
+        },
+        Family::Concatenation => match concatenates(&operands.0, &operands.1) {
+            true => Ok((left, right)),
+            false => missing(),
+        },
+        Family::Comparison | Family::Arithmetic | Family::Bits => {
+            let (left_type, right_type) = match (&operands.0, &operands.1) {
+                (Operand::Typed(left), Operand::Typed(right)) => (left.clone(), right.clone()),
+                (Operand::Typed(known), Operand::Quoted) => match beside(symbol, family, known) {
+                    Beside::Type(wanted) => return resolve(symbol, left, read(right, &wanted)?, schema),
+                    Beside::AsIs => return Ok((left, right)),
+                    Beside::Ambiguous => return Err(located(ambiguous(symbol, &operands), [&left, &right])),
+                    Beside::None => return missing(),
+                },
+                (Operand::Quoted, Operand::Typed(known)) => match beside(symbol, family, known) {
+                    Beside::Type(wanted) => return resolve(symbol, read(left, &wanted)?, right, schema),
+                    Beside::AsIs => return Ok((left, right)),
+                    Beside::Ambiguous => return Err(located(ambiguous(symbol, &operands), [&left, &right])),
+                    Beside::None => return missing(),
+                },
+                (Operand::Quoted, Operand::Quoted) if family != Family::Comparison => {
+                    return Err(located(ambiguous(symbol, &operands), [&left, &right]));
+                }
+                _ => return Ok((left, right)),
+            };
+            if !family.takes(symbol, &left_type, &right_type) {
+                return missing();
+            }
+            Ok(family.converted(symbol, (left, left_type), (right, right_type)))
+        }
+    }
+}
+
+/// Operators that take the same operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Comparison,
+    Arithmetic,
+    Bits,
+    Logic,
+    Concatenation,
+    Pattern,
+    Other,
+}
+
+impl Family {
+    fn of(symbol: &str) -> Self {
+        match symbol {
+            "=" | "<>" | "!=" | "<" | "<=" | ">" | ">=" | "IS DISTINCT FROM" | "IS NOT DISTINCT FROM" => {
+                Self::Comparison
+            }
+            "+" | "-" | "*" | "/" | "%" | "^" => Self::Arithmetic,
+            "&" | "|" | "#" | "BIT_XOR" | "<<" | ">>" => Self::Bits,
+            "AND" | "OR" => Self::Logic,
+            "||" => Self::Concatenation,
+            "~" | "~*" | "!~" | "!~*" | "~~" | "~~*" | "!~~" | "!~~*" => Self::Pattern,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether there is such an operator on these types.
+    fn takes(self, symbol: &str, left: &DataType, right: &DataType) -> bool {
+        let (left_category, right_category) = (Category::of(left), Category::of(right));
+        match self {
+            Self::Comparison => are_alike(left, right),
+            Self::Arithmetic => calculates(symbol, (left_category, left), (right_category, right)),
+            Self::Bits => left_category == Category::Integer && right_category == Category::Integer,
+            Self::Logic | Self::Concatenation | Self::Pattern | Self::Other => true,
+        }
+    }
+
+    /// The operands as Postgres converts them: a float's partner to `double precision`, a date that an interval is
+    /// added to, to `timestamp`.
+    fn converted(self, symbol: &str, left: (Expr, DataType), right: (Expr, DataType)) -> (Expr, Expr) {
+        if let (Some(float), true) = (float_type(&left.1, &right.1), self != Self::Bits) {
+            return (cast(left.0, &left.1, &float), cast(right.0, &right.1, &float));
+        }
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let categories = (Category::of(&left.1), Category::of(&right.1));
+        match (symbol, categories) {
+            ("+" | "-", (Category::Date, Category::Interval)) => (cast(left.0, &left.1, &timestamp), right.0),
+            ("+", (Category::Interval, Category::Date)) => (left.0, cast(right.0, &right.1, &timestamp)),
+            _ => (left.0, right.0),
+        }
+    }
+}
+
+/// Whether an arithmetic operator takes operands of these categories.
+fn calculates(symbol: &str, left: (Category, &DataType), right: (Category, &DataType)) -> bool {
+    use Category::{Date, Integer, Interval, Other, Time, Timestamp};
+    if left.0 == Other || right.0 == Other {
+        return true;
+    }
+    if left.0.is_number() && right.0.is_number() {
+        // Postgres has no remainder of floats.
+        return symbol != "%" || !(left.1.is_floating() || right.1.is_floating());
+    }
+    // Days are counted in `integer`.
+    let days = |(category, data_type): (Category, &DataType)| category == Integer && *data_type != DataType::Int64;
+    match (symbol, left.0, right.0) {
+        ("+", Date, Integer) | ("-", Date, Integer) => days(right),
+        ("+", Integer, Date) => days(left),
+        ("+", Date, Time) | ("+", Time, Date) | ("-", Date, Time) => true,
+        ("+" | "-", Date | Timestamp | Time | Interval, Interval) => true,
+        ("+", Interval, Date | Timestamp | Time) => true,
+        ("-", Date | Timestamp, Date | Timestamp) | ("-", Time, Time) => true,
+        _ => false,
+    }
+}
+
+/// What a quoted literal is read as beside an operand whose type is known.
+enum Beside {
+    Type(DataType),
+    /// The literal stays text.
+    AsIs,
+    /// There are several, and Postgres does not choose.
+    Ambiguous,
+    /// There is no such operator.
+    None,
+}
+
+fn beside(symbol: &str, family: Family, known: &DataType) -> Beside {
+    let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
+    match (family, symbol, Category::of(known)) {
+        (Family::Comparison, _, Category::Text) => Beside::AsIs,
+        (Family::Comparison, ..) => Beside::Type(known.clone()),
+        (_, "^", category) if category.is_number() => Beside::Type(DataType::Float64),
+        (_, _, category) if category.is_number() => Beside::Type(known.clone()),
+        (Family::Arithmetic, "+", Category::Timestamp | Category::Time | Category::Interval) => Beside::Type(interval),
+        (Family::Arithmetic, "+", Category::Date) => Beside::Ambiguous,
+        (Family::Arithmetic, "-", Category::Date | Category::Timestamp | Category::Time | Category::Interval) => {
+            Beside::Type(known.clone())
+        }
+        _ => Beside::None,
+    }
+}
+
+/// A quoted literal as a value of a type.
+pub(super) fn read(literal: Expr, wanted: &DataType) -> Result<Expr> {
+    match literal::quoted(&literal) {
+        Some(text) => literal::beside(text, wanted).map_err(external),
+        None => Ok(literal),
+    }
+}
+
+fn may_be_text(operand: &Operand) -> bool {
+    match operand {
+        Operand::Open | Operand::Quoted => true,
+        Operand::Typed(data_type) => matches!(Category::of(data_type), Category::Text | Category::Other),
+    }
+}
+
+/// `||`: of two texts, of a text and anything, of two arrays or an array and an element, of two `bytea`.
+fn concatenates(left: &Operand, right: &Operand) -> bool {
+    let (Operand::Typed(left), Operand::Typed(right)) = (left, right) else { return true };
+    let element = |data_type: &DataType| match data_type {
+        DataType::List(element) => Some(element.data_type().clone()),
+        _ => None,
+    };
+    let element_fits = |array: &DataType, other: &DataType| {
+        element(array).is_some_and(|element| element.is_null() || are_alike(&element, other))
+    };
+    match (Category::of(left), Category::of(right)) {
+        (Category::Array, Category::Array) => {
+            are_alike(left, right) || element_fits(left, right) || element_fits(right, left)
+        }
+        (Category::Array, _) => element_fits(left, right),
+        (_, Category::Array) => element_fits(right, left),
+        (Category::Text, _) | (_, Category::Text) => true,
+        (Category::Bytes, Category::Bytes) => true,
+        (Category::Other, _) | (_, Category::Other) => true,
+        _ => false,
+    }
+}
+
+/// An operand that must be a truth value; `place` is what asks for it.
+pub(super) fn boolean(expr: Expr, place: &str, schema: &DFSchema) -> Result<Expr> {
+    match Operand::of(&expr, schema) {
+        Operand::Open => Ok(expr),
+        Operand::Quoted => read(expr, &DataType::Boolean),
+        Operand::Typed(DataType::Boolean) => Ok(expr),
+        Operand::Typed(other) => {
+            let message =
+                format!("argument of {place} must be type boolean, not type {}", sql_type(&narrow(&expr, other)));
+            Err(located(refuse(PlanErrorKind::DatatypeMismatch, message), [&expr]))
+        }
+    }
+}
+
+/// The type of a literal as Postgres sees it.
+fn narrow(expr: &Expr, data_type: DataType) -> DataType {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) if i32::try_from(*value).is_ok() => DataType::Int32,
+        _ => data_type,
+    }
+}
+
+/// An integer literal is `integer` if it fits, as in Postgres; DataFusion makes all of them `bigint`.
+pub(super) fn narrowed(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
+            Ok(narrow) => Expr::Literal(ScalarValue::Int32(Some(narrow)), metadata),
+            Err(_) => Expr::Literal(ScalarValue::Int64(Some(value)), metadata),
+        },
+        other => other,
+    }
+}
+
+/// An expression of the type `source` cast to `target`, unless it is of it.
+pub(super) fn cast(expr: Expr, source: &DataType, target: &DataType) -> Expr {
+    if source == target { expr } else { Expr::Cast(Cast::new(Box::new(expr), target.clone())) }
+}
+
+/// The hint of Postgres where no operator fits.
+pub(super) const NO_OPERATOR: &str =
+    "No operator matches the given name and argument types. You might need to add explicit type casts.";
+
+fn missing_operator(symbol: &str, (left, right): &(Operand, Operand)) -> DataFusionError {
+    let shown = match symbol {
+        "IS DISTINCT FROM" | "IS NOT DISTINCT FROM" => "=",
+        "!=" => "<>",
+        "BIT_XOR" => "#",
+        symbol => symbol,
+    };
+    let operation = format!("{} {shown} {}", left.name(), right.name());
+    if scales_interval(symbol, left, right) {
+        return external(PlanError::unsupported(format!("{operation} is not supported")));
+    }
+    let error = PlanError::new(PlanErrorKind::UndefinedFunction, format!("operator does not exist: {operation}"));
+    external(error.with_hint(NO_OPERATOR))
+}
+
+/// The product or quotient of an interval and a number, which Postgres has.
+fn scales_interval(symbol: &str, left: &Operand, right: &Operand) -> bool {
+    let (Operand::Typed(left), Operand::Typed(right)) = (left, right) else { return false };
+    let (left, right) = (Category::of(left), Category::of(right));
+    match symbol {
+        "*" => (left == Category::Interval && right.is_number()) || (left.is_number() && right == Category::Interval),
+        "/" => left == Category::Interval && right.is_number(),
+        _ => false,
+    }
+}
+
+fn ambiguous(symbol: &str, operands: &(Operand, Operand)) -> DataFusionError {
+    let error = PlanError::new(
+        PlanErrorKind::AmbiguousFunction,
+        format!("operator is not unique: {} {symbol} {}", operands.0.name(), operands.1.name()),
+    );
+    external(error.with_hint("Could not choose a best candidate operator. You might need to add explicit type casts."))
+}
+
+fn external(error: PlanError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// The same error at the first of the expressions of which the place is known.
+pub(super) fn located<const N: usize>(error: DataFusionError, expressions: [&Expr; N]) -> DataFusionError {
+    match expressions.into_iter().find_map(first_span) {
+        Some(span) => error.with_diagnostic(Diagnostic::new_error("", Some(span))),
+        None => error,
+    }
+}
+
+fn first_span(expr: &Expr) -> Option<Span> {
+    let mut found = None;
+    let visited = expr.apply(|node| {
+        found = match node {
+            Expr::Column(column) => column.spans.first(),
+            _ => None,
+        };
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    visited.ok().and(found)
+}
