@@ -6,5 +6,6 @@ mod batch_runs;
 mod definitions;
 mod fingerprints;
 mod fixture;
+mod functions;
 mod oracle;
 mod plans;

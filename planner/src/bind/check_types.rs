@@ -141,6 +141,7 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
     let ScalarFunction { func, args } = call;
     let args = match func.name() {
         "coalesce" => matched("COALESCE", args, schema)?,
+        "nvl" => matched("NVL", args, schema)?,
         "greatest" => matched("GREATEST", args, schema)?,
         "least" => matched("LEAST", args, schema)?,
         "make_array" => matched("ARRAY", args, schema)?,

@@ -11,7 +11,8 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 
 /// The functions whose call DataFusion refuses to evaluate.
-const STAND_INS: [&str; 6] = ["coalesce", "nvl2", "arrow_cast", "arrow_try_cast", "cast_to_type", "try_cast_to_type"];
+const STAND_INS: [&str; 7] =
+    ["coalesce", "nvl", "nvl2", "arrow_cast", "arrow_try_cast", "cast_to_type", "try_cast_to_type"];
 
 /// Writes such calls out, wherever in the expression they stand.
 pub(super) fn written_out(expr: Expr, schema: &DFSchema) -> Result<Expr> {
