@@ -8,7 +8,6 @@ mod faults;
 mod histories;
 mod ownership;
 mod s3;
-mod speed;
 
 use std::sync::Arc;
 use std::time::Duration;
