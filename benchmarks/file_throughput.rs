@@ -214,6 +214,7 @@ fn duckdb(lines: &Path, expected: &Counts, runs: usize) -> Result<Run, String> {
         "import duckdb, resource
 c = duckdb.connect()
 c.execute('SET threads = 1')
+c.execute('SET enable_progress_bar = false')
 c.execute('''CREATE TABLE counts AS SELECT time_bucket(INTERVAL '10 seconds', bid.date_time) AS w, bid.auction AS a,
     count(*) AS n FROM read_json('{}', format = 'newline_delimited', columns = {{event_type: 'BIGINT',
     person: 'STRUCT(date_time TIMESTAMP)', auction: 'STRUCT(date_time TIMESTAMP)',

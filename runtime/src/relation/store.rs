@@ -126,20 +126,19 @@ impl RelationStore {
     pub fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Option<RecordBatch>>> {
         self.ensure_index()?;
         let encoded = self.key_converter.convert_columns(keys.columns())?;
-        let mut found = Vec::with_capacity(keys.num_rows());
+        // All candidates are gathered and compared at once; mostly there is one or none for a row.
+        let (mut places, mut wanted) = (Vec::new(), Vec::new());
         for row in 0..keys.num_rows() {
-            let bytes = encoded.row(row);
-            let hash = xxh3_64(bytes.as_ref());
-            let mut hit = None;
-            for entry in self.candidates(hash) {
-                let stored = self.rows_at(&[entry])?;
-                let stored_key = self.key_converter.convert_columns(stored.project(&self.indexed)?.columns())?;
-                if stored_key.row(0) == bytes {
-                    hit = Some(stored);
-                    break;
-                }
+            places.extend(self.candidates(xxh3_64(encoded.row(row).as_ref())));
+            wanted.resize(places.len(), row);
+        }
+        let stored = self.rows_at(&places)?;
+        let stored_keys = self.key_converter.convert_columns(stored.project(&self.indexed)?.columns())?;
+        let mut found = vec![None; keys.num_rows()];
+        for (place, row) in wanted.into_iter().enumerate() {
+            if found[row].is_none() && stored_keys.row(place) == encoded.row(row) {
+                found[row] = Some(stored.slice(place, 1));
             }
-            found.push(hit);
         }
         Ok(found)
     }
