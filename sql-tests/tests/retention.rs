@@ -3,7 +3,7 @@
 //! has hit, and other graphs go on.
 
 use millstream_sql_tests::kafka::Topic;
-use millstream_sql_tests::server::{Launch, Server, Session};
+use millstream_sql_tests::server::{Launch, PATIENCE, Server, Session};
 use millstream_sql_tests::services;
 use tempfile::TempDir;
 
@@ -142,4 +142,42 @@ async fn a_topic_made_anew_under_a_stopped_server_is_named() {
     send(&topic, 100..120);
     let world = World { server: launch.start().await, bootstrap, topic, launch, _folder };
     world.stands_as_failed(&["created again"], ["20", "2190"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_anew_behind_a_sink_is_named() {
+    let Some(bootstrap) = services::kafka("a_topic_made_anew_behind_a_sink_is_named") else { return };
+    let topic = Topic::create(&bootstrap, "out", 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let launch = Launch::new(folder.path().to_str().unwrap());
+    let server = launch.start().await;
+    let session = server.connect().await;
+    session.run("CREATE TABLE t (n BIGINT) APPEND ONLY").await;
+    session.run("CREATE MATERIALIZED VIEW total AS SELECT count(*) AS n FROM t").await;
+    let sink = format!(
+        "CREATE SINK publish AS SELECT n FROM t WITH (connector = 'kafka', topic = '{}', \
+             properties.bootstrap.server = '{bootstrap}') FORMAT PLAIN ENCODE JSON",
+        topic.name()
+    );
+    session.run(&sink).await;
+    session.run("INSERT INTO t VALUES (1); CHECKPOINT").await;
+    let published = tokio::task::block_in_place(|| topic.committed(PATIENCE, |rows| !rows.is_empty()));
+    assert_eq!(published, [r#"{"n":1}"#]);
+    server.kill().await;
+    topic.delete().await;
+    topic.create_again().await;
+    let server = launch.start().await;
+    let session = server.connect().await;
+    session.run("INSERT INTO t VALUES (2)").await;
+    let jobs = "SELECT state, coalesce(reason, '') FROM millstream.jobs WHERE relation = 'publish'";
+    session.run("CHECKPOINT").await;
+    let job = session.until(jobs, |rows| rows[0][0] != "RUNNING").await.remove(0);
+    assert_eq!(job[0], "FAILED", "{job:?}");
+    assert!(job[1].contains("created again") && job[1].contains(topic.name()), "{job:?}");
+    // Nothing was put into the new topic, and without the sink the rest goes on.
+    session.run("DROP SINK publish").await;
+    session.until("SELECT DISTINCT state FROM millstream.jobs", |rows| rows == [["RUNNING"]]).await;
+    session.run("INSERT INTO t VALUES (3)").await;
+    assert_eq!(session.rows("SELECT n FROM total").await, [["3"]]);
+    assert_eq!(topic.ends(), [0]);
 }

@@ -162,7 +162,8 @@ struct FilePublisher {
 
 impl FilePublisher {
     fn error(&self, error: &object_store::Error) -> Error {
-        self.location.error(&self.location.base, error)
+        // A bucket that is not there may be made again.
+        self.location.list_error(error)
     }
 
     fn folder(&self) -> std::path::PathBuf {

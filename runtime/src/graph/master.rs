@@ -440,7 +440,7 @@ impl Master {
         Ok(())
     }
 
-    /// Whatever waits for the outside world makes the graph wait, visibly; a pump that can't go on fails it.
+    /// Whatever waits for the outside world makes the graph wait, visibly; a pump or a sink that can't go on fails it.
     fn watch_outside(&mut self) -> Result<()> {
         let mut waiting = self.checkpoints.trouble.as_ref().map(|trouble| format!("checkpoint: {trouble}"));
         for input in self.inputs.values() {
@@ -463,9 +463,13 @@ impl Master {
             }
         }
         for view in self.views.values() {
-            if let Some(trouble) = view.outlet.as_ref().and_then(|outlet| outlet.publishing.trouble()) {
-                waiting = Some(format!("sink \"{}\": {trouble}", view.deployment.name));
+            let Some(trouble) = view.outlet.as_ref().and_then(|outlet| outlet.publishing.trouble()) else { continue };
+            let trouble = trouble.context(format!("sink \"{}\"", view.deployment.name));
+            // What a person has to mend does not pass by itself.
+            if matches!(trouble.kind, ErrorKind::Data | ErrorKind::Internal) {
+                return Err(trouble);
             }
+            waiting = Some(trouble.to_string());
         }
         self.shared.set_state(waiting.map_or(GraphState::Running, |reason| GraphState::Waiting { reason }));
         Ok(())

@@ -122,7 +122,16 @@ async fn nothing_is_lost_or_counted_twice_when_broker_and_store_are_killed() {
     let mut feed = Feed::create(broker.bootstrap(), EVENTS_DEFAULT, ROUNDS).await;
     let launch = Launch::new(format!("{}/{}", store.bucket(), fresh("kill"))).environment(store.exports());
     let server = launch.start().await;
-    create(&server.connect().await, broker.bootstrap(), feed.topic.name()).await;
+    let session = server.connect().await;
+    create(&session, broker.bootstrap(), feed.topic.name()).await;
+    let published = Topic::create(broker.bootstrap(), "published", 2).await;
+    let sink = format!(
+        "CREATE SINK publish AS SELECT id FROM notes WITH (connector = 'kafka', topic = '{}', \
+             properties.bootstrap.server = '{}', force_append_only = 'true') FORMAT PLAIN ENCODE JSON",
+        published.name(),
+        broker.bootstrap()
+    );
+    session.run(&sink).await;
     let (whereabouts, inserting) = watch::channel(Some(server.address()));
     let inserting = tokio::spawn(insert_notes(inserting));
     let mut world = World { broker, store, launch, server: Some(server), whereabouts };
@@ -151,4 +160,18 @@ async fn nothing_is_lost_or_counted_twice_when_broker_and_store_are_killed() {
     say(&format!("{} events read in {:.1?}", feed.produced, started.elapsed()));
     assert!(!manifests.is_empty(), "no checkpoint was ever taken");
     check(&session, &Expected::of(&feed.partitions), &inserted).await;
+    session.run("CHECKPOINT").await;
+    check_published(&session, &published).await;
+}
+
+/// The sink's topic holds every row of the table once.
+async fn check_published(session: &Session, topic: &Topic) {
+    let wanted = session.rows("SELECT id FROM notes ORDER BY id").await;
+    let seen = tokio::task::block_in_place(|| topic.committed(PATIENCE, |rows| rows.len() >= wanted.len()));
+    let id = |row: &String| serde_json::from_str::<serde_json::Value>(row).unwrap()["id"].as_i64().unwrap();
+    let mut seen: Vec<i64> = seen.iter().map(id).collect();
+    seen.sort_unstable();
+    let wanted: Vec<i64> = wanted.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert!(seen == wanted, "{} rows are published, {} are in the table", seen.len(), wanted.len());
+    say(&format!("the sink has published each of {} rows once", seen.len()));
 }

@@ -9,16 +9,17 @@ use super::*;
 use crate::limits::OUTBOXES_WAITING_MAX;
 use crate::sink::{EncodedRows, Publisher, Sink, SinkIdentity};
 
-/// A service that can be away.
+/// A service that can be away, or wrong.
 struct Service {
     away: AtomicBool,
+    wrong: AtomicBool,
     /// Everything that was published, in order.
     published: Mutex<Vec<u64>>,
 }
 
 impl Service {
     fn away() -> Arc<Self> {
-        Arc::new(Self { away: AtomicBool::new(true), published: Mutex::default() })
+        Arc::new(Self { away: AtomicBool::new(true), wrong: AtomicBool::new(false), published: Mutex::default() })
     }
 
     fn comes_back(&self) {
@@ -26,6 +27,9 @@ impl Service {
     }
 
     fn ask(&self) -> Result<()> {
+        if self.wrong.load(Ordering::SeqCst) {
+            return Err(Error::data("the service is another one"));
+        }
         if self.away.load(Ordering::SeqCst) { Err(Error::unavailable("the service is away")) } else { Ok(()) }
     }
 }
@@ -135,6 +139,34 @@ fn a_sink_that_is_away_is_waited_for_without_running_in_circles() {
         deadline(graph.checkpoint()).await.unwrap();
         deadline(graph.wait_published()).await.unwrap();
         assert_eq!(*service.published.lock().unwrap(), (1..=OUTBOXES_WAITING_MAX + 1).collect::<Vec<_>>());
+        graph.stop().await;
+    });
+}
+
+#[test]
+fn a_sink_that_can_not_go_on_fails_its_graph_until_it_is_dropped() {
+    multi(async {
+        let world = World::new(1).await;
+        let service = Service::away();
+        let script = Script::with(&[("a", &[(1, 1, 0)])], false);
+        let view = RelationId(11);
+        let graph =
+            world.start(vec![source(SOURCE, &script)], vec![sink_of(&service), per_key(view, SOURCE, Changes::Append)]);
+        deadline(graph.wait_running(VIEW)).await.unwrap();
+        deadline(graph.flush()).await.unwrap();
+        deadline(graph.checkpoint()).await.unwrap();
+        waiting(&graph).await;
+        service.wrong.store(true, Ordering::SeqCst);
+        let mut states = graph.shared.state.subscribe();
+        let state =
+            deadline(states.wait_for(|state| matches!(state, GraphState::Failed { .. }))).await.unwrap().clone();
+        let GraphState::Failed { reason } = state else { unreachable!("it was waited for") };
+        assert!(reason.contains("sink \"view_10\"") && reason.contains("another one"), "{reason}");
+        deadline(graph.remove(vec![VIEW])).await.unwrap();
+        running(&graph).await;
+        script.push("a", &[(1, 2, 0)]);
+        let published = deadline(graph.flush()).await.unwrap();
+        assert_eq!(shown(&published.relations[&view]), ["(1, 2, 3)"]);
         graph.stop().await;
     });
 }
