@@ -110,8 +110,8 @@ async fn a_damaged_log_is_named_and_the_server_does_not_start() {
     session.run("SET millstream.checkpoint_interval = '1h'").await;
     session.run("CREATE TABLE t (x INT, filler TEXT); INSERT INTO t VALUES (1); CHECKPOINT").await;
     // Behind the snapshot: entries, one of them with rows in an object of their own.
-    let large = "INSERT INTO t SELECT n, md5(n || 'a') || md5(n || 'b') || md5(n || 'c') || md5(n || 'd') || md5(n || 'e') \
-                 FROM generate_series(1, 10000) AS g(n)";
+    let large = "INSERT INTO t SELECT n, md5(n || 'a') || md5(n || 'b') || md5(n || 'c') || md5(n || 'd') \
+                 || md5(n || 'e') FROM generate_series(1, 10000) AS g(n)";
     session.run(large).await;
     session.run("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)").await;
     server.kill().await;

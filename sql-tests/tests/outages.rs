@@ -205,8 +205,8 @@ async fn writes_wait_for_a_bucket_that_goes_away_and_are_there_when_it_is_back()
     store.kill().await;
     // Rows within a log entry, and rows that need an object of their own.
     let small = insert(&server, "INSERT INTO t VALUES (2)").await;
-    let large = "INSERT INTO t SELECT n, md5(n || 'a') || md5(n || 'b') || md5(n || 'c') || md5(n || 'd') || md5(n || 'e') \
-                 FROM generate_series(1, 10000) AS g(n)";
+    let large = "INSERT INTO t SELECT n, md5(n || 'a') || md5(n || 'b') || md5(n || 'c') || md5(n || 'd') \
+                 || md5(n || 'e') FROM generate_series(1, 10000) AS g(n)";
     let large = insert(&server, large).await;
     let reason = until_state(&session, "total", "WAITING").await;
     assert!(reason.contains("s3://millstream/away-"), "{reason}");
