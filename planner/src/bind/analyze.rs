@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::Cast;
@@ -38,7 +38,13 @@ pub(super) fn with_parameters(
     plan: impl Fn(&[Option<DataType>]) -> Result<LogicalPlan>,
 ) -> Result<TypedParameters> {
     let first = plan(&known)?;
-    let inferred: HashMap<String, Option<DataType>> = first.get_parameter_types().map_err(plan_error)?;
+    let mut inferred = parameter_types(&first)?;
+    if inferred.values().any(Option::is_none) {
+        // What stands in CASE or COALESCE has its type from its neighbours.
+        let options = planner_options();
+        let narrow = NarrowLiterals.analyze(first.clone(), options).map_err(plan_error)?;
+        inferred = parameter_types(&CheckTypes.analyze(narrow, options).map_err(plan_error)?)?;
+    }
     let mut complete = true;
     for (name, data_type) in inferred {
         let number: usize = name.trim_start_matches('$').parse().map_err(|_| {
@@ -47,14 +53,34 @@ pub(super) fn with_parameters(
         if known.len() < number {
             known.resize(number, None);
         }
-        complete &= data_type.is_some() && (known[number - 1].is_some() || known[number - 1] == data_type);
         if known[number - 1].is_none() {
             known[number - 1] = data_type;
+            complete = false;
         }
     }
     let parameters: Vec<DataType> = known.into_iter().map(|known| known.unwrap_or(DataType::Utf8)).collect();
     let plan = if complete { first } else { plan(&parameters.iter().cloned().map(Some).collect::<Vec<_>>())? };
     Ok(TypedParameters { plan, parameters })
+}
+
+/// The parameters of a plan with their types. As in Postgres the first place that gives a parameter a type decides;
+/// elsewhere it is cast.
+fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType>>> {
+    let mut types: HashMap<String, Option<DataType>> = HashMap::new();
+    let visited = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(parameter) = expr {
+                    let data_type = parameter.field.as_ref().map(|field| field.data_type().clone());
+                    let known = types.entry(parameter.id.clone()).or_default();
+                    *known = known.take().or(data_type);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    visited.map_err(plan_error)?;
+    Ok(types)
 }
 
 /// Settles the types of a plan that `SqlToRel` made. Casts to text show `timestamptz` in `zone`.

@@ -78,7 +78,7 @@ fn width(data_type: &DataType) -> u8 {
 fn conformed(expr: Expr, operand: &Operand, common: &DataType) -> Result<Expr> {
     match operand {
         Operand::Open => Ok(expr),
-        Operand::Quoted => read(expr, common),
+        Operand::Unknown => read(expr, common),
         Operand::Typed(own) if common.is_floating() => Ok(cast(expr, own, common)),
         Operand::Typed(_) => Ok(expr),
     }
@@ -103,7 +103,7 @@ pub(super) fn match_columns(place: &str, inputs: &mut [LogicalPlan]) -> Result<b
         for (input, operand) in inputs.iter_mut().zip(&operands) {
             let changes = match operand {
                 Operand::Open => false,
-                Operand::Quoted => !common.is_string(),
+                Operand::Unknown => !common.is_string(),
                 Operand::Typed(own) => common.is_floating() && *own != common,
             };
             if changes {

@@ -5,10 +5,11 @@
 //! stands beside them, floats beside other numbers as `double precision`.
 
 use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::datatype::DataTypeExt;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Diagnostic, ScalarValue, Span};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr::{Cast, Placeholder};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 
@@ -33,18 +34,20 @@ impl ExprPlanner for Operators {
 /// What is known of an operand's type.
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
-    /// Nothing, and it fits everything: NULL, or a parameter that nobody has given a type.
+    /// Nothing, and it fits everything: NULL.
     Open,
-    /// A quoted literal.
-    Quoted,
+    /// Nothing yet, and it takes the type of what stands beside it: a quoted literal, or a parameter that nobody
+    /// has given a type.
+    Unknown,
     /// All.
     Typed(DataType),
 }
 
 impl Operand {
     pub(super) fn of(expr: &Expr, schema: &DFSchema) -> Self {
-        if literal::quoted(expr).is_some() {
-            return Self::Quoted;
+        let untyped = matches!(expr, Expr::Placeholder(parameter) if parameter.field.is_none());
+        if untyped || literal::quoted(expr).is_some() {
+            return Self::Unknown;
         }
         match type_of(expr, schema) {
             Some(data_type) if !data_type.is_null() => Self::Typed(data_type),
@@ -55,7 +58,7 @@ impl Operand {
     /// The name that messages have for it.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Open | Self::Quoted => "unknown".to_string(),
+            Self::Open | Self::Unknown => "unknown".to_string(),
             Self::Typed(data_type) => sql_type(data_type),
         }
     }
@@ -67,7 +70,7 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
         // Without a look at the operands: chains of these are long.
         Expr::BinaryExpr(BinaryExpr { op, .. }) if gives_truth(*op) => Some(DataType::Boolean),
         Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => Some(DataType::Utf8),
-        Expr::Placeholder(placeholder) => placeholder.field.as_ref().map(|field| field.data_type().clone()),
+        Expr::Placeholder(parameter) => parameter.field.as_ref().map(|field| field.data_type().clone()),
         expr => expr.get_type(schema).ok(),
     }
 }
@@ -165,19 +168,19 @@ pub(super) fn resolve(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) 
         Family::Comparison | Family::Arithmetic | Family::Bits => {
             let (left_type, right_type) = match (&operands.0, &operands.1) {
                 (Operand::Typed(left), Operand::Typed(right)) => (left.clone(), right.clone()),
-                (Operand::Typed(known), Operand::Quoted) => match beside(symbol, family, known) {
+                (Operand::Typed(known), Operand::Unknown) => match beside(symbol, family, known) {
                     Beside::Type(wanted) => return resolve(symbol, left, read(right, &wanted)?, schema),
                     Beside::AsIs => return Ok((left, right)),
                     Beside::Ambiguous => return Err(located(ambiguous(symbol, &operands), [&left, &right])),
                     Beside::None => return missing(),
                 },
-                (Operand::Quoted, Operand::Typed(known)) => match beside(symbol, family, known) {
+                (Operand::Unknown, Operand::Typed(known)) => match beside(symbol, family, known) {
                     Beside::Type(wanted) => return resolve(symbol, read(left, &wanted)?, right, schema),
                     Beside::AsIs => return Ok((left, right)),
                     Beside::Ambiguous => return Err(located(ambiguous(symbol, &operands), [&left, &right])),
                     Beside::None => return missing(),
                 },
-                (Operand::Quoted, Operand::Quoted) if family != Family::Comparison => {
+                (Operand::Unknown, Operand::Unknown) if family != Family::Comparison => {
                     return Err(located(ambiguous(symbol, &operands), [&left, &right]));
                 }
                 _ => return Ok((left, right)),
@@ -267,10 +270,10 @@ fn calculates(symbol: &str, left: (Category, &DataType), right: (Category, &Data
     }
 }
 
-/// What a quoted literal is read as beside an operand whose type is known.
+/// What an unknown operand is read as beside one whose type is known.
 enum Beside {
     Type(DataType),
-    /// The literal stays text.
+    /// It stays text.
     AsIs,
     /// There are several, and Postgres does not choose.
     Ambiguous,
@@ -294,17 +297,23 @@ fn beside(symbol: &str, family: Family, known: &DataType) -> Beside {
     }
 }
 
-/// A quoted literal as a value of a type.
-pub(super) fn read(literal: Expr, wanted: &DataType) -> Result<Expr> {
-    match literal::quoted(&literal) {
-        Some(text) => literal::beside(text, wanted).map_err(external),
-        None => Ok(literal),
+/// A quoted literal as a value of a type, or a parameter of that type.
+pub(super) fn read(unknown: Expr, wanted: &DataType) -> Result<Expr> {
+    match unknown {
+        Expr::Placeholder(parameter) => {
+            let field = Some(wanted.clone().into_nullable_field_ref());
+            Ok(Expr::Placeholder(Placeholder { field, ..parameter }))
+        }
+        other => match literal::quoted(&other) {
+            Some(text) => literal::beside(text, wanted).map_err(external),
+            None => Ok(other),
+        },
     }
 }
 
 fn may_be_text(operand: &Operand) -> bool {
     match operand {
-        Operand::Open | Operand::Quoted => true,
+        Operand::Open | Operand::Unknown => true,
         Operand::Typed(data_type) => matches!(Category::of(data_type), Category::Text | Category::Other),
     }
 }
@@ -336,7 +345,7 @@ fn concatenates(left: &Operand, right: &Operand) -> bool {
 pub(super) fn boolean(expr: Expr, place: &str, schema: &DFSchema) -> Result<Expr> {
     match Operand::of(&expr, schema) {
         Operand::Open => Ok(expr),
-        Operand::Quoted => read(expr, &DataType::Boolean),
+        Operand::Unknown => read(expr, &DataType::Boolean),
         Operand::Typed(DataType::Boolean) => Ok(expr),
         Operand::Typed(other) => {
             let message =
