@@ -31,12 +31,26 @@ pub fn script(seed: u64) -> Script {
         // Half of the views are there from the start, the others are filled, and some go again.
         let at = if maker.random.random_bool(0.5) { 0 } else { maker.random.random_range(0..steps.len()) };
         if maker.random.random_bool(0.15) {
-            steps.insert(maker.random.random_range(at..steps.len()), Step::Drop(view));
+            steps.insert(maker.random.random_range(at..=steps.len()), Step::Drop(view));
         }
-        steps.splice(at..at, with_inputs(view).into_iter().map(Step::Create));
+        let mut made: Vec<Step> = with_inputs(view).into_iter().map(Step::Create).collect();
+        let beside = steps[at..].iter().take(3).take_while(|step| changes_rows(step)).count();
+        let beside = if maker.random.random_bool(0.5) { beside } else { 0 };
+        if beside > 0 {
+            made.pop();
+            made.push(Step::CreateDuring { view, writes: steps[at..at + beside].to_vec() });
+        }
+        steps.splice(at..at + beside, made);
+    }
+    if maker.random.random_bool(0.4) {
+        maker.checkpointed(&mut steps);
     }
     script.steps = steps;
     script
+}
+
+fn changes_rows(step: &Step) -> bool {
+    matches!(step, Step::Insert { .. } | Step::Change { .. })
 }
 
 pub fn slots(random: &mut StdRng) -> usize {
@@ -50,7 +64,7 @@ pub fn with_inputs(view: &'static View) -> Vec<&'static View> {
     all
 }
 
-/// Mostly the tables that a view reads; now and then another one, which no view may mind.
+/// The tables that the views read.
 fn tables(views: &[&'static View]) -> Vec<Table> {
     let read = super::tables::TABLES.into_iter().filter(|table| views.iter().any(|view| view.reads(*table)));
     read.collect()
@@ -67,16 +81,32 @@ impl Maker {
     fn step(&mut self) -> Step {
         let table = self.tables[self.random.random_range(0..self.tables.len())];
         match self.random.random_range(0..20) {
-            0 | 1 => Step::Checkpoint,
-            2 | 3 => Step::Restart { kill: self.random.random_bool(0.5), slots: slots(&mut self.random) },
-            4 if table.time().is_some() => {
+            0 => Step::Checkpoint,
+            1 => self.restart(),
+            2 | 3 if table.time().is_some() => {
                 self.now += self.random.random_range(0..12);
                 Step::Advance { table, to: self.now - DELAY }
             }
-            5..=8 if table != Table::Events => self.change(table),
+            4..=8 if table != Table::Events => self.change(table),
             9 if self.tables.contains(&Table::Items) && self.tables.contains(&Table::People) => Step::Copy,
             _ => self.insert(table),
         }
+    }
+
+    fn restart(&mut self) -> Step {
+        Step::Restart { kill: self.random.random_bool(0.5), slots: slots(&mut self.random) }
+    }
+
+    /// Puts in what restores state that holds something and is then changed: a checkpoint in the middle, perhaps
+    /// a second one on top of it, and a restart behind.
+    fn checkpointed(&mut self, steps: &mut Vec<Step>) {
+        let first = self.random.random_range(steps.len() / 3..=steps.len() / 2);
+        let last = self.random.random_range(first..=(first + 2).min(steps.len()));
+        steps.insert(last, self.restart());
+        if self.random.random_bool(0.5) {
+            steps.insert(last, Step::Checkpoint);
+        }
+        steps.insert(first, Step::Checkpoint);
     }
 
     fn insert(&mut self, table: Table) -> Step {
@@ -140,7 +170,7 @@ impl Maker {
 
     fn float(&mut self) -> Value {
         // Mostly finite: a sum with NaN in it says little.
-        let places = if self.random.random_bool(0.9) { 7 } else { FLOATS.len() };
+        let places = if self.random.random_bool(0.9) { FLOATS.len() - 2 } else { FLOATS.len() };
         let float = Value::Float(self.random.random_range(0..places));
         self.or_null(0.15, float)
     }

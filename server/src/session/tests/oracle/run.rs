@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::super::{Answer, Client};
 use super::script::{Script, Step};
-use super::tables::{Model, Row, Table, row_text};
+use super::tables::{Model, Row, Table, Verdict, row_text};
 use super::views::View;
 use crate::engine::{Engine, EngineConfig};
 use crate::session::{CommandTag, Prepared, SqlError};
@@ -94,6 +94,27 @@ async fn open(storage: &str, slots: usize) -> Result<Arc<Engine>, Failure> {
     Engine::open(config).await.map_err(|error| Failure::new("it does not start", error.to_string()))
 }
 
+/// Runs a step's statement, which must answer with the verdict.
+async fn answers(client: &mut Client, step: &Step, verdict: Verdict) -> Result<(), Failure> {
+    let sql = step.sql().expect("only restarts have none");
+    let counts = matches!(step, Step::Insert { .. } | Step::Copy | Step::Change { .. });
+    let answered = client.run(&sql).await;
+    let answer = match &answered {
+        Ok(Answer { tag: CommandTag::Fixed(tag), .. }) if counts => {
+            Ok(tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(usize::MAX))
+        }
+        Ok(_) => Ok(0),
+        Err(error) => Err(error.sqlstate),
+    };
+    match answer == verdict {
+        true => Ok(()),
+        false => Err(Failure::new(
+            format!("a statement answers {answer:?} instead of {verdict:?}"),
+            format!("{sql}\n{answered:?}"),
+        )),
+    }
+}
+
 fn texts(rows: &[Row]) -> Vec<String> {
     let mut rows: Vec<String> = rows.iter().map(row_text).collect();
     rows.sort_unstable();
@@ -133,54 +154,60 @@ impl World {
                 return self.check_views(|_| true).await;
             }
             // A script that was made smaller may lack what this needs.
-            Step::Create(view) if self.views.contains_key(view.name) || !self.has_inputs(view) => return Ok(()),
+            Step::Create(view) | Step::CreateDuring { view, .. }
+                if self.views.contains_key(view.name) || !self.has_inputs(view) =>
+            {
+                return Ok(());
+            }
             Step::Drop(view) if !self.views.contains_key(view.name) => return Ok(()),
             _ => {}
         }
         let late_before = self.model.late_count();
         self.execute(step).await?;
-        if matches!(step, Step::Create(_) | Step::Drop(_)) {
+        let mut made = None;
+        match step {
+            Step::Create(view) | Step::CreateDuring { view, .. } => {
+                self.views.insert(view.name, Deployed { view, expected: None, rows: Vec::new() });
+                made = Some(view.name);
+            }
+            Step::Drop(view) => self.forget(view),
+            _ => {}
+        }
+        if matches!(step, Step::Create(_) | Step::CreateDuring { .. } | Step::Drop(_)) {
             // Another relation may have the name now.
             self.planned.clear();
         }
-        if let Step::Create(view) = step {
-            self.views.insert(view.name, Deployed { view, expected: None, rows: Vec::new() });
-            return self.check_views(|other| other.name == view.name).await;
+        let written = step.writes();
+        for table in &written {
+            self.check_table(*table).await?;
+            if self.model.late_count() > late_before {
+                self.check_late(*table).await?;
+            }
         }
-        if let Step::Drop(view) = step {
-            self.forget(view);
-        }
-        let Some(table) = step.writes() else { return Ok(()) };
-        self.check_table(table).await?;
-        if self.model.late_count() > late_before {
-            self.check_late(table).await?;
-        }
-        for deployed in self.views.values_mut().filter(|deployed| deployed.view.reads(table)) {
+        let concerned = |view: &View| written.iter().any(|table| view.reads(*table));
+        for deployed in self.views.values_mut().filter(|deployed| concerned(deployed.view)) {
             deployed.expected = None;
         }
-        self.check_views(|view| view.reads(table)).await
+        self.check_views(|view| concerned(view) || made == Some(view.name)).await
     }
 
-    /// Runs a step's statement, which must answer what the model says.
+    /// Runs a step's statements, which must answer what the model says.
     async fn execute(&mut self, step: &Step) -> Result<(), Failure> {
-        let sql = step.sql().expect("only restarts have none");
-        let verdict = self.model.apply(step);
-        let counts = matches!(step, Step::Insert { .. } | Step::Copy | Step::Change { .. });
-        let answered = self.client.run(&sql).await;
-        let answer = match &answered {
-            Ok(Answer { tag: CommandTag::Fixed(tag), .. }) if counts => {
-                Ok(tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(usize::MAX))
-            }
-            Ok(_) => Ok(0),
-            Err(error) => Err(error.sqlstate),
+        let Step::CreateDuring { view, writes } = step else {
+            let verdict = self.model.apply(step);
+            return answers(&mut self.client, step, verdict).await;
         };
-        match answer == verdict {
-            true => Ok(()),
-            false => Err(Failure::new(
-                format!("a statement answers {answer:?} instead of {verdict:?}"),
-                format!("{sql}\n{answered:?}"),
-            )),
-        }
+        let mut writer = Client::new(&self.engine);
+        let verdicts: Vec<_> = writes.iter().map(|write| (write, self.model.apply(write))).collect();
+        let writing = async {
+            for (write, verdict) in verdicts {
+                answers(&mut writer, write, verdict).await?;
+            }
+            Ok(())
+        };
+        let create = Step::Create(view);
+        let (created, written) = tokio::join!(answers(&mut self.client, &create, Ok(0)), writing);
+        created.and(written)
     }
 
     fn has_inputs(&self, view: &View) -> bool {

@@ -53,6 +53,11 @@ pub enum Step {
         to: i64,
     },
     Create(&'static View),
+    /// Another session writes while the view is made and filled.
+    CreateDuring {
+        view: &'static View,
+        writes: Vec<Step>,
+    },
     Drop(&'static View),
     Checkpoint,
     /// The storage is opened again with that many slots: after the server has stopped, or as after a kill, when
@@ -75,7 +80,7 @@ pub struct Script {
 }
 
 impl Step {
-    /// The statement; `None` for a restart, which no statement does.
+    /// The statement; `None` for a restart, which no statement does. Of what is done at the same time, the first.
     pub fn sql(&self) -> Option<String> {
         Some(match self {
             Self::Insert { table, rows, conflict } => {
@@ -107,19 +112,39 @@ impl Step {
             Self::Advance { table, to } => {
                 format!("ADVANCE WATERMARK FOR {} TO TIMESTAMP {}", table.name(), Value::Time(*to).literal())
             }
-            Self::Create(view) => view.create(),
+            Self::Create(view) | Self::CreateDuring { view, .. } => view.create(),
             Self::Drop(view) => format!("DROP MATERIALIZED VIEW {} CASCADE", view.name),
             Self::Checkpoint => "CHECKPOINT".to_string(),
             Self::Restart { .. } => return None,
         })
     }
 
-    /// The table that it writes to.
-    pub fn writes(&self) -> Option<Table> {
+    /// The tables that it writes to.
+    pub fn writes(&self) -> BTreeSet<Table> {
         match self {
-            Self::Insert { table, .. } | Self::Change { table, .. } | Self::Advance { table, .. } => Some(*table),
-            Self::Copy => Some(Table::Items),
-            Self::Create(_) | Self::Drop(_) | Self::Checkpoint | Self::Restart { .. } => None,
+            Self::Insert { table, .. } | Self::Change { table, .. } | Self::Advance { table, .. } => [*table].into(),
+            Self::Copy => [Table::Items].into(),
+            Self::CreateDuring { writes, .. } => writes.iter().flat_map(Self::writes).collect(),
+            Self::Create(_) | Self::Drop(_) | Self::Checkpoint | Self::Restart { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// The tables that must be there.
+    fn needs(&self, table: Table) -> bool {
+        match self {
+            Self::Create(view) => view.reads(table),
+            Self::CreateDuring { view, writes } => view.reads(table) || writes.iter().any(|write| write.needs(table)),
+            Self::Copy => matches!(table, Table::People | Table::Items),
+            other => other.writes().contains(&table),
+        }
+    }
+
+    /// The rows that it spells out.
+    pub fn row_count(&self) -> usize {
+        match self {
+            Self::Insert { rows, .. } => rows.len(),
+            Self::CreateDuring { writes, .. } => writes.iter().map(Self::row_count).sum(),
+            _ => 0,
         }
     }
 }
@@ -127,14 +152,7 @@ impl Step {
 impl Script {
     /// The tables that its steps and views need.
     pub fn tables(&self) -> BTreeSet<Table> {
-        let needs = |table: Table| {
-            self.steps.iter().any(|step| match step {
-                Step::Create(view) => view.reads(table),
-                Step::Copy => matches!(table, Table::People | Table::Items),
-                other => other.writes() == Some(table),
-            })
-        };
-        TABLES.into_iter().filter(|table| needs(*table)).collect()
+        TABLES.into_iter().filter(|table| self.steps.iter().any(|step| step.needs(*table))).collect()
     }
 
     /// The statements before the first step.
@@ -145,8 +163,7 @@ impl Script {
 
     /// How many rows its statements spell out.
     pub fn row_count(&self) -> usize {
-        let rows = |step: &Step| if let Step::Insert { rows, .. } = step { rows.len() } else { 0 };
-        self.steps.iter().map(rows).sum()
+        self.steps.iter().map(Step::row_count).sum()
     }
 }
 
@@ -161,6 +178,14 @@ impl fmt::Display for Script {
                 (Step::Restart { kill, slots }, _) => {
                     let how = if *kill { "killed" } else { "stopped" };
                     writeln!(f, "-- the server is {how} and started again with {slots} slots")?;
+                }
+                (Step::CreateDuring { writes, .. }, Some(sql)) => {
+                    writeln!(f, "{sql};")?;
+                    writeln!(f, "-- meanwhile, in another session")?;
+                    for write in writes.iter().filter_map(Step::sql) {
+                        writeln!(f, "{write};")?;
+                    }
+                    writeln!(f, "-- when both are done")?;
                 }
                 (_, Some(sql)) => writeln!(f, "{sql};")?,
                 (_, None) => {}

@@ -15,7 +15,8 @@ pub async fn shrink(script: Script, runs_max: usize, fails: impl AsyncFn(&Script
     let mut shrinking = Shrinking { script, runs: 0, runs_max, fails };
     loop {
         let before = shrinking.runs;
-        let smaller = shrinking.steps().await | shrinking.rows().await | shrinking.server().await;
+        let mut smaller = shrinking.steps().await | shrinking.apart().await;
+        smaller |= shrinking.rows().await | shrinking.server().await;
         if !smaller || shrinking.runs == before || shrinking.runs >= runs_max {
             return Shrunk { script: shrinking.script, runs: shrinking.runs };
         }
@@ -54,6 +55,19 @@ impl<F: AsyncFn(&Script) -> bool> Shrinking<F> {
                 if self.take(candidate).await { smaller = true } else { from += piece }
             }
             piece /= 2;
+        }
+        smaller
+    }
+
+    /// What was done at the same time is done one after the other.
+    async fn apart(&mut self) -> bool {
+        let mut smaller = false;
+        for step in (0..self.script.steps.len()).rev() {
+            if let Step::CreateDuring { view, writes } = self.script.steps[step].clone() {
+                let mut candidate = self.script.clone();
+                candidate.steps.splice(step..=step, writes.into_iter().chain([Step::Create(view)]));
+                smaller |= self.take(candidate).await;
+            }
         }
         smaller
     }

@@ -178,10 +178,18 @@ pub static VIEWS: &[View] = &[
     ),
     view("counts_of", "SELECT id, (SELECT count(*) FROM items i WHERE i.k = p.id) AS n FROM people p")
         .asked("SELECT p.id, count(i.k) AS n FROM people p LEFT JOIN items i ON i.k = p.id GROUP BY p.id"),
+    // A pair on which the condition fails matches nothing.
+    view("failing_pairs", "SELECT p.id, i.x FROM people p LEFT JOIN items i ON p.id = i.k AND p.v / i.x > 0")
+        .asked("SELECT p.id, i.x FROM people p LEFT JOIN items i ON p.id = i.k AND i.x > 0 AND p.v >= i.x")
+        .rejects("SELECT count(*) FROM people p JOIN items i ON p.id = i.k WHERE i.x = 0 AND p.v IS NOT NULL"),
+    view("outside", "SELECT id FROM people WHERE id NOT IN (SELECT id FROM ticks)")
+        .asked("SELECT p.id FROM people p LEFT JOIN ticks t ON t.id = p.id WHERE t.id IS NULL"),
+    view("above_average", "SELECT k, x FROM events WHERE x > (SELECT avg(x) FROM items)"),
     view("crossed", "SELECT count(*) AS pairs FROM items i, (SELECT count(*) AS n FROM people) p"),
     // The first rows.
     view("top", "SELECT k, x FROM items ORDER BY x DESC, k LIMIT 3"),
     view("second", "SELECT k FROM items ORDER BY x LIMIT 2 OFFSET 1"),
+    view("behind", "SELECT k, g FROM items ORDER BY x NULLS FIRST, k DESC OFFSET 3"),
     view("top_events", "SELECT k, x, g FROM events ORDER BY x, g DESC LIMIT 4"),
     view(
         "ranked",
@@ -228,6 +236,18 @@ pub static VIEWS: &[View] = &[
         "window_rows",
         "SELECT window_end, k FROM hop(ticks, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') t JOIN items i ON t.x = i.x",
     ),
+    view(
+        "window_left",
+        "SELECT e.window_end, e.k, t.x FROM tumble(events, ts, INTERVAL '10 seconds') e \
+         LEFT JOIN tumble(ticks, ts, INTERVAL '10 seconds') t ON e.window_end = t.window_end AND e.x > t.x",
+    ),
+    view(
+        "window_members",
+        "SELECT t.id, t.window_start FROM tumble(ticks, ts, INTERVAL '10 seconds') t WHERE EXISTS \
+         (SELECT 1 FROM tumble(events, ts, INTERVAL '10 seconds') e WHERE e.window_start = t.window_start AND e.k = t.id)",
+    ),
+    view("window_groups", "SELECT DISTINCT window_start, g FROM tumble(events, ts, INTERVAL '10 seconds')"),
+    view("texts", "SELECT DISTINCT f::text AS f, ts::text AS t, d::text AS d FROM events"),
     // Windows that come out once.
     view(
         "closed",
