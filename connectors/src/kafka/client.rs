@@ -4,6 +4,7 @@
 //! can mend is *invalid*, one that may pass by itself is *unavailable*.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use millstream_runtime::{Error, Result};
 use rdkafka::ClientConfig;
@@ -29,12 +30,40 @@ pub(super) struct KafkaContext {
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
     /// The first record of the running transaction that could not be delivered.
     undelivered: Mutex<Option<RDKafkaErrorCode>>,
+    warnings: Mutex<Warnings>,
+}
+
+/// While a broker is away librdkafka repeats itself several times a second: one line in this time says it.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// When the last warning was written, and how many were left out since.
+#[derive(Debug, Default)]
+struct Warnings {
+    written: Option<Instant>,
+    left_out: u64,
+}
+
+impl Warnings {
+    /// Whether a warning is written now, and then how many were left out before it.
+    fn take_turn(&mut self, now: Instant) -> Option<u64> {
+        if self.written.is_some_and(|written| now.duration_since(written) < WARNING_INTERVAL) {
+            self.left_out += 1;
+            return None;
+        }
+        self.written = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 impl KafkaContext {
     /// The context of a client that works for a relation.
     pub(super) fn new(relation: &str) -> Self {
-        Self { relation: relation.to_string(), trouble: Mutex::new(None), undelivered: Mutex::new(None) }
+        Self {
+            relation: relation.to_string(),
+            trouble: Mutex::new(None),
+            undelivered: Mutex::new(None),
+            warnings: Mutex::default(),
+        }
     }
 
     /// The newest trouble with a connection since the last call.
@@ -56,7 +85,13 @@ impl ClientContext for KafkaContext {
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(relation, facility, "librdkafka: {message}"),
+            | RDKafkaLogLevel::Warning => {
+                let turn = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).take_turn(Instant::now());
+                match turn {
+                    Some(left_out) => tracing::warn!(relation, facility, left_out, "librdkafka: {message}"),
+                    None => tracing::debug!(relation, facility, "librdkafka: {message}"),
+                }
+            }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 tracing::info!(relation, facility, "librdkafka: {message}");
             }
@@ -237,5 +272,19 @@ pub(super) fn call_error(
             .with_hint("Lower properties.transaction.timeout.ms below the broker's transaction.max.timeout.ms."),
         _ => Error::unavailable(format!("kafka at {servers} can't be reached: {text}"))
             .with_hint("Check properties.bootstrap.server and that the broker runs."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_warnings_are_counted_and_not_written() {
+        let (mut warnings, start) = (Warnings::default(), Instant::now());
+        assert_eq!(warnings.take_turn(start), Some(0), "the first one tells at once");
+        assert_eq!(warnings.take_turn(start + WARNING_INTERVAL / 2), None);
+        assert_eq!(warnings.take_turn(start + WARNING_INTERVAL), Some(1));
+        assert_eq!(warnings.take_turn(start + WARNING_INTERVAL * 2), Some(0));
     }
 }

@@ -11,6 +11,7 @@ mod table;
 mod test;
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -110,6 +111,11 @@ pub fn main() -> ExitCode {
 
 fn start_logging(filter: &str) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(filter).map_err(|error| CliError::new(format!("--log: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     Ok(())
 }
