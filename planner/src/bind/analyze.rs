@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
@@ -170,9 +170,25 @@ impl AnalyzerRule for PostgresCasts {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
         rewrite_expressions(plan, &|expr, scope| match expr {
             Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.zone),
+            Expr::ScalarFunction(call) if call.name() == "array_to_string" => {
+                elements_as_text(call, scope.schema(), self.zone)
+            }
             other => Ok(Transformed::no(other)),
         })
     }
+}
+
+/// `array_to_string` writes the elements: DataFusion would do it in its own way.
+fn elements_as_text(mut call: ScalarFunction, schema: &DFSchema, zone: Zone) -> DataFusionResult<Transformed<Expr>> {
+    let texts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+    let wanted = match call.args.first() {
+        Some(array) => functions::needs_text_out(&array.get_type(schema)?, &texts),
+        None => false,
+    };
+    if wanted {
+        call.args[0] = functions::text_out(call.args[0].clone(), &texts, zone);
+    }
+    Ok(Transformed::new_transformed(Expr::ScalarFunction(call), wanted))
 }
 
 /// See [`PostgresCasts`].
