@@ -56,21 +56,12 @@ impl Planner<'_> {
                 ddl::rename(object, if_exists, &name, &new_name, catalog, settings)
             }
             Parsed::Explain { mode, statement } => self.explain(mode, *statement),
-            Parsed::ShowSetting { name } => Ok(Statement::ShowSetting { name }),
-            Parsed::ShowObjects(objects) => Ok(Statement::ShowObjects(objects)),
             Parsed::ShowCreate { object, name } => self.show_create(object, &name),
             Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),
-            Parsed::Set { name, value, local } => Ok(Statement::Set { name, value, local }),
-            Parsed::Begin { read_only } => Ok(Statement::Begin { read_only }),
-            Parsed::Commit => Ok(Statement::Commit),
-            Parsed::Rollback => Ok(Statement::Rollback),
-            Parsed::Flush => Ok(Statement::Flush),
-            Parsed::Checkpoint => Ok(Statement::Checkpoint),
             Parsed::AdvanceClock { by } => advance_clock(&by),
             Parsed::AdvanceWatermark { name, to } => self.advance_watermark(&name, &to),
-            Parsed::Discard(discard) => Ok(Statement::Discard(discard)),
             Parsed::Prepare { name, parameter_types, sql } => prepare(name, &parameter_types, sql),
-            Parsed::Execute { name, arguments } => Ok(Statement::Execute { name, arguments }),
+            Parsed::Command(command) => Ok(Statement::Command(command)),
         }
     }
 

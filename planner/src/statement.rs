@@ -66,13 +66,6 @@ pub enum Statement {
     Query(Box<Query>),
     /// `EXPLAIN`.
     Explain(Box<Explain>),
-    /// `SHOW name` of a setting, lower case; `SHOW ALL` is `all`.
-    ShowSetting {
-        /// The setting's name.
-        name: String,
-    },
-    /// `SHOW TABLES | SOURCES | VIEWS | MATERIALIZED VIEWS | SINKS | SCHEMAS | JOBS`.
-    ShowObjects(ShowObjects),
     /// `SHOW CREATE ...`.
     ShowCreate {
         /// What is shown.
@@ -83,6 +76,43 @@ pub enum Statement {
         /// What is described.
         relation: RelationId,
     },
+    /// `ADVANCE CLOCK BY` (microseconds), for tests with `millstream.clock = 'manual'`.
+    AdvanceClock {
+        /// By how much.
+        micros: i64,
+    },
+    /// `ADVANCE WATERMARK FOR relation TO timestamp`.
+    AdvanceWatermark {
+        /// A table.
+        relation: RelationId,
+        /// The watermark.
+        micros: i64,
+    },
+    /// SQL-level `PREPARE name AS statement`.
+    Prepare {
+        /// Its name.
+        name: String,
+        /// The types of its first parameters, as far as they were said.
+        parameter_types: Vec<DataType>,
+        /// The text behind AS.
+        sql: String,
+    },
+    /// What needs no plan.
+    Command(Command),
+    /// A statement without text.
+    Empty,
+}
+
+/// A statement in which no name of the catalog stands: what the parser has read is the whole of it.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// `SHOW name` of a setting, lower case; `SHOW ALL` is `all`.
+    ShowSetting {
+        /// The setting's name.
+        name: String,
+    },
+    /// `SHOW TABLES | SOURCES | VIEWS | MATERIALIZED VIEWS | SINKS | SCHEMAS | JOBS`.
+    ShowObjects(ShowObjects),
     /// `SET name = value`; `None` is DEFAULT or RESET.
     Set {
         /// The setting's name, lower case; `all` for `RESET ALL`.
@@ -105,29 +135,8 @@ pub enum Statement {
     Flush,
     /// `CHECKPOINT`.
     Checkpoint,
-    /// `ADVANCE CLOCK BY` (microseconds), for tests with `millstream.clock = 'manual'`.
-    AdvanceClock {
-        /// By how much.
-        micros: i64,
-    },
-    /// `ADVANCE WATERMARK FOR relation TO timestamp`.
-    AdvanceWatermark {
-        /// A table.
-        relation: RelationId,
-        /// The watermark.
-        micros: i64,
-    },
     /// `DISCARD ALL`, `DEALLOCATE ALL | name`.
     Discard(Discard),
-    /// SQL-level `PREPARE name AS statement`.
-    Prepare {
-        /// Its name.
-        name: String,
-        /// The types of its first parameters, as far as they were said.
-        parameter_types: Vec<DataType>,
-        /// The text behind AS.
-        sql: String,
-    },
     /// SQL-level `EXECUTE name (values)`.
     Execute {
         /// Its name.
@@ -135,8 +144,6 @@ pub enum Statement {
         /// The arguments as SQL text.
         arguments: Vec<String>,
     },
-    /// A statement without text.
-    Empty,
 }
 
 /// Kinds of objects, for command tags and messages.

@@ -6,7 +6,7 @@
 use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update};
 
 use crate::error::TextPosition;
-use crate::statement::{Discard, ExplainMode, ObjectKind, ShowObjects};
+use crate::statement::{Command, ExplainMode, ObjectKind};
 
 /// A parsed statement.
 #[derive(Clone, Debug)]
@@ -77,13 +77,6 @@ pub enum Statement {
         /// What is explained; never an EXPLAIN again.
         statement: Box<Statement>,
     },
-    /// `SHOW setting`.
-    ShowSetting {
-        /// Lower case.
-        name: String,
-    },
-    /// `SHOW TABLES` and the like.
-    ShowObjects(ShowObjects),
     /// `SHOW CREATE ...`.
     ShowCreate {
         /// The kind that was said.
@@ -96,28 +89,6 @@ pub enum Statement {
         /// What is described.
         name: Name,
     },
-    /// `SET`, `RESET`.
-    Set {
-        /// Lower case; `all` for `RESET ALL`.
-        name: String,
-        /// `None` for DEFAULT and RESET.
-        value: Option<String>,
-        /// `SET LOCAL`.
-        local: bool,
-    },
-    /// `BEGIN`, `START TRANSACTION`.
-    Begin {
-        /// `READ ONLY`.
-        read_only: bool,
-    },
-    /// `COMMIT`, `END`.
-    Commit,
-    /// `ROLLBACK`, `ABORT`.
-    Rollback,
-    /// `FLUSH`.
-    Flush,
-    /// `CHECKPOINT`.
-    Checkpoint,
     /// `ADVANCE CLOCK BY interval`.
     AdvanceClock {
         /// By how much.
@@ -130,8 +101,6 @@ pub enum Statement {
         /// To when.
         to: SqlExpression,
     },
-    /// `DISCARD`, `DEALLOCATE`.
-    Discard(Discard),
     /// `PREPARE name AS statement`.
     Prepare {
         /// Its name.
@@ -141,13 +110,14 @@ pub enum Statement {
         /// The text behind AS.
         sql: String,
     },
-    /// `EXECUTE name (arguments)`.
-    Execute {
-        /// Its name.
-        name: String,
-        /// SQL text of the arguments.
-        arguments: Vec<String>,
-    },
+    /// What needs no plan.
+    Command(Command),
+}
+
+impl From<Command> for Statement {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
+    }
 }
 
 /// One identifier, folded unless it was quoted.

@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use crate::error::Result;
-use crate::statement::Discard;
+use crate::statement::{Command, Discard};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
@@ -38,7 +38,7 @@ pub(super) fn execute(cursor: &mut Cursor<'_>) -> Result<Statement> {
         arguments = cursor.comma_separated(|cursor| Ok(cursor.expression()?.sql))?;
         cursor.expect_token(&Token::RParen)?;
     }
-    Ok(Statement::Execute { name, arguments })
+    Ok(Command::Execute { name, arguments }.into())
 }
 
 /// `DEALLOCATE [PREPARE] name | ALL`.
@@ -48,7 +48,7 @@ pub(super) fn deallocate(cursor: &mut Cursor<'_>) -> Result<Statement> {
         cursor.next();
     }
     if cursor.accept(&["ALL"]) {
-        return Ok(Statement::Discard(Discard::Prepared));
+        return Ok(Command::Discard(Discard::Prepared).into());
     }
-    Ok(Statement::Discard(Discard::One(cursor.identifier()?.value)))
+    Ok(Command::Discard(Discard::One(cursor.identifier()?.value)).into())
 }

@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use crate::error::{PlanError, Result};
-use crate::statement::{Discard, ShowObjects};
+use crate::statement::{Command, Discard, ShowObjects};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
@@ -30,9 +30,9 @@ pub(super) fn show(cursor: &mut Cursor<'_>) -> Result<Statement> {
                 .with_hint("Query information_schema.tables with a WHERE clause.")
                 .at(Some(cursor.position())));
         }
-        return Ok(Statement::ShowObjects(objects));
+        return Ok(Command::ShowObjects(objects).into());
     }
-    Ok(Statement::ShowSetting { name: setting_name(cursor)? })
+    Ok(Command::ShowSetting { name: setting_name(cursor)? }.into())
 }
 
 fn show_objects(cursor: &mut Cursor<'_>) -> Option<ShowObjects> {
@@ -88,18 +88,18 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let _said = !local && cursor.accept(&["SESSION"]);
     if cursor.accept(&["NAMES"]) {
         let value = values(cursor, "client_encoding")?;
-        return Ok(Statement::Set { name: "client_encoding".to_string(), value, local });
+        return Ok(Command::Set { name: "client_encoding".to_string(), value, local }.into());
     }
     if cursor.accept(&["TIME", "ZONE"]) {
         let value = if cursor.accept(&["LOCAL"]) { None } else { values(cursor, "timezone")? };
-        return Ok(Statement::Set { name: "timezone".to_string(), value, local });
+        return Ok(Command::Set { name: "timezone".to_string(), value, local }.into());
     }
     let name = setting_name(cursor)?;
     if !cursor.accept_token(&Token::Eq) && !cursor.accept(&["TO"]) {
         return Err(cursor.expected("= or TO"));
     }
     let value = values(cursor, &name)?;
-    Ok(Statement::Set { name, value, local })
+    Ok(Command::Set { name, value, local }.into())
 }
 
 /// One value or several with commas between, as one text; `None` for DEFAULT.
@@ -147,14 +147,14 @@ fn quoted_if_needed(name: &str) -> String {
 /// `RESET name`, `RESET ALL`.
 pub(super) fn reset(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["RESET"])?;
-    Ok(Statement::Set { name: setting_name(cursor)?, value: None, local: false })
+    Ok(Command::Set { name: setting_name(cursor)?, value: None, local: false }.into())
 }
 
 /// `DISCARD ALL | PLANS | …`.
 pub(super) fn discard(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["DISCARD"])?;
     if cursor.accept(&["ALL"]) {
-        return Ok(Statement::Discard(Discard::All));
+        return Ok(Command::Discard(Discard::All).into());
     }
     let known = ["PLANS", "SEQUENCES", "TEMP", "TEMPORARY"];
     if known.iter().any(|word| cursor.is_at(&[word])) {
@@ -169,11 +169,11 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     if cursor.accept(&["START"]) {
         cursor.expect(&["TRANSACTION"])?;
-        return Ok(Statement::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) });
+        return Ok(Command::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) }.into());
     }
     if cursor.accept(&["BEGIN"]) {
         accept_noise(cursor);
-        return Ok(Statement::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) });
+        return Ok(Command::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) }.into());
     }
     let rollback = cursor.is_at(&["ROLLBACK"]) || cursor.is_at(&["ABORT"]);
     cursor.next();
@@ -188,7 +188,7 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Err(PlanError::unsupported("AND CHAIN is not supported").at(Some(position)));
     }
     let _said = cursor.accept(&["AND", "NO", "CHAIN"]);
-    Ok(if rollback { Statement::Rollback } else { Statement::Commit })
+    Ok(if rollback { Command::Rollback } else { Command::Commit }.into())
 }
 
 fn accept_noise(cursor: &mut Cursor<'_>) {
@@ -246,5 +246,5 @@ fn set_transaction(
                 .at(Some(position)));
         }
     };
-    Ok(Statement::Set { name: name.to_string(), value: Some(value.to_string()), local })
+    Ok(Command::Set { name: name.to_string(), value: Some(value.to_string()), local }.into())
 }

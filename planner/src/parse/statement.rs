@@ -4,7 +4,7 @@ use sqlparser::ast::{self as sql, SetExpr};
 use sqlparser::tokenizer::Token;
 
 use crate::error::{PlanError, Result};
-use crate::statement::ExplainMode;
+use crate::statement::{Command, ExplainMode};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
@@ -45,8 +45,8 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "EXECUTE" => prepared::execute(cursor),
         "DEALLOCATE" => prepared::deallocate(cursor),
         "ADVANCE" => objects::advance(cursor),
-        "FLUSH" => alone(cursor, Statement::Flush),
-        "CHECKPOINT" => alone(cursor, Statement::Checkpoint),
+        "FLUSH" => alone(cursor, Command::Flush.into()),
+        "CHECKPOINT" => alone(cursor, Command::Checkpoint.into()),
         _ => Err(refused::statement(cursor).unwrap_or_else(|| cursor.unexpected())),
     }
 }

@@ -117,6 +117,7 @@ fn rendered(world: &World, statement: &Statement) -> String {
         Statement::Explain(explain) => format!("explain {:?} of {}", explain.mode, rendered(world, &explain.statement)),
         Statement::Insert(insert) => format!("insert {:?}", insert.on_conflict),
         Statement::Query(query) => query.plan.display_indent().to_string(),
+        Statement::Command(command) => format!("{command:?}"),
         other => format!("{other:?}"),
     }
 }

@@ -3,7 +3,7 @@
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use millstream_planner::error::TextPosition;
-use millstream_planner::statement::{Discard, Statement, StatementText};
+use millstream_planner::statement::{Command, Discard, Statement, StatementText};
 use millstream_runtime::graph::{Clock, GraphState};
 use millstream_runtime::time::Watermark;
 use tokio_util::sync::CancellationToken;
@@ -48,8 +48,8 @@ impl Session {
         stop: Stop,
     ) -> Result<Outcome, SqlError> {
         match &prepared.inner.work {
-            Work::Statement(Statement::Commit) => return Ok(self.end_transaction(true)),
-            Work::Statement(Statement::Rollback) => return Ok(self.end_transaction(false)),
+            Work::Statement(Statement::Command(Command::Commit)) => return Ok(self.end_transaction(true)),
+            Work::Statement(Statement::Command(Command::Rollback)) => return Ok(self.end_transaction(false)),
             Work::Statement(_) | Work::Catalog(_) => self.transaction.check()?,
         }
         let prepared = &self.current(prepared)?;
@@ -74,15 +74,8 @@ impl Session {
             | Statement::DropSchema { .. }
             | Statement::Rename { .. } => self.define(prepared, stop).await,
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
-            Statement::ShowSetting { name } => self.show_setting(name),
-            Statement::ShowObjects(objects) => self.show_objects(*objects),
             Statement::ShowCreate { relation } => self.show_create(*relation),
             Statement::Describe { relation } => self.describe(*relation),
-            Statement::Set { name, value, local } => self.set(name, value.as_deref(), *local),
-            Statement::Begin { read_only } => Ok(self.begin(*read_only)),
-            Statement::Commit | Statement::Rollback => unreachable!("they are handled above"),
-            Statement::Flush => self.flush(&stop).await,
-            Statement::Checkpoint => self.checkpoint(&stop).await,
             Statement::AdvanceClock { micros } => self.advance_clock(*micros, &stop).await,
             Statement::AdvanceWatermark { relation, micros } => {
                 self.transaction.refuse_block("ADVANCE WATERMARK")?;
@@ -90,13 +83,26 @@ impl Session {
                 self.seen = self.seen.max(position);
                 Ok(Outcome::fixed("ADVANCE WATERMARK"))
             }
-            Statement::Discard(discard) => self.discard(discard),
             Statement::Prepare { name, parameter_types, sql } => {
                 let types: Vec<_> = parameter_types.iter().cloned().map(Some).collect();
                 let text = StatementText { sql: sql.clone(), start: TextPosition(1) };
                 self.name_statement(name, &text, &types)
             }
-            Statement::Execute { name, arguments } => {
+            Statement::Command(command) => self.command(command, stop).await,
+        }
+    }
+
+    async fn command(&mut self, command: &Command, stop: Stop) -> Result<Outcome, SqlError> {
+        match command {
+            Command::ShowSetting { name } => self.show_setting(name),
+            Command::ShowObjects(objects) => self.show_objects(*objects),
+            Command::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            Command::Begin { read_only } => Ok(self.begin(*read_only)),
+            Command::Commit | Command::Rollback => unreachable!("they are handled before any other"),
+            Command::Flush => self.flush(&stop).await,
+            Command::Checkpoint => self.checkpoint(&stop).await,
+            Command::Discard(discard) => self.discard(discard),
+            Command::Execute { name, arguments } => {
                 let (prepared, values) = stop.race(self.bound(name, arguments)).await?;
                 Box::pin(self.dispatch(&prepared, values, stop)).await
             }

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_planner::catalog::Catalog;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
-use millstream_planner::statement::{Discard, Explain, ShowObjects, Statement, StatementText};
+use millstream_planner::statement::{Command, Discard, Explain, ShowObjects, Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
 use super::sqlstate::Condition;
@@ -41,7 +41,7 @@ impl Prepared {
     /// The name in `DEALLOCATE name`: statements that the wire has prepared are named there, too.
     pub(crate) fn deallocates(&self) -> Option<&str> {
         match &self.inner.work {
-            Work::Statement(Statement::Discard(Discard::One(name))) => Some(name),
+            Work::Statement(Statement::Command(Command::Discard(Discard::One(name)))) => Some(name),
             Work::Statement(_) | Work::Catalog(_) => None,
         }
     }
@@ -145,14 +145,9 @@ impl Session {
                 let Explain { .. } = explain.as_ref();
                 Ok(Some(texts(&["QUERY PLAN"])))
             }
-            Statement::ShowSetting { name } if name == "all" => Ok(Some(texts(&["name", "setting", "description"]))),
-            Statement::ShowSetting { name } => Ok(Some(texts(&[name]))),
-            Statement::ShowObjects(ShowObjects::Jobs) => Ok(Some(show::jobs_schema())),
-            Statement::ShowObjects(ShowObjects::Schemas) => Ok(Some(texts(&["name"]))),
-            Statement::ShowObjects(_) => Ok(Some(texts(&["schema", "name"]))),
             Statement::ShowCreate { .. } => Ok(Some(texts(&["name", "statement"]))),
             Statement::Describe { .. } => Ok(Some(texts(&["column", "type", "nullable", "key", "default"]))),
-            Statement::Execute { name, .. } => Ok(self.named.get(name).and_then(|prepared| prepared.columns.clone())),
+            Statement::Command(command) => Ok(self.command_columns(command)),
             Statement::CreateSchema { .. }
             | Statement::CreateTable(_)
             | Statement::CreateSource(_)
@@ -163,17 +158,28 @@ impl Session {
             | Statement::DropSchema { .. }
             | Statement::Rename { .. }
             | Statement::Truncate { .. }
-            | Statement::Set { .. }
-            | Statement::Begin { .. }
-            | Statement::Commit
-            | Statement::Rollback
-            | Statement::Flush
-            | Statement::Checkpoint
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }
-            | Statement::Discard(_)
             | Statement::Prepare { .. }
             | Statement::Empty => Ok(None),
+        }
+    }
+
+    fn command_columns(&self, command: &Command) -> Option<SchemaRef> {
+        match command {
+            Command::ShowSetting { name } if name == "all" => Some(texts(&["name", "setting", "description"])),
+            Command::ShowSetting { name } => Some(texts(&[name])),
+            Command::ShowObjects(ShowObjects::Jobs) => Some(show::jobs_schema()),
+            Command::ShowObjects(ShowObjects::Schemas) => Some(texts(&["name"])),
+            Command::ShowObjects(_) => Some(texts(&["schema", "name"])),
+            Command::Execute { name, .. } => self.named.get(name).and_then(|prepared| prepared.columns.clone()),
+            Command::Set { .. }
+            | Command::Begin { .. }
+            | Command::Commit
+            | Command::Rollback
+            | Command::Flush
+            | Command::Checkpoint
+            | Command::Discard(_) => None,
         }
     }
 }
