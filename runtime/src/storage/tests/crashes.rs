@@ -241,7 +241,8 @@ async fn a_full_disk_is_waited_for_and_nothing_is_acknowledged_meanwhile() {
         let release = store.hold(request, folder);
         let mut under_way = Box::pin(a.append(vec![rows(1, values)]));
         assert!(futures::poll!(&mut under_way).is_pending());
-        store.holds().await;
+        let held = tokio::time::timeout(Duration::from_secs(60), store.holds()).await;
+        assert!(held.is_ok(), "{folder} is not tried again");
         let trouble = a.trouble().unwrap();
         assert!(trouble.message.contains(folder) && trouble.message.contains("the disk is full"), "{trouble}");
         assert!(trouble.hint.as_ref().unwrap().contains("room"), "{trouble}");
