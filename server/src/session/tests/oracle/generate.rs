@@ -10,7 +10,7 @@ use super::views::{VIEWS, View};
 /// Most scripts are short, so that there are many; some are long enough to go through several checkpoints.
 const STEPS: std::ops::Range<usize> = 3..7;
 const STEPS_LONG: std::ops::Range<usize> = 8..20;
-const KEYS: i64 = 6;
+const KEYS: std::ops::Range<i64> = 2..7;
 const NUMBERS: i64 = 8;
 
 /// The script of a seed.
@@ -25,7 +25,8 @@ pub fn script(seed: u64) -> Script {
         hurried: random.random_bool(0.1),
         steps: Vec::new(),
     };
-    let mut maker = Maker { random, now: 20, tables: tables(&views) };
+    let keys = random.random_range(KEYS);
+    let mut maker = Maker { random, now: 20, keys, tables: tables(&views) };
     let mut steps: Vec<Step> = (0..maker.random.random_range(steps)).map(|_| maker.step()).collect();
     for view in views {
         // Half of the views are there from the start, the others are filled, and some go again.
@@ -74,6 +75,8 @@ struct Maker {
     random: StdRng,
     /// The newest time of events, in seconds.
     now: i64,
+    /// Keys are below it: with few of them groups go and come again.
+    keys: i64,
     tables: Vec<Table>,
 }
 
@@ -101,9 +104,9 @@ impl Maker {
     /// a second one on top of it, and a restart behind.
     fn checkpointed(&mut self, steps: &mut Vec<Step>) {
         let first = self.random.random_range(steps.len() / 3..=steps.len() / 2);
-        let last = self.random.random_range(first..=(first + 2).min(steps.len()));
+        let last = self.random.random_range(first..=(first + 3).min(steps.len()));
         steps.insert(last, self.restart());
-        if self.random.random_bool(0.5) {
+        if self.random.random_bool(0.7) {
             steps.insert(last, Step::Checkpoint);
         }
         steps.insert(first, Step::Checkpoint);
@@ -126,11 +129,11 @@ impl Maker {
     fn row(&mut self, table: Table) -> Row {
         match table {
             Table::Events => {
-                let (k, g, x) = (self.number(KEYS), self.text(), self.number(NUMBERS));
+                let (k, g, x) = (self.number(self.keys), self.text(), self.number(NUMBERS));
                 vec![k, g, x, self.float(), self.cents(), self.time()]
             }
             Table::People => vec![self.key(), self.text(), self.number(NUMBERS), self.float()],
-            Table::Items => vec![self.number(KEYS), self.text(), self.number(NUMBERS)],
+            Table::Items => vec![self.number(self.keys), self.text(), self.number(NUMBERS)],
             Table::Ticks => vec![self.key(), self.number(NUMBERS), self.time()],
         }
     }
@@ -143,8 +146,8 @@ impl Maker {
         };
         let only = match self.random.random_range(0..10) {
             0 => Only::All,
-            1..5 => Only::Below(self.random.random_range(0..KEYS)),
-            _ => Only::Equal(self.random.random_range(0..KEYS)),
+            1..5 => Only::Below(self.random.random_range(0..self.keys)),
+            _ => Only::Equal(self.random.random_range(0..self.keys)),
         };
         Step::Change { table, change, only }
     }
@@ -154,7 +157,7 @@ impl Maker {
     }
 
     fn key(&mut self) -> Value {
-        let key = Value::Int(self.random.random_range(0..KEYS));
+        let key = Value::Int(self.random.random_range(0..self.keys));
         self.or_null(0.01, key)
     }
 
