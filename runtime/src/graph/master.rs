@@ -502,6 +502,9 @@ impl Master {
             matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid | ErrorKind::Exhausted);
         if hopeless || self.restarts > RESTARTS_MAX {
             self.shared.set_state(GraphState::Failed { reason: error.to_string() });
+            if error.kind == ErrorKind::Exhausted {
+                self.give_rows_back();
+            }
             if let Some(exit) = self.stand_failed(&error) {
                 return Ok(Some(exit));
             }
@@ -546,6 +549,24 @@ impl Master {
             }
         }
         Ok(None)
+    }
+
+    /// Lets the rows of views go, which a budget that is used up is about: they can't be read until the graph runs
+    /// again. Those of tables are the commit writer's, too; sinks go on to publish what is committed.
+    fn give_rows_back(&mut self) {
+        let (views, sinks) = std::mem::take(&mut self.views).into_iter().partition(|(_, view)| view.store.is_some());
+        self.views = sinks;
+        let views: BTreeMap<RelationId, View> = views;
+        for (id, view) in views {
+            self.fills.insert(id, Fill::waiting(view.deployment));
+        }
+        let kept: BTreeSet<RelationId> = self.inputs.keys().copied().collect();
+        self.shared.published.send_modify(|published| {
+            let mut shown = Published::clone(published);
+            shown.relations.retain(|id, _| kept.contains(id));
+            shown.rejected.retain(|id, _| kept.contains(id));
+            *published = Arc::new(shown);
+        });
     }
 
     /// Starts the views. When that fails, none is lost for the next attempt.

@@ -13,7 +13,7 @@ mod store;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
@@ -70,7 +70,10 @@ impl RelationVersion {
     /// Bytes that the rows take, deleted ones included. Buffers that chunks share count once.
     pub fn memory_bytes(&self) -> usize {
         let columns = self.chunks.iter().flat_map(|chunk| chunk.batch.columns());
-        columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+        // Types whose slices can't be measured count with all that they keep alive.
+        let bytes =
+            |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
+        columns.map(bytes).sum()
     }
 
     /// The changes that lead from `older`, a version of the same store, to this one. Chunks that both share

@@ -56,9 +56,9 @@ impl ServeArguments {
         if let Some(parallelism) = self.parallelism {
             config.parallelism = usize::from(parallelism);
         }
-        config.query_memory_bytes = self.query_memory_mib << 20;
+        config.query_memory_bytes = self.query_memory_mib.saturating_mul(1 << 20);
         if let Some(mib) = self.state_memory_mib {
-            config.state_memory_bytes = mib << 20;
+            config.state_memory_bytes = mib.saturating_mul(1 << 20);
         }
         config
     }
