@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod docs;
 pub mod kafka;
 pub mod process;
 pub mod server;
