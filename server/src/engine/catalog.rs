@@ -37,6 +37,9 @@ pub struct Deployed {
     pub checkpoint_interval_micros: Option<i64>,
 }
 
+/// The place of a statement that is not in the log yet. No entry has this number.
+const UNLOGGED: LogPosition = LogPosition(u64::MAX);
+
 /// A statement and its place in the log.
 #[derive(Clone, Debug)]
 struct Logged {
@@ -157,11 +160,15 @@ impl DurableCatalog {
         self.statements.iter().find(made).map(|logged| logged.position).unwrap_or_default()
     }
 
-    /// Notes where in the log the newest statement stands, once that is known.
-    pub fn logged_at(&mut self, ddl: &Arc<Ddl>, position: LogPosition) {
-        if let Some(last) = self.statements.last_mut().filter(|last| Arc::ptr_eq(&last.ddl, ddl)) {
-            last.position = position;
-        }
+    /// The relations that run or are read from outside, in the order in which they were made.
+    pub fn running(&self) -> impl DoubleEndedIterator<Item = RelationId> {
+        self.deployed.keys().copied()
+    }
+
+    /// Notes where in the log the statements stand that were applied last, once that is known.
+    pub fn logged_at(&mut self, position: LogPosition) {
+        let unlogged = self.statements.iter_mut().filter(|logged| logged.position == UNLOGGED);
+        unlogged.for_each(|logged| logged.position = position);
     }
 
     /// The catalog after a statement. `statement` is its plan where it makes a relation.
@@ -172,13 +179,13 @@ impl DurableCatalog {
             Detail::CreateSchema { name, oid } => {
                 view.add_schema(name.clone(), *oid);
                 next.next_oid = next.next_oid.max(oid + 1);
-                next.statements.push(Logged { position: LogPosition(0), ddl: Arc::clone(ddl) });
+                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
             }
             Detail::CreateRelation(placement) => {
                 let numbers = ddl.relation.ok_or_else(|| Error::data("a CREATE in the log names no relation"))?;
                 let statement = statement.ok_or_else(|| Error::internal("a CREATE is applied without its plan"))?;
                 next.create(&mut view, ddl, numbers, placement, statement)?;
-                next.statements.push(Logged { position: LogPosition(0), ddl: Arc::clone(ddl) });
+                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
             }
             Detail::Drop { relations } => next.forget(&mut view, relations),
             Detail::DropSchemas { names, relations } => {
@@ -194,7 +201,7 @@ impl DurableCatalog {
                 let mut renamed = Relation::clone(old);
                 renamed.name.name.clone_from(new_name);
                 view.put(renamed);
-                next.statements.push(Logged { position: LogPosition(0), ddl: Arc::clone(ddl) });
+                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
             }
         }
         next.view = Arc::new(view);

@@ -2,8 +2,8 @@
 //!
 //! The life of a statement here: [`catalog`] and [`state`] are what it was planned against; [`read`] pins what
 //! a query sees and [`provider`], [`source_scan`] give its rows; [`mod@write`] decides what DML does to the
-//! [`head`]s of tables with [`dml`], and [`committer`] makes it durable and hands it to the graphs; [`ddl`] logs
-//! what changes the catalog and [`deploy`] makes it run; [`recovery`] does all of it again at a start;
+//! [`head`]s of tables with [`dml`], and [`committer`] makes it durable and hands it to the graphs; [`ddl`]
+//! and [`creation`] plan what changes the catalog, [`settle`] logs it and makes it so with [`deploy`]; [`recovery`] does all of it again at a start;
 //! [`maintenance`] keeps the log short.
 //!
 //! Invariants kept here, by the numbers of the project's list, each with the test that attacks it:
@@ -20,6 +20,7 @@
 pub mod catalog;
 pub mod clock;
 pub mod committer;
+mod creation;
 pub mod ddl;
 mod deploy;
 pub mod dml;
@@ -32,6 +33,7 @@ pub mod read;
 pub mod record;
 pub mod recovery;
 mod secrets;
+mod settle;
 pub mod source_scan;
 pub mod state;
 pub mod stop;

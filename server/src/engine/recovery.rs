@@ -108,7 +108,7 @@ impl History {
         }
         let ddl = Arc::new(ddl);
         self.catalog = self.catalog.applied(&ddl, statement.as_ref())?;
-        self.catalog.logged_at(&ddl, position);
+        self.catalog.logged_at(position);
         self.graphs.retain(|graph, _| !self.catalog.members(*graph).is_empty());
         Ok(())
     }
