@@ -124,13 +124,34 @@ pub enum Command {
     },
     /// `BEGIN`, `START TRANSACTION`.
     Begin {
-        /// READ ONLY was said.
-        read_only: bool,
+        /// READ ONLY or READ WRITE was said.
+        read_only: Option<bool>,
     },
     /// `COMMIT`, `END`.
-    Commit,
+    Commit {
+        /// The next transaction begins at once.
+        chain: bool,
+    },
     /// `ROLLBACK`, `ABORT`.
-    Rollback,
+    Rollback {
+        /// The next transaction begins at once.
+        chain: bool,
+    },
+    /// `SAVEPOINT`.
+    Savepoint {
+        /// Its name; a newer one of the same name hides an older one.
+        name: String,
+    },
+    /// `RELEASE SAVEPOINT`.
+    Release {
+        /// Its name.
+        savepoint: String,
+    },
+    /// `ROLLBACK TO SAVEPOINT`.
+    RollbackTo {
+        /// Its name.
+        savepoint: String,
+    },
     /// `FLUSH`.
     Flush,
     /// `CHECKPOINT`.

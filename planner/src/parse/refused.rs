@@ -17,8 +17,6 @@ const STATEMENTS: &[(&[&str], &str, &str)] = &[
     (&["LISTEN"], "LISTEN is", ""),
     (&["UNLISTEN"], "UNLISTEN is", ""),
     (&["NOTIFY"], "NOTIFY is", ""),
-    (&["SAVEPOINT"], "savepoints are", ""),
-    (&["RELEASE"], "savepoints are", ""),
     (&["LOCK"], "LOCK is", ""),
     (&["VACUUM"], "VACUUM is", "There is nothing to vacuum."),
     (&["ANALYZE"], "ANALYZE is", ""),

@@ -169,11 +169,11 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     if cursor.accept(&["START"]) {
         cursor.expect(&["TRANSACTION"])?;
-        return Ok(Command::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) }.into());
+        return Ok(Command::Begin { read_only: modes(cursor)?.read_only }.into());
     }
     if cursor.accept(&["BEGIN"]) {
         accept_noise(cursor);
-        return Ok(Command::Begin { read_only: modes(cursor)?.read_only.unwrap_or(false) }.into());
+        return Ok(Command::Begin { read_only: modes(cursor)?.read_only }.into());
     }
     let rollback = cursor.is_at(&["ROLLBACK"]) || cursor.is_at(&["ABORT"]);
     cursor.next();
@@ -181,14 +181,30 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Err(PlanError::unsupported("two-phase commit is not supported").at(Some(position)));
     }
     accept_noise(cursor);
-    if cursor.is_at(&["TO"]) {
-        return Err(PlanError::unsupported("savepoints are not supported").at(Some(position)));
+    if rollback && cursor.accept(&["TO"]) {
+        return Ok(Command::RollbackTo { savepoint: savepoint_name(cursor)? }.into());
     }
-    if cursor.accept(&["AND", "CHAIN"]) {
-        return Err(PlanError::unsupported("AND CHAIN is not supported").at(Some(position)));
-    }
-    let _said = cursor.accept(&["AND", "NO", "CHAIN"]);
-    Ok(if rollback { Command::Rollback } else { Command::Commit }.into())
+    let chain = cursor.accept(&["AND", "CHAIN"]);
+    let _said = !chain && cursor.accept(&["AND", "NO", "CHAIN"]);
+    Ok(if rollback { Command::Rollback { chain } } else { Command::Commit { chain } }.into())
+}
+
+/// `SAVEPOINT name`.
+pub(super) fn savepoint(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["SAVEPOINT"])?;
+    Ok(Command::Savepoint { name: cursor.identifier()?.value }.into())
+}
+
+/// `RELEASE [SAVEPOINT] name`.
+pub(super) fn release(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["RELEASE"])?;
+    Ok(Command::Release { savepoint: savepoint_name(cursor)? }.into())
+}
+
+/// A savepoint's name, with or without the word before it.
+fn savepoint_name(cursor: &mut Cursor<'_>) -> Result<String> {
+    let _said = cursor.accept(&["SAVEPOINT"]);
+    Ok(cursor.identifier()?.value)
 }
 
 fn accept_noise(cursor: &mut Cursor<'_>) {
@@ -201,8 +217,8 @@ struct Modes {
     read_only: Option<bool>,
 }
 
-/// Transaction modes, with or without commas. Every isolation level is accepted: a read transaction sees one
-/// epoch, which is what the strictest one promises it.
+/// Transaction modes, with or without commas. Every isolation level is accepted: whatever it is called, reads see
+/// one epoch, and of two transactions that change one row the second fails.
 fn modes(cursor: &mut Cursor<'_>) -> Result<Modes> {
     let mut modes = Modes::default();
     loop {

@@ -40,6 +40,8 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "SET" => session::set(cursor),
         "RESET" => session::reset(cursor),
         "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" => session::transaction(cursor),
+        "SAVEPOINT" => session::savepoint(cursor),
+        "RELEASE" => session::release(cursor),
         "DISCARD" => session::discard(cursor),
         "PREPARE" => prepared::prepare(cursor),
         "EXECUTE" => prepared::execute(cursor),

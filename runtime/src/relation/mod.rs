@@ -8,6 +8,7 @@
 //! `store::tests::random_histories_equal_a_multiset` and `store::tests::taking_back_what_is_not_there_changes_nothing`.
 
 mod consolidate;
+mod overlay;
 mod store;
 
 use std::collections::HashMap;

@@ -143,6 +143,32 @@ impl RelationStore {
         Ok(found)
     }
 
+    /// The first row of a consolidated batch that it takes back and that is not here as often; `None` when
+    /// [`Self::apply`] would find them all.
+    pub fn lacking(&mut self, net: &ChangeBatch) -> Result<Option<usize>> {
+        let taken: Vec<u32> = (0..net.len() as u32).filter(|row| net.weight(*row as usize) < 0).collect();
+        if taken.is_empty() {
+            return Ok(None);
+        }
+        self.ensure_index()?;
+        let rows = compute::take_record_batch(&net.rows, &UInt32Array::from(taken.clone()))?;
+        let encoded = self.row_converter.convert_columns(rows.columns())?;
+        let (mut places, mut wanted) = (Vec::new(), Vec::new());
+        for (number, hash) in self.hashes(&rows)?.into_iter().enumerate() {
+            places.extend(self.candidates(hash));
+            wanted.resize(places.len(), number);
+        }
+        let stored = self.row_converter.convert_columns(self.rows_at(&places)?.columns())?;
+        let mut missing: Vec<i64> = taken.iter().map(|row| -net.weight(*row as usize)).collect();
+        for (place, number) in wanted.into_iter().enumerate() {
+            if stored.row(place) == encoded.row(number) {
+                missing[number] -= 1;
+            }
+        }
+        let lacking = missing.iter().position(|count| *count > 0);
+        Ok(lacking.map(|number| taken[number] as usize))
+    }
+
     /// The places of the rows to take back, each as often as its weight says.
     fn places_of(&mut self, batch: &ChangeBatch, source: &[u32], encoded: &Rows, taken: &[u32]) -> Result<Vec<Entry>> {
         self.ensure_index()?;
@@ -392,6 +418,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
+    use super::super::consolidate;
     use super::*;
 
     type Row = (Option<i64>, Option<String>);
@@ -454,7 +481,14 @@ mod tests {
                 let cut = random.random_range(0..=changes.len());
                 let parts = [batch(&changes[..cut]), batch(&changes[cut..])];
                 let before = contents(&store.version());
+                let apart = store.version().with_changes(&parts).unwrap().expect("every row is there");
+                assert_eq!(store.lacking(&consolidate(&schema(), &parts).unwrap()).unwrap(), None, "seed {seed}");
                 let net = store.apply(&parts).unwrap();
+                assert_eq!(contents(&apart), contents(&store.version()), "put on a version, seed {seed}");
+                assert_eq!(apart.rows, store.version().rows, "seed {seed}");
+                let gone = ((Some(99), None), -1);
+                assert!(store.version().with_changes(&[batch(std::slice::from_ref(&gone))]).unwrap().is_none());
+                assert_eq!(store.lacking(&batch(&[gone])).unwrap(), Some(0));
                 parts.iter().for_each(|part| add(&mut model, &part.rows, |row| part.weight(row)));
                 let after = contents(&store.version());
                 assert_eq!(after, model, "seed {seed}");

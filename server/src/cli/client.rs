@@ -59,7 +59,6 @@ impl Client {
             CommandTag::Counted(prefix) => format!("{prefix}{}", rows.as_ref().map_or(0, |rows| rows.rows.len())),
             CommandTag::Empty => String::new(),
         };
-        self.session.sync().await?;
         Ok(Answer { rows, tag, notices: outcome.notices })
     }
 

@@ -34,7 +34,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// A commit, and where its position in the log arrives once it is durable.
+    /// A commit, and where its position in the log arrives once it is durable. One without rows writes nothing:
+    /// it is answered behind those before it.
     pub fn new(rows: Vec<RowsRecord>, changes: Vec<TableChange>) -> (Self, oneshot::Receiver<Result<LogPosition>>) {
         let (answer, position) = oneshot::channel();
         (Self { rows, changes, answer }, position)
@@ -122,13 +123,21 @@ impl Worker {
             let records = commits.iter_mut().flat_map(|commit| std::mem::take(&mut commit.rows)).map(Record::Rows);
             let appended = match self.stopped.get() {
                 Some(error) => Err(error.clone()),
-                None => self.storage.append(records.collect()).await,
+                None => self.append(records.collect()).await,
             };
             match appended {
                 Ok(position) => self.deliver(position, commits).await,
                 Err(error) => self.stop(&error, commits),
             }
         }
+    }
+
+    /// The place in the log behind some records: their own entry, or for none the last one.
+    async fn append(&self, records: Vec<Record>) -> Result<LogPosition> {
+        if records.is_empty() {
+            return Ok(self.delivered.lock().await.newest);
+        }
+        self.storage.append(records).await
     }
 
     /// The first commit and those that have come meanwhile.

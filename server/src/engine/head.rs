@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use millstream_planner::catalog::TableDefinition;
 use millstream_runtime::batch::ChangeBatch;
@@ -89,10 +89,14 @@ impl TableHead {
         self.clock.watermark = self.clock.watermark.max(to);
     }
 
-    /// Computes the generated columns of physical rows and parts off the late ones; a row that the schema
-    /// refuses fails the statement.
-    pub fn accept(&self, physical: &RecordBatch) -> Result<AcceptedRows, SqlError> {
-        let mut clock = self.clock;
+    /// The clock as the last commit left it.
+    pub fn split_clock(&self) -> SplitClock {
+        self.clock
+    }
+
+    /// Computes the generated columns of physical rows and parts off those that are late by `clock`, which is
+    /// this table's or further on; a row that the schema refuses fails the statement.
+    pub fn accept(&self, physical: &RecordBatch, mut clock: SplitClock) -> Result<AcceptedRows, SqlError> {
         let accepted = self.acceptor.accept(physical, &mut clock)?;
         if let Some((row, reason)) = accepted.rejected.first() {
             return Err(self.refused(reason, physical, *row));
@@ -102,23 +106,33 @@ impl TableHead {
 
     /// Whether every row may still be changed: `UPDATE` and `DELETE` below the watermark would take back what
     /// windows have shown as final.
-    pub fn refuse_below_watermark(&self, rows: &RecordBatch, verb: &str) -> Result<(), SqlError> {
-        let Some(column) = self.acceptor.event_time_column() else { return Ok(()) };
-        let times = rows.column(column).as_primitive_opt::<TimestampMicrosecondType>();
-        let times = times.ok_or_else(|| Error::internal("event times are timestamps in microseconds"))?;
-        match times.iter().flatten().find(|time| !self.acceptor.admits(*time, &self.clock)) {
-            None => Ok(()),
-            Some(_) => {
-                let message = format!("cannot {verb} a row of table \"{}\" that is below its watermark", self.name());
-                Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
-                    .with_hint("Windows over such rows may have been closed; allowed_lateness keeps rows open longer."))
-            }
+    pub fn refuse_below_watermark(&self, rows: &RecordBatch, verb: &str, clock: SplitClock) -> Result<(), SqlError> {
+        if self.late_by(rows, clock)?.is_none_or(|late| late.true_count() == 0) {
+            return Ok(());
         }
+        let message = format!("cannot {verb} a row of table \"{}\" that is below its watermark", self.name());
+        Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+            .with_hint("Windows over such rows may have been closed; allowed_lateness keeps rows open longer."))
     }
 
-    /// Applies final changes; gives back their net effect.
+    /// True for the rows that are late by a clock; `None` without a declared watermark.
+    pub fn late_by(&self, rows: &RecordBatch, clock: SplitClock) -> Result<Option<BooleanArray>, SqlError> {
+        let Some(column) = self.acceptor.event_time_column() else { return Ok(None) };
+        let times = rows.column(column).as_primitive_opt::<TimestampMicrosecondType>();
+        let times = times.ok_or_else(|| Error::internal("event times are timestamps in microseconds"))?;
+        let late = times.iter().map(|time| Some(time.is_some_and(|time| !self.acceptor.admits(time, &clock))));
+        Ok(Some(late.collect()))
+    }
+
+    /// Applies final changes; gives back their net effect. Rows that only come are taken batch by batch: as one
+    /// they would be copied.
     pub fn commit(&mut self, changes: &[ChangeBatch], clock: Option<SplitClock>) -> Result<Vec<ChangeBatch>> {
-        let net = self.store.apply(changes)?;
+        let net = if changes.iter().all(|change| change.weights.is_none()) {
+            let each = changes.chunks(1).map(|change| self.store.apply(change));
+            each.collect::<Result<Vec<_>>>()?.concat()
+        } else {
+            self.store.apply(changes)?
+        };
         if let Some(clock) = clock {
             self.clock = clock;
         }

@@ -11,3 +11,10 @@ pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000;
 
 /// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
 pub const MAINTENANCE_SECONDS: u64 = 30;
+
+/// Bytes of rows that a transaction may gather: they are held beside the tables until COMMIT and netted there as
+/// one batch, in which the offsets of a text column end at 2 GiB.
+pub const TRANSACTION_BYTES: usize = 1 << 30;
+
+/// Savepoints that a transaction may have at once: each notes what every changed table had by then.
+pub const SAVEPOINTS: usize = 10_000;

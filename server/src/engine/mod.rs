@@ -19,11 +19,14 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod commit;
 pub mod committer;
 mod creation;
 pub mod ddl;
 mod deploy;
 pub mod dml;
+pub mod gather;
+pub mod gathered;
 pub mod head;
 pub mod limits;
 pub mod maintenance;

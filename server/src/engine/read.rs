@@ -141,12 +141,14 @@ impl Engine {
     }
 }
 
-fn version_of(pinned: &Pinned, relation: RelationId) -> Option<Arc<RelationVersion>> {
+/// A table or view as it was pinned.
+pub fn version_of(pinned: &Pinned, relation: RelationId) -> Option<Arc<RelationVersion>> {
     let graph = pinned.state.catalog.graph_of(relation)?;
     pinned.graphs.get(&graph)?.relations.get(&relation).cloned()
 }
 
-fn not_there_yet(name: &str) -> SqlError {
+/// The error for a relation without a version.
+pub fn not_there_yet(name: &str) -> SqlError {
     SqlError::new(Condition::ObjectNotInPrerequisiteState, format!("relation \"{name}\" can't be read yet"))
         .with_hint("Look at SHOW JOBS for the state of its job.")
 }

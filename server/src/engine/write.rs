@@ -22,12 +22,13 @@ use millstream_planner::statement::{Delete, Insert, Read, Update};
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::graph::{GraphState, TableChange};
 use millstream_runtime::plan::RelationId;
+use millstream_runtime::relation::RelationVersion;
 use millstream_runtime::storage::RowsRecord;
 use millstream_runtime::time::{LogPosition, Watermark};
 
 use super::Engine;
 use super::committer::Pending;
-use super::dml::{self, Decision};
+use super::dml::{self, Decision, Target};
 use super::head::TableHead;
 use super::limits::DML_STATEMENT_BYTES;
 use super::provider::{Scan, VersionRows};
@@ -40,6 +41,9 @@ use crate::session::sqlstate::Condition;
 
 /// The tables of the server with every commit applied.
 pub type Heads = BTreeMap<RelationId, TableHead>;
+
+/// Tables as a statement reads them, where that is not what was pinned.
+pub type Versions = BTreeMap<RelationId, Arc<RelationVersion>>;
 
 /// A statement that changes rows.
 #[derive(Clone, Copy, Debug)]
@@ -84,29 +88,47 @@ pub struct Written {
 }
 
 impl Engine {
-    /// Runs a statement that changes rows, until it is durable.
+    /// Runs a statement that changes rows as a transaction of its own, until it is durable.
     pub async fn write(&self, change: Change<'_>, context: WriteContext<'_>) -> Result<Written, SqlError> {
-        let tables = tables_of(change);
-        for table in &tables {
-            let relation = writable(context.state, *table, change)?;
-            if let Some(GraphState::Failed { reason }) = context.state.graph_of(*table).map(|graph| graph.state()) {
-                let message = format!("the job of table \"{}\" has failed: {reason}", relation.name.name);
-                return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
-                    .with_hint("Nothing was written. DROP the view that failed, or mend the cause."));
-            }
-        }
+        let tables = self.writable_tables(change, context.state)?;
         let decided = context.stop.race(self.decide(change, &tables, &context)).await?;
         let Some(answer) = decided.answer else { return Ok(decided.written) };
-        let position = tokio::select! {
-            answered = answer => answered.map_err(|_| self.committer.why())??,
-            stopped = context.stop.stopped() => {
-                let message = "the statement was given up while its commit was being written: it may be there or not";
-                return Err(SqlError::new(Condition::TransactionResolutionUnknown, message)
-                    .with_detail(format!("The reason: {}.", stopped.message))
-                    .with_hint("Look whether the rows are there before you send it again."));
-            }
-        };
+        let position = self.durable(answer, context.stop).await?;
         Ok(Written { position: Some(position), ..decided.written })
+    }
+
+    /// The tables that a statement changes, if it may.
+    pub(super) fn writable_tables(&self, change: Change<'_>, state: &State) -> Result<Vec<RelationId>, SqlError> {
+        let tables = tables_of(change);
+        for table in &tables {
+            writable(state, *table, change)?;
+            self.refuse_failed_job(state, *table)?;
+        }
+        Ok(tables)
+    }
+
+    /// What can't be shown to anybody is not taken.
+    pub(super) fn refuse_failed_job(&self, state: &State, table: RelationId) -> Result<(), SqlError> {
+        let Some(GraphState::Failed { reason }) = state.graph_of(table).map(|graph| graph.state()) else {
+            return Ok(());
+        };
+        let name = state.catalog.view.get(table).map_or("?", |relation| relation.name.name.as_str());
+        let message = format!("the job of table \"{name}\" has failed: {reason}");
+        Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+            .with_hint("Nothing was written. DROP the view that failed, or mend the cause."))
+    }
+
+    /// Waits until a commit is durable; that it was queued can't be taken back.
+    pub(super) async fn durable(&self, answer: Answer, stop: &Stop) -> Result<LogPosition, SqlError> {
+        tokio::select! {
+            answered = answer => Ok(answered.map_err(|_| self.committer.why())??),
+            stopped = stop.stopped() => {
+                let message = "the statement was given up while its commit was being written: it may be there or not";
+                Err(SqlError::new(Condition::TransactionResolutionUnknown, message)
+                    .with_detail(format!("The reason: {}.", stopped.message))
+                    .with_hint("Look whether the rows are there before you send it again."))
+            }
+        }
     }
 
     /// Evaluates the statement and queues its commit. Nothing awaits between the change of a head and the
@@ -119,8 +141,8 @@ impl Engine {
     ) -> Result<Decided, SqlError> {
         let pinned = self.pin_others(change, context).await?;
         let rows = match plan_of(change) {
-            Some(plan) if !reads_tables(context.state, plan)? => {
-                Some(self.evaluate(plan, &pinned, None, context).await?)
+            Some(plan) if tables_read(context.state, plan)?.is_empty() => {
+                Some(self.evaluate(plan, &pinned, &Versions::new(), context).await?)
             }
             _ => None,
         };
@@ -128,13 +150,21 @@ impl Engine {
         let mut heads = self.heads.lock().await;
         let rows = match (rows, plan_of(change)) {
             (Some(rows), _) => Some(rows),
-            (None, Some(plan)) => Some(self.evaluate(plan, &pinned, Some(&heads), context).await?),
+            (None, Some(plan)) => {
+                let read = tables_read(context.state, plan)?.into_iter();
+                let versions = read.filter_map(|id| Some((id, heads.get(&id)?.store.version()))).collect();
+                Some(self.evaluate(plan, &pinned, &versions, context).await?)
+            }
             (None, None) => None,
         };
         let (mut commit, mut result) = (Vec::new(), None);
         for table in tables {
             let head = heads.get_mut(table).ok_or_else(|| no_head(&self.state.load(), *table))?;
-            let decision = decision(change, head, rows.as_ref(), &context.parameters)?;
+            let rows = match change {
+                Change::Truncate(_) => Some(all_rows(&head.store.version())?),
+                _ => rows.clone(),
+            };
+            let decision = decision(change, Target { head, own: None }, rows.as_ref(), &context.parameters)?;
             commit.push((*table, decision));
         }
         // RETURNING is computed before anything is applied: a row on which it fails fails the statement.
@@ -142,48 +172,35 @@ impl Engine {
             let definition = &heads[table].definition;
             result = Some(returned(returning, definition, &decision.affected, &context.parameters)?);
         }
-        let affected = commit.iter().map(|(_, decision)| decision.affected.num_rows()).sum();
-        let late = commit.iter().filter_map(|(_, decision)| decision.late.as_ref()).map(RecordBatch::num_rows).sum();
-        let mut written = Written { position: None, affected, late, returned: result };
-        if matches!(change, Change::Truncate(_)) {
-            written.affected = 0;
-        }
-        let pending = apply(&mut heads, commit)?;
-        if pending.0.is_empty() {
+        let written = written(change, commit.iter().map(|(_, decision)| decision), result);
+        let (rows, changes) = apply(&mut heads, commit)?;
+        if rows.is_empty() {
             return Ok(Decided { written, answer: None });
         }
-        let (pending, answer) = Pending::new(pending.0, pending.1);
+        let (pending, answer) = Pending::new(rows, changes);
         permit.send(pending);
         Ok(Decided { written, answer: Some(answer) })
     }
 
     /// The views that the statement reads; tables are read at their heads.
     async fn pin_others(&self, change: Change<'_>, context: &WriteContext<'_>) -> Result<Pinned, SqlError> {
-        let reads = match plan_of(change) {
-            Some(plan) => bind::reads(plan)?,
-            None => Vec::new(),
-        };
-        let others: Vec<Read> = reads.into_iter().filter(|read| !is_table(context.state, *read)).collect();
+        let others = views_read(context.state, change)?;
         let graphs = self.graphs_read(context.state, &others);
         self.pin(context.state, &others, &graphs, context.seen).await
     }
 
-    async fn evaluate(
+    /// The rows of a plan, with the given versions of tables.
+    pub(super) async fn evaluate(
         &self,
         plan: &LogicalPlan,
         pinned: &Pinned,
-        heads: Option<&Heads>,
+        versions: &Versions,
         context: &WriteContext<'_>,
     ) -> Result<RecordBatch, SqlError> {
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
-            let head = heads.filter(|_| table.relation.auxiliary.is_none());
-            if let Some(head) = head.and_then(|heads| heads.get(&table.relation.relation)) {
-                let version = head.store.version();
-                let schema = Arc::clone(&version.schema);
-                return Ok(Arc::new(Scan(VersionRows::new(version, schema))));
-            }
-            self.provider(pinned, context.settings, table).map_err(|error| super::keep(&mut failure, error))
+            self.provider_of(versions, pinned, context.settings, table)
+                .map_err(|error| super::keep(&mut failure, error))
         };
         let query = self.batch.query(context.facts.clone());
         let planned = query.physical_plan(plan, context.parameters.clone(), &mut provider).await;
@@ -208,6 +225,23 @@ impl Engine {
 }
 
 impl Engine {
+    /// The rows behind a table scan: a given version, or what was pinned.
+    pub fn provider_of(
+        &self,
+        versions: &Versions,
+        pinned: &Pinned,
+        settings: &Settings,
+        table: &RelationTable,
+    ) -> Result<Arc<dyn TableProvider>, SqlError> {
+        match versions.get(&table.relation.relation).filter(|_| table.relation.auxiliary.is_none()) {
+            Some(version) => {
+                let schema = Arc::clone(&version.schema);
+                Ok(Arc::new(Scan(VersionRows::new(Arc::clone(version), schema))))
+            }
+            None => self.provider(pinned, settings, table),
+        }
+    }
+
     /// `ADVANCE WATERMARK`: raises a table's watermark as if rows up to there had come.
     pub async fn advance_watermark(&self, table: RelationId, to: Watermark) -> Result<LogPosition, SqlError> {
         let permit = self.committer.reserve().await?;
@@ -233,12 +267,31 @@ impl Engine {
     }
 }
 
+/// Where the place of a commit in the log arrives.
+pub(super) type Answer = tokio::sync::oneshot::Receiver<millstream_runtime::Result<LogPosition>>;
+
 struct Decided {
     written: Written,
-    answer: Option<tokio::sync::oneshot::Receiver<millstream_runtime::Result<LogPosition>>>,
+    answer: Option<Answer>,
 }
 
-fn no_head(state: &State, table: RelationId) -> SqlError {
+/// What a statement has done, without its place in the log.
+pub(super) fn written<'a>(
+    change: Change<'_>,
+    decisions: impl Iterator<Item = &'a Decision>,
+    returned: Option<RecordBatch>,
+) -> Written {
+    let mut written = Written { position: None, affected: 0, late: 0, returned };
+    for decision in decisions {
+        written.late += decision.late.as_ref().map_or(0, RecordBatch::num_rows);
+        if !matches!(change, Change::Truncate(_)) {
+            written.affected += decision.affected.num_rows();
+        }
+    }
+    written
+}
+
+pub(super) fn no_head(state: &State, table: RelationId) -> SqlError {
     match state.catalog.view.get(table) {
         None => SqlError::new(Condition::UndefinedTable, "the table was dropped while the statement waited"),
         Some(relation) => {
@@ -258,7 +311,7 @@ fn tables_of(change: Change<'_>) -> Vec<RelationId> {
     }
 }
 
-fn plan_of(change: Change<'_>) -> Option<&LogicalPlan> {
+pub(super) fn plan_of(change: Change<'_>) -> Option<&LogicalPlan> {
     match change {
         Change::Insert(insert) => Some(&insert.rows),
         Change::Update(update) => Some(&update.rows),
@@ -267,7 +320,7 @@ fn plan_of(change: Change<'_>) -> Option<&LogicalPlan> {
     }
 }
 
-fn returning_of(change: Change<'_>) -> Option<&[Expr]> {
+pub(super) fn returning_of(change: Change<'_>) -> Option<&[Expr]> {
     match change {
         Change::Insert(insert) => insert.returning.as_deref(),
         Change::Update(update) => update.returning.as_deref(),
@@ -300,38 +353,50 @@ fn is_table(state: &State, read: Read) -> bool {
     read.auxiliary.is_none() && relation.is_some_and(|relation| state.catalog.kept_table(relation).is_some())
 }
 
-fn reads_tables(state: &State, plan: &LogicalPlan) -> Result<bool, SqlError> {
-    Ok(bind::reads(plan)?.into_iter().any(|read| is_table(state, read)))
+/// What a statement reads beside tables that keep rows.
+pub fn views_read(state: &State, change: Change<'_>) -> Result<Vec<Read>, SqlError> {
+    let reads = match plan_of(change) {
+        Some(plan) => bind::reads(plan)?,
+        None => Vec::new(),
+    };
+    Ok(reads.into_iter().filter(|read| !is_table(state, *read)).collect())
 }
 
-fn decision(
+/// The tables whose rows a plan reads.
+pub(super) fn tables_read(state: &State, plan: &LogicalPlan) -> Result<Vec<RelationId>, SqlError> {
+    let reads = bind::reads(plan)?.into_iter().filter(|read| is_table(state, *read));
+    Ok(reads.map(|read| read.relation).collect())
+}
+
+/// All rows of a version as one batch.
+pub(super) fn all_rows(version: &RelationVersion) -> Result<RecordBatch, SqlError> {
+    let batches = version.batches().collect::<millstream_runtime::Result<Vec<_>>>()?;
+    Ok(arrow::compute::concat_batches(&version.schema, &batches)?)
+}
+
+pub(super) fn decision(
     change: Change<'_>,
-    head: &mut TableHead,
+    mut target: Target<'_>,
     rows: Option<&RecordBatch>,
     parameters: &[ScalarValue],
 ) -> Result<Decision, SqlError> {
     let rows = rows.ok_or_else(|| SqlError::new(Condition::InternalError, "a statement has no rows"));
     match change {
         Change::Insert(insert) => match &insert.conflict_assignments {
-            None => dml::insert(head, rows?, &insert.on_conflict, None),
+            None => dml::insert(&mut target, rows?, &insert.on_conflict, None),
             Some(assignments) => {
-                let definition = head.definition.clone();
+                let definition = target.head.definition.clone();
                 let merge = |pairs: &RecordBatch| merged(assignments, &definition, pairs, parameters);
-                dml::insert(head, rows?, &insert.on_conflict, Some(&merge))
+                dml::insert(&mut target, rows?, &insert.on_conflict, Some(&merge))
             }
         },
-        Change::Update(_) => dml::update(head, rows?),
-        Change::Delete(_) => dml::delete(head, rows?),
-        Change::Truncate(_) => {
-            let version = head.store.version();
-            let batches = version.batches().collect::<millstream_runtime::Result<Vec<_>>>()?;
-            dml::delete(head, &arrow::compute::concat_batches(&version.schema, &batches)?)
-        }
+        Change::Update(_) => dml::update(&mut target, rows?),
+        Change::Delete(_) | Change::Truncate(_) => dml::delete(&mut target, rows?),
     }
 }
 
 /// Applies what was decided for each table; all of it or, for a bug of ours, none that was acknowledged.
-fn apply(
+pub(super) fn apply(
     heads: &mut Heads,
     commit: Vec<(RelationId, Decision)>,
 ) -> Result<(Vec<RowsRecord>, Vec<TableChange>), SqlError> {
@@ -369,7 +434,7 @@ pub fn returning_schema(returning: &[Expr], definition: &TableDefinition) -> Res
     Ok(Schema::new(fields.collect::<Result<Vec<_>, _>>()?))
 }
 
-fn returned(
+pub(super) fn returned(
     returning: &[Expr],
     definition: &TableDefinition,
     rows: &RecordBatch,

@@ -1,4 +1,7 @@
-//! INSERT, UPDATE, DELETE, TRUNCATE: run until durable, then until every view shows it.
+//! INSERT, UPDATE, DELETE, TRUNCATE: alone, run until durable, then until every view shows it; in a block,
+//! gathered for its COMMIT.
+
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
@@ -9,9 +12,10 @@ use millstream_runtime::time::LogPosition;
 
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, Session, SqlError};
+use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
-use crate::engine::write::{Change, WriteContext};
+use crate::engine::write::{Change, WriteContext, views_read};
 
 impl Session {
     pub(super) async fn change(
@@ -27,8 +31,10 @@ impl Session {
             Statement::Truncate { relations } => (Change::Truncate(relations), relations.clone(), "TRUNCATE TABLE"),
             _ => return Err(SqlError::new(Condition::InternalError, "a statement that changes no rows")),
         };
-        self.transaction.refuse_block(tag.split(' ').next().unwrap_or(tag))?;
+        self.transaction.check_write(tag.trim_end_matches(" 0 ").trim_end(), &self.settings)?;
         let state = self.engine.state();
+        let in_block = self.transaction.is_open();
+        let pinned = if in_block { Some(self.views_for(change, &state).await?) } else { None };
         let context = WriteContext {
             state: &state,
             parameters,
@@ -37,7 +43,14 @@ impl Session {
             stop: &stop,
             seen: self.seen,
         };
-        let written = self.engine.write(change, context).await?;
+        let written = match pinned {
+            None => self.engine.write(change, context).await?,
+            Some(pinned) => {
+                let moment = self.transaction.pinned().cloned();
+                let gathered = self.transaction.gathered().expect("the block is open");
+                self.engine.gather(change, context, gathered, &pinned, moment.as_ref()).await?
+            }
+        };
         let mut notices = Vec::new();
         if let Some(position) = written.position
             && self.settings.waits_for_visibility()
@@ -56,9 +69,23 @@ impl Session {
         Ok(Outcome { notices, ..outcome })
     }
 
+    /// What a statement in a block reads beside tables, at the moment of the block.
+    async fn views_for(&mut self, change: Change<'_>, state: &Arc<State>) -> Result<Pinned, SqlError> {
+        let reads = views_read(state, change)?;
+        if reads.is_empty() {
+            return Ok(Pinned { state: Arc::clone(state), graphs: Default::default() });
+        }
+        self.pinned_for(&reads).await
+    }
+
     /// Waits until the graphs of the tables show the commit. It is durable: whatever goes wrong here is no
     /// failure of the statement.
-    async fn wait_until_visible(&self, tables: &[RelationId], position: LogPosition, stop: &Stop) -> Option<Notice> {
+    pub(super) async fn wait_until_visible(
+        &self,
+        tables: &[RelationId],
+        position: LogPosition,
+        stop: &Stop,
+    ) -> Option<Notice> {
         for table in tables {
             // A graph that joins another one meanwhile hands the wait over to it.
             while let Some(graph) = self.engine.state().graph_of(*table) {
@@ -90,7 +117,8 @@ impl Session {
     }
 }
 
-fn late_notice(state: &State, table: RelationId, late: usize) -> Notice {
+/// Tells of rows that are not where the client put them.
+pub(super) fn late_notice(state: &State, table: RelationId, late: usize) -> Notice {
     let name = state.catalog.view.get(table).map_or("the table", |relation| relation.name.name.as_str());
     let rows = if late == 1 { "row was" } else { "rows were" };
     let mut notice = Notice::plain(format!("{late} {rows} below the watermark of \"{name}\" and not inserted"));

@@ -12,6 +12,7 @@ use crate::engine::stop::Stop;
 impl Session {
     pub(super) async fn define(&mut self, prepared: &Prepared, stop: Stop) -> Result<Outcome, SqlError> {
         let tag = define_tag(prepared.inner.statement());
+        self.transaction.check_write(&tag, &self.settings)?;
         self.transaction.refuse_block(&tag)?;
         let one_at_a_time = stop.race(async { Ok(self.engine.begin_ddl().await) }).await?;
         // What it was planned over may have changed while it waited.

@@ -4,7 +4,7 @@ use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use millstream_planner::error::TextPosition;
 use millstream_planner::statement::{Command, Discard, Statement, StatementText};
-use millstream_runtime::graph::{Clock, GraphState};
+use millstream_runtime::graph::GraphState;
 use millstream_runtime::time::Watermark;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,9 @@ impl Session {
         cancel: CancellationToken,
     ) -> Result<Outcome, SqlError> {
         let stop = Stop::new(cancel, self.settings.statement_timeout());
+        if self.more_follows && !self.transaction.is_open() {
+            self.begin_implicit();
+        }
         let outcome = self.dispatch(prepared, parameters, stop).await;
         if outcome.is_err() {
             self.transaction.fail();
@@ -48,8 +51,11 @@ impl Session {
         stop: Stop,
     ) -> Result<Outcome, SqlError> {
         match &prepared.inner.work {
-            Work::Statement(Statement::Command(Command::Commit)) => return Ok(self.end_transaction(true)),
-            Work::Statement(Statement::Command(Command::Rollback)) => return Ok(self.end_transaction(false)),
+            Work::Statement(Statement::Command(Command::Commit { chain })) => return self.commit(*chain, &stop).await,
+            Work::Statement(Statement::Command(Command::Rollback { chain })) => return self.rollback(*chain),
+            Work::Statement(Statement::Command(Command::RollbackTo { savepoint })) => {
+                return self.rollback_to(savepoint);
+            }
             Work::Statement(_) | Work::Catalog(_) => self.transaction.check()?,
         }
         let prepared = &self.current(prepared)?;
@@ -78,6 +84,7 @@ impl Session {
             Statement::Describe { relation } => self.describe(*relation),
             Statement::AdvanceClock { micros } => self.advance_clock(*micros, &stop).await,
             Statement::AdvanceWatermark { relation, micros } => {
+                self.transaction.check_write("ADVANCE WATERMARK", &self.settings)?;
                 self.transaction.refuse_block("ADVANCE WATERMARK")?;
                 let position = self.engine.advance_watermark(*relation, Watermark::at_micros(*micros)).await?;
                 self.seen = self.seen.max(position);
@@ -98,7 +105,11 @@ impl Session {
             Command::ShowObjects(objects) => self.show_objects(*objects),
             Command::Set { name, value, local } => self.set(name, value.as_deref(), *local),
             Command::Begin { read_only } => Ok(self.begin(*read_only)),
-            Command::Commit | Command::Rollback => unreachable!("they are handled before any other"),
+            Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo { .. } => {
+                unreachable!("they are handled before any other")
+            }
+            Command::Savepoint { name } => self.savepoint(name),
+            Command::Release { savepoint } => self.release(savepoint),
             Command::Flush => self.flush(&stop).await,
             Command::Checkpoint => self.checkpoint(&stop).await,
             Command::Discard(discard) => self.discard(discard),
@@ -107,29 +118,6 @@ impl Session {
                 Box::pin(self.dispatch(&prepared, values, stop)).await
             }
         }
-    }
-
-    fn begin(&mut self, read_only: bool) -> Outcome {
-        let now = self.engine.clock().now().0;
-        let default = self.settings.get("default_transaction_read_only").as_deref() == Some("on");
-        let notice = self.transaction.begin(read_only || default, now);
-        if notice.is_none() {
-            self.settings.begin();
-        }
-        Outcome { notices: notice.into_iter().collect(), ..Outcome::fixed("BEGIN") }
-    }
-
-    fn end_transaction(&mut self, commit: bool) -> Outcome {
-        let (good, notices) = match self.transaction.end() {
-            Some(good) => (good, Vec::new()),
-            None => {
-                let message = "there is no transaction in progress";
-                (true, vec![Notice::warning(Condition::NoActiveSqlTransaction, message)])
-            }
-        };
-        let changed_parameters = self.settings.end(commit && good);
-        let tag = if commit && good { "COMMIT" } else { "ROLLBACK" };
-        Outcome { notices, changed_parameters, ..Outcome::fixed(tag) }
     }
 
     fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
@@ -203,18 +191,21 @@ impl Session {
     }
 
     async fn flush(&mut self, stop: &Stop) -> Result<Outcome, SqlError> {
+        self.transaction.refuse_block("FLUSH")?;
         let left_out = stop.race(self.engine.flush()).await?;
         let warn = |reason: String| Notice::warning(Condition::Warning, format!("not flushed: {reason}"));
         Ok(Outcome { notices: left_out.into_iter().map(warn).collect(), ..Outcome::fixed("FLUSH") })
     }
 
     async fn checkpoint(&mut self, stop: &Stop) -> Result<Outcome, SqlError> {
+        self.transaction.refuse_block("CHECKPOINT")?;
         let left_out = stop.race(self.engine.checkpoint()).await?;
         let warn = |reason: String| Notice::warning(Condition::Warning, format!("no checkpoint: {reason}"));
         Ok(Outcome { notices: left_out.into_iter().map(warn).collect(), ..Outcome::fixed("CHECKPOINT") })
     }
 
     async fn advance_clock(&mut self, micros: i64, stop: &Stop) -> Result<Outcome, SqlError> {
+        self.transaction.refuse_block("ADVANCE CLOCK")?;
         if !self.engine.clock().advance(micros) {
             let message = "the clock follows the system and can't be moved";
             return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)

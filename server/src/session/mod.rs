@@ -4,10 +4,11 @@
 //! knows SQL; neither knows the other's inside. `millstream run` uses sessions without a wire.
 //!
 //! The life of a statement here: [`Session::prepare`] plans it (`prepare.rs`), [`Session::execute`] dispatches it
-//! (`execute.rs`) to one function each: queries and transactions (`query.rs`), rows that change (`change.rs`), DDL
+//! (`execute.rs`) to one function each: queries (`query.rs`), rows that change (`change.rs`), transactions (`commit.rs`), DDL
 //! (`define.rs`), what is shown (`show.rs`, `explain.rs`). Errors get their SQLSTATEs in `sqlstate.rs`.
 
 mod change;
+mod commit;
 mod define;
 mod execute;
 mod explain;
@@ -31,10 +32,12 @@ use millstream_planner::functions::SessionFacts;
 use millstream_planner::statement::StatementText;
 use millstream_runtime::graph::Clock;
 use millstream_runtime::time::LogPosition;
+use tokio_util::sync::CancellationToken;
 
 use self::settings::{SERVER_VERSION, Settings};
 use self::transaction::Transaction;
 use crate::engine::Engine;
+use crate::engine::stop::Stop;
 
 /// What went wrong, in the terms of Postgres' ErrorResponse. Made in one place only: `sqlstate.rs`.
 #[derive(Clone, Debug)]
@@ -122,6 +125,8 @@ pub struct Session {
     process_id: i32,
     settings: Settings,
     transaction: Transaction,
+    /// The statement that is run next belongs to others behind it.
+    more_follows: bool,
     /// Statements that SQL's PREPARE has named.
     named: BTreeMap<String, Prepared>,
     /// The newest commit that the session has seen: it never sees less.
@@ -142,6 +147,7 @@ impl Session {
             process_id: 0,
             settings,
             transaction: Transaction::default(),
+            more_follows: false,
             named: BTreeMap::new(),
             seen,
         }
@@ -160,10 +166,17 @@ impl Session {
         Ok(millstream_planner::parse::split(sql)?)
     }
 
-    /// Ends the implicit transaction: called at Sync, and at the end of a simple query. Statements outside a
-    /// block commit by themselves, so there is nothing left to do.
-    pub async fn sync(&mut self) -> Result<(), SqlError> {
-        Ok(())
+    /// Says whether the statement that is run next belongs to others behind it: they are one transaction then,
+    /// which [`Self::sync`] ends. A lone statement commits by itself.
+    pub fn more_follows(&mut self, more: bool) {
+        self.more_follows = more;
+    }
+
+    /// Ends the implicit transaction: called at Sync, and at the end of a simple query. What its statements have
+    /// written is durable afterwards; an error means that none of it is there. `cancel` ends the wait.
+    pub async fn sync(&mut self, cancel: CancellationToken) -> Result<Vec<Notice>, SqlError> {
+        let stop = Stop::new(cancel, self.settings.statement_timeout());
+        self.end_implicit(&stop).await
     }
 
     /// Tells the session that a statement failed on the wire (a bad parameter, a failing row stream).

@@ -60,10 +60,13 @@ impl Session {
     /// Plans a statement. `types` are the parameter types that the client named (`None`: infer it).
     pub async fn prepare(&mut self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
         let prepared = self.plan_now(text, types);
-        if prepared.is_err() {
-            self.transaction.fail();
+        let Err(error) = prepared else { return prepared };
+        // What could be read is refused in a failed block for that reason, as long as it is no end of it.
+        if !error.is(Condition::SyntaxError) {
+            self.transaction.check()?;
         }
-        prepared
+        self.transaction.fail();
+        Err(error)
     }
 
     pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
@@ -175,8 +178,11 @@ impl Session {
             Command::Execute { name, .. } => self.named.get(name).and_then(|prepared| prepared.columns.clone()),
             Command::Set { .. }
             | Command::Begin { .. }
-            | Command::Commit
-            | Command::Rollback
+            | Command::Commit { .. }
+            | Command::Rollback { .. }
+            | Command::Savepoint { .. }
+            | Command::Release { .. }
+            | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Checkpoint
             | Command::Discard(_) => None,

@@ -9,14 +9,17 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use millstream_planner::batch::BatchPlan;
 use millstream_planner::bind::RelationTable;
+use millstream_planner::catalog::{Catalog, Relation, RelationKind};
 use millstream_planner::statement::{Query, Read};
 use millstream_runtime::graph::{GraphId, GraphState};
+use millstream_runtime::plan::RelationId;
 
 use super::sqlstate::Condition;
-use super::{CommandTag, Outcome, RowStream, Session, SqlError};
+use super::{CommandTag, Notice, Outcome, RowStream, Session, SqlError};
 use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
+use crate::engine::write::Versions;
 use crate::pg_catalog::CatalogQuery;
 
 impl Session {
@@ -28,7 +31,8 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let plan = stop.race(self.batch_plan(query, parameters)).await?;
         let rows = rows_of(plan.stream()?, stop);
-        Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
+        let notices = self.notice_of_views(&query.reads).into_iter().collect();
+        Ok(Outcome { rows: Some(rows), notices, ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
     }
 
     /// A query over the catalog: small, and collected before its first row is sent.
@@ -51,10 +55,11 @@ impl Session {
         parameters: Vec<ScalarValue>,
     ) -> Result<BatchPlan, SqlError> {
         let pinned = self.pinned_for(&query.reads).await?;
+        let versions = self.own_versions(&query.reads, &pinned).await?;
         let batch = self.engine.batch_query(self.facts());
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
-            let provider = self.engine.provider(&pinned, &self.settings, table);
+            let provider = self.engine.provider_of(&versions, &pinned, &self.settings, table);
             provider.map_err(|error| crate::engine::keep(&mut failure, error))
         };
         let planned = batch.physical_plan(&query.plan, parameters, &mut provider).await;
@@ -65,7 +70,7 @@ impl Session {
     }
 
     /// What a statement sees: its own moment, or that of the transaction's first read.
-    async fn pinned_for(&mut self, reads: &[Read]) -> Result<Pinned, SqlError> {
+    pub(super) async fn pinned_for(&mut self, reads: &[Read]) -> Result<Pinned, SqlError> {
         let state = self.engine.state();
         let wanted = self.engine.graphs_read(&state, reads);
         if self.transaction.wants_pin() {
@@ -89,6 +94,34 @@ impl Session {
         Ok(pinned)
     }
 
+    /// The tables among what is read that the transaction has changed, with its changes.
+    async fn own_versions(&mut self, reads: &[Read], pinned: &Pinned) -> Result<Versions, SqlError> {
+        let Some(gathered) = self.transaction.gathered() else { return Ok(Versions::new()) };
+        let rows = reads.iter().filter(|read| read.auxiliary.is_none()).map(|read| read.relation);
+        let changed: Vec<_> = rows.filter(|table| gathered.table(*table).is_some()).collect();
+        self.engine.seen_by(&pinned.state, &changed, gathered, Some(pinned)).await
+    }
+
+    /// Says, once in a transaction, that a view that is read does not show what the transaction has written.
+    fn notice_of_views(&mut self, reads: &[Read]) -> Option<Notice> {
+        let changed: Vec<_> = self.transaction.gathered()?.tables().collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let catalog = &self.engine.state().catalog.view;
+        let behind = reads.iter().filter(|read| read.auxiliary.is_none()).find_map(|read| {
+            let view = catalog.get(read.relation)?;
+            let is_view = matches!(view.kind, RelationKind::MaterializedView(_));
+            (is_view && depends_on_any(catalog, view, &changed)).then(|| view.name.name.clone())
+        })?;
+        if !self.transaction.tells_of_views() {
+            return None;
+        }
+        let mut notice = Notice::plain(format!("view \"{behind}\" does not show what this transaction has written"));
+        notice.hint = Some("Views follow at COMMIT; tables show the transaction's own rows at once.".to_string());
+        Some(notice)
+    }
+
     /// Pins every graph that runs, so that later reads of the block see the same moment.
     async fn pin_block(
         &mut self,
@@ -96,6 +129,10 @@ impl Session {
         reads: &[Read],
         wanted: &BTreeSet<GraphId>,
     ) -> Result<(), SqlError> {
+        // Own changes were decided over every commit that there was: the moment must not be before them.
+        if self.transaction.gathered().is_some_and(|gathered| !gathered.is_empty()) {
+            self.seen = self.seen.max(self.engine.settled().await?);
+        }
         let mut graphs = wanted.clone();
         let mut unpinned = BTreeMap::new();
         for (id, graph) in &state.graphs {
@@ -112,6 +149,14 @@ impl Session {
         self.transaction.pin(pinned, unpinned);
         Ok(())
     }
+}
+
+/// Whether a relation reads one of some tables, directly or through other views.
+fn depends_on_any(catalog: &Catalog, relation: &Relation, tables: &[RelationId]) -> bool {
+    relation
+        .depends_on
+        .iter()
+        .any(|id| tables.contains(id) || catalog.get(*id).is_some_and(|inner| depends_on_any(catalog, inner, tables)))
 }
 
 /// DataFusion's rows as a client gets them; a cancel or the timeout ends them.

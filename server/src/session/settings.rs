@@ -341,6 +341,12 @@ impl Settings {
         self.differences(&shown)
     }
 
+    /// Goes back to what a savepoint kept; gives back what clients are told.
+    pub fn put_back(&mut self, kept: Self) -> Vec<(String, String)> {
+        let before = std::mem::replace(self, kept).values;
+        self.differences(&before)
+    }
+
     /// Everything for SHOW ALL: name, value, description.
     pub fn all(&self) -> Vec<(String, String, String)> {
         let mut rows: Vec<_> = KNOWN

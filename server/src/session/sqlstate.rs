@@ -69,6 +69,8 @@ pub enum Condition {
     InvalidCursorName,
     /// 2BP01: other objects depend on it.
     DependentObjectsStillExist,
+    /// 3B001: a savepoint that is not there.
+    InvalidSavepoint,
     /// 3D000: a database that is not there.
     InvalidCatalogName,
     /// 3F000: a schema that is not there.
@@ -151,6 +153,7 @@ impl Condition {
             Self::InvalidPassword => "28P01",
             Self::InvalidCursorName => "34000",
             Self::DependentObjectsStillExist => "2BP01",
+            Self::InvalidSavepoint => "3B001",
             Self::InvalidCatalogName => "3D000",
             Self::InvalidSchemaName => "3F000",
             Self::SerializationFailure => "40001",

@@ -148,8 +148,12 @@ enum Effect {
 
 impl Effect {
     fn of(sql: &str) -> Self {
-        let word = sql.split(|letter: char| !letter.is_ascii_alphabetic()).find(|word| !word.is_empty());
-        match word.unwrap_or_default().to_ascii_uppercase().as_str() {
+        let sql = sql.to_ascii_uppercase();
+        let words = sql.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+        let words: Vec<&str> = words.filter(|word| !matches!(*word, "WORK" | "TRANSACTION")).collect();
+        match words.first().copied().unwrap_or_default() {
+            "COMMIT" | "END" | "ROLLBACK" | "ABORT" if words.get(1..3) == Some(&["AND", "CHAIN"]) => Self::Begins,
+            "ROLLBACK" | "ABORT" if words.get(1) == Some(&"TO") => Self::Other,
             "BEGIN" | "START" => Self::Begins,
             "COMMIT" | "END" | "ROLLBACK" | "ABORT" => Self::Ends,
             "SET" | "RESET" | "PREPARE" | "DEALLOCATE" | "DISCARD" => Self::Session,
@@ -290,6 +294,9 @@ mod tests {
             ("BEGIN READ ONLY", Effect::Begins),
             (" start transaction", Effect::Begins),
             ("end", Effect::Ends),
+            ("ROLLBACK WORK TO SAVEPOINT commit", Effect::Other),
+            ("commit and chain", Effect::Begins),
+            ("commit and no chain", Effect::Ends),
             ("SET timezone = 'UTC'", Effect::Session),
             ("settle", Effect::Other),
             ("SELECT 'BEGIN'", Effect::Other),

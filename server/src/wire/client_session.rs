@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 use millstream_planner::statement::StatementText;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Outcome, Prepared, Session, SqlError, TransactionStatus};
+use crate::session::{Notice, Outcome, Prepared, Session, SqlError, TransactionStatus};
 
 /// Who connects, from the startup packet and after the password was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,11 @@ pub trait ClientSession: ClientSettings + Send + 'static {
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<Outcome, SqlError>> + Send;
 
-    /// Ends the implicit transaction.
-    fn sync(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
+    /// Says whether the statement that is executed next belongs to others behind it.
+    fn more_follows(&mut self, more: bool);
+
+    /// Ends the implicit transaction; when `cancel` fires the wait for that ends.
+    fn sync(&mut self, cancel: CancellationToken) -> impl Future<Output = Result<Vec<Notice>, SqlError>> + Send;
 
     /// Tells the session that a statement failed on the wire.
     fn failed(&mut self);
@@ -108,8 +111,12 @@ impl ClientSession for Session {
         Session::execute(self, prepared, parameters, cancel).await
     }
 
-    async fn sync(&mut self) -> Result<(), SqlError> {
-        Session::sync(self).await
+    fn more_follows(&mut self, more: bool) {
+        Session::more_follows(self, more);
+    }
+
+    async fn sync(&mut self, cancel: CancellationToken) -> Result<Vec<Notice>, SqlError> {
+        Session::sync(self, cancel).await
     }
 
     fn failed(&mut self) {

@@ -175,6 +175,11 @@ pub(super) fn sasl_initial_response(body: Bytes) -> Result<(String, Bytes), Fail
     Ok((mechanism, data))
 }
 
+/// Whether the next message is a Sync that has come already.
+pub(super) fn sync_is_next(input: &BytesMut) -> bool {
+    input.first() == Some(&b'S')
+}
+
 /// The next message after the login, once it is whole.
 pub(super) fn message(input: &mut BytesMut) -> Result<Option<Message>, Failure> {
     let Some(&tag) = input.first() else { return Ok(None) };

@@ -147,7 +147,7 @@ impl<S: ClientSession> Connection<S> {
         self.portals.clear();
         if simple {
             // The failure above is the statement's terminal message: whatever ending it says is not told.
-            if let Err(error) = self.session.sync().await {
+            if let Err(error) = self.end_implicit().await {
                 tracing::debug!(error = error.message, "a failed statement could not be ended");
             }
             reply::ready_for_query(&mut self.socket.output, self.session.transaction_status());
@@ -159,12 +159,33 @@ impl<S: ClientSession> Connection<S> {
 
     async fn sync(&mut self) -> Result<(), Failure> {
         self.skipping = false;
-        if let Err(error) = self.session.sync().await {
+        if let Err(error) = self.end_implicit().await {
             reply::error(&mut self.socket.output, "ERROR", &error);
             self.session.failed();
             self.portals.clear();
         }
         self.ready();
+        Ok(())
+    }
+
+    /// Ends the implicit transaction, as a statement of its own: a cancel request and a client that goes away end
+    /// the wait for it.
+    pub(super) async fn end_implicit(&mut self) -> Result<(), SqlError> {
+        let token = self.statement_token();
+        let _running = self.registration.running(token.clone());
+        let mut ending = Box::pin(self.session.sync(token.clone()));
+        let ended = tokio::select! {
+            biased;
+            ended = &mut ending => ended,
+            () = self.socket.gone() => {
+                token.cancel();
+                (&mut ending).await
+            }
+        };
+        drop(ending);
+        for notice in ended? {
+            reply::notice(&mut self.socket.output, &notice);
+        }
         Ok(())
     }
 

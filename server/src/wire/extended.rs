@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 use millstream_planner::statement::StatementText;
 
 use super::client_session::{ClientSession, Described};
-use super::codec::{Bind, Target};
+use super::codec::{self, Bind, Target};
 use super::connection::Connection;
 use super::errors::{self, Failure};
 use super::limits::{PORTALS_PER_CONNECTION, RESULT_COLUMNS, STATEMENTS_PER_CONNECTION};
@@ -225,6 +225,8 @@ impl<S: ClientSession> Connection<S> {
             reply::complete(&mut self.socket.output, &CommandTag::Empty, 0);
             return Ok(PortalState::Done);
         };
+        // Where the Sync is here already the statement is alone, and fails or is durable before it is answered.
+        self.session.more_follows(!codec::sync_is_next(&self.socket.input));
         let outcome = self.run_statement(prepared, parameters, &token).await?;
         match (&statement.columns, outcome.rows) {
             (Some(columns), Some(stream)) => {

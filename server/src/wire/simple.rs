@@ -22,15 +22,17 @@ impl<S: ClientSession> Connection<S> {
             reply::complete(&mut self.socket.output, &CommandTag::Empty, 0);
         }
         for (index, text) in texts.iter().enumerate() {
+            let last = index + 1 == texts.len();
+            self.session.more_follows(!last);
             let (tag, rows_sent) = self.simple_statement(text).await?;
             // The last statement counts as done only when the implicit transaction has ended well.
-            if index + 1 == texts.len() {
-                self.session.sync().await?;
+            if last {
+                self.end_implicit().await?;
             }
             reply::complete(&mut self.socket.output, &tag, rows_sent);
         }
         if texts.is_empty() {
-            self.session.sync().await?;
+            self.end_implicit().await?;
         }
         self.ready();
         Ok(())

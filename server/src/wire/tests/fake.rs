@@ -207,13 +207,15 @@ impl ClientSession for FakeSession {
         Ok(outcome)
     }
 
-    async fn sync(&mut self) -> Result<(), SqlError> {
+    fn more_follows(&mut self, _more: bool) {}
+
+    async fn sync(&mut self, _cancel: CancellationToken) -> Result<Vec<Notice>, SqlError> {
         let late = self.observed.executed.lock().unwrap().last().is_some_and(|sql| sql == "fail at end");
         if late {
             self.observed.executed.lock().unwrap().push("ended".into());
             return Err(error("40001", "the implicit transaction failed"));
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn failed(&mut self) {

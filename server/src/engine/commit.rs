@@ -1,0 +1,146 @@
+//! COMMIT: what a transaction has gathered becomes one commit, checked once more against the newest one.
+//!
+//! Invariants:
+//! - All tables are checked before any is changed, under the writer's lock: a transaction that fails here leaves
+//!   nothing, and nobody sees a part of one that does not.
+//! - A row that it takes back must still be there as it was (else 40001), a key that it adds must be free (else
+//!   23505), a row that it adds must not have become late (it goes to `$late`, or the transaction fails with
+//!   40001 where it also takes rows back).
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute;
+use millstream_runtime::batch::ChangeBatch;
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::time::LogPosition;
+
+use super::Engine;
+use super::committer::Pending;
+use super::dml::{Decision, duplicate, encode};
+use super::gathered::{Gathered, OwnChanges, concurrent_update};
+use super::head::TableHead;
+use super::state::State;
+use super::stop::Stop;
+use super::write::{apply, no_head};
+use crate::session::SqlError;
+
+/// What COMMIT has done; durable.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// Its place in the log; `None` when there was nothing to write.
+    pub position: Option<LogPosition>,
+    /// The tables that were changed.
+    pub tables: Vec<RelationId>,
+    /// Rows that were in time when they were inserted, and came behind the watermark of another commit.
+    pub late: Vec<(RelationId, usize)>,
+}
+
+impl Engine {
+    /// Commits what a transaction has gathered, until it is durable.
+    pub async fn commit(&self, state: &State, gathered: Gathered, stop: &Stop) -> Result<Committed, SqlError> {
+        let mut committed = Committed { tables: gathered.tables().collect(), ..Committed::default() };
+        for table in &committed.tables {
+            self.refuse_failed_job(state, *table)?;
+        }
+        let decided = stop.race(self.decide_commit(gathered, &mut committed.late)).await?;
+        if let Some(answer) = decided {
+            committed.position = Some(self.durable(answer, stop).await?);
+        }
+        Ok(committed)
+    }
+
+    /// Checks everything and queues the commit. Nothing awaits between the first change of a head and the queue.
+    async fn decide_commit(
+        &self,
+        gathered: Gathered,
+        late: &mut Vec<(RelationId, usize)>,
+    ) -> Result<Option<super::write::Answer>, SqlError> {
+        let permit = self.committer.reserve().await?;
+        let mut heads = self.heads.lock().await;
+        let mut decisions = Vec::new();
+        for (table, own) in gathered.into_tables() {
+            let head = heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?;
+            let told_late: usize = own.late().iter().map(RecordBatch::num_rows).sum();
+            let decision = checked(own, head)?;
+            let all_late = decision.late.as_ref().map_or(0, RecordBatch::num_rows);
+            if all_late > told_late {
+                late.push((table, all_late - told_late));
+            }
+            decisions.push((table, decision));
+        }
+        let (rows, changes) = apply(&mut heads, decisions)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let (pending, answer) = Pending::new(rows, changes);
+        permit.send(pending);
+        Ok(Some(answer))
+    }
+
+    /// Waits until all that was decided so far is durable and handed over, and gives back its place in the log.
+    pub async fn settled(&self) -> Result<LogPosition, SqlError> {
+        let permit = self.committer.reserve().await?;
+        let (pending, answer) = Pending::new(Vec::new(), Vec::new());
+        {
+            // Behind every commit that a head has.
+            let _heads = self.heads.lock().await;
+            permit.send(pending);
+        }
+        Ok(answer.await.map_err(|_| self.committer.why())??)
+    }
+}
+
+/// What a transaction does to one table, held against its newest state.
+fn checked(own: OwnChanges, head: &mut TableHead) -> Result<Decision, SqlError> {
+    let definition = head.definition.clone();
+    let mut changes = own.net()?;
+    let mut late = own.late().to_vec();
+    let clock = head.split_clock();
+    for change in &mut changes {
+        if head.store.lacking(change)?.is_some() {
+            return Err(concurrent_update(&definition));
+        }
+        let Some(behind) = head.late_by(&change.rows, clock)?.filter(|behind| behind.true_count() > 0) else {
+            continue;
+        };
+        // What windows have shown as final stays: a retry hears which row it is about.
+        if change.weights.is_some() {
+            return Err(concurrent_update(&definition)
+                .with_detail(format!("A row of table \"{}\" fell behind its watermark meanwhile.", head.name())));
+        }
+        late.push(compute::filter_record_batch(&change.rows, &behind)?);
+        let in_time: BooleanArray = compute::not(&behind)?;
+        *change = ChangeBatch::append(compute::filter_record_batch(&change.rows, &in_time)?);
+    }
+    changes.retain(|change| !change.is_empty());
+    refuse_taken_keys(head, &changes)
+        .map_err(|taken| if own.meets_others { concurrent_update(&definition) } else { taken })?;
+    let schema = &definition.input.schema;
+    let late = if late.is_empty() { None } else { Some(compute::concat_batches(schema, &late)?) };
+    let clock = own.clock.map(|own| {
+        let mut clock = clock;
+        clock.watermark = clock.watermark.max(own.watermark);
+        clock
+    });
+    Ok(Decision { changes, late, affected: RecordBatch::new_empty(schema.clone()), clock })
+}
+
+/// Keys that come must be free, or become free with the same commit. Among each other they are different: that
+/// was checked when they came.
+fn refuse_taken_keys(head: &mut TableHead, changes: &[ChangeBatch]) -> Result<(), SqlError> {
+    let key = head.definition.input.primary_key.clone();
+    if key.is_empty() {
+        return Ok(());
+    }
+    for change in changes {
+        let keys = change.rows.project(&key)?;
+        let encoded = encode(&keys)?;
+        let taken = (0..change.len()).filter(|row| change.weight(*row) < 0);
+        let going: std::collections::HashSet<_> = taken.map(|row| &encoded[row]).collect();
+        for (row, stored) in head.store.find(&keys)?.into_iter().enumerate() {
+            if change.weight(row) > 0 && stored.is_some() && !going.contains(&encoded[row]) {
+                return Err(duplicate(head, &keys, row));
+            }
+        }
+    }
+    Ok(())
+}
