@@ -22,7 +22,7 @@ fn row(value: i64) -> Record {
     let column = Arc::new(Int64Array::from(vec![value])) as ArrayRef;
     let batch = RecordBatch::try_from_iter([("v", column)]).unwrap();
     let changes = vec![ChangeBatch::append(batch)];
-    Record::Rows(RowsRecord { relation: RelationId(1), late: false, changes, watermark: None })
+    Record::Rows(RowsRecord { relation: RelationId(1), late: false, changes, stored: None, watermark: None })
 }
 
 /// The seconds that it takes `callers` to make `commits` in all, one after the other each.

@@ -25,6 +25,11 @@ impl StateMemory {
         Arc::new(Self { bytes_max, held: AtomicUsize::new(0) })
     }
 
+    /// Bytes that may still be kept.
+    pub fn left(&self) -> usize {
+        self.bytes_max.saturating_sub(self.held())
+    }
+
     /// Bytes that all graphs keep now.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)

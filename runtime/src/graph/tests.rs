@@ -348,7 +348,7 @@ impl World {
     }
 
     async fn log(&self, relation: RelationId, changes: &[ChangeBatch]) -> LogPosition {
-        let record = RowsRecord { relation, late: false, changes: changes.to_vec(), watermark: None };
+        let record = RowsRecord { relation, late: false, changes: changes.to_vec(), stored: None, watermark: None };
         self.storage.append(vec![Record::Rows(record)]).await.unwrap()
     }
 

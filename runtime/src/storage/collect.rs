@@ -71,6 +71,11 @@ impl Ledger {
         self.manifests.insert(checkpoint.manifest.clone(), paths(manifest));
     }
 
+    /// An object that will not be named again, unless an entry names it by now.
+    pub(crate) fn give_up(&mut self, object: String) {
+        self.given_up.insert(object);
+    }
+
     /// A snapshot stands.
     pub(crate) fn snapshot_stands(&mut self, position: LogPosition) {
         self.snapshot = self.snapshot.max(position);

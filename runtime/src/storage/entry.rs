@@ -12,6 +12,8 @@
 //! Rows beyond [`limits::INLINE_ROWS_BYTES`] of one commit stand in objects of their own, which are durable
 //! before the entry that names them is written.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,6 +21,7 @@ use serde_json::value::RawValue;
 use super::backend::Backend;
 use super::envelope::{self, Kind};
 use super::record::{CheckpointRecord, DdlRecord, Record, RowsRecord};
+use super::rows::StoredRows;
 use super::{ipc, names};
 use crate::error::{Error, Result};
 use crate::graph::GraphId;
@@ -80,6 +83,8 @@ pub(crate) struct Commit {
     pub(crate) rows_objects: Vec<String>,
     /// Manifests of the checkpoints that it commits.
     pub(crate) manifests: Vec<String>,
+    /// Keeps objects that were written before from being given up until the entry names them.
+    pub(crate) stored: Vec<Arc<StoredRows>>,
 }
 
 impl Commit {
@@ -91,19 +96,29 @@ impl Commit {
 }
 
 /// A commit of which some rows may still have to be written as objects of their own.
+#[derive(Default)]
 pub(crate) struct Draft {
     records: Vec<(RecordHeader, Option<Bytes>)>,
     /// Rows objects to write first: path and sealed bytes.
     uploads: Vec<(String, Bytes)>,
+    /// Rows objects that stand already.
+    stored: Vec<Arc<StoredRows>>,
 }
 
 impl Draft {
     /// Encodes records: pure computation, long for many rows.
     pub(crate) fn encode(records: Vec<Record>, term: u64) -> Result<Self> {
-        let mut draft = Self { records: Vec::with_capacity(records.len()), uploads: Vec::new() };
+        let mut draft = Self { records: Vec::with_capacity(records.len()), ..Self::default() };
         let mut inline_bytes = 0;
         for record in records {
             let header = match record {
+                Record::Rows(RowsRecord { stored: Some(stored), relation, late, watermark, .. }) => {
+                    let (path, bytes, checksum) = (stored.path.clone(), stored.bytes, stored.checksum);
+                    let body = BodyPlace::Object { path, bytes, checksum };
+                    let rows = stored.rows;
+                    draft.stored.push(stored);
+                    RecordHeader::Rows(RowsHeader { relation, late, rows, body, watermark })
+                }
                 Record::Rows(rows) => {
                     let stream = ipc::encode_changes(&rows.changes)?;
                     inline_bytes += stream.len();
@@ -154,8 +169,9 @@ impl Draft {
 
     /// What goes into the entry.
     pub(crate) fn into_commit(self) -> Commit {
-        let rows_objects = self.uploads.into_iter().map(|(path, _)| path).collect();
-        let mut commit = Commit { rows_objects, ..Commit::default() };
+        let stored = self.stored.iter().map(|stored| stored.path.clone());
+        let rows_objects = self.uploads.into_iter().map(|(path, _)| path).chain(stored).collect();
+        let mut commit = Commit { rows_objects, stored: self.stored, ..Commit::default() };
         for (header, body) in self.records {
             if let RecordHeader::Checkpoint(checkpoint) = &header {
                 commit.manifests.push(checkpoint.checkpoint.manifest.clone());
@@ -281,7 +297,7 @@ async fn read_rows(backend: &Backend, entry: &str, header: RowsHeader, inline: B
     if found != rows {
         return Err(Error::data(format!("\"{holder}\" holds {found} rows of {relation} instead of {rows}")));
     }
-    Ok(RowsRecord { relation, late, changes, watermark })
+    Ok(RowsRecord { relation, late, changes, stored: None, watermark })
 }
 
 fn unreadable(name: &str, error: &Error) -> Error {

@@ -249,7 +249,7 @@ impl Writer {
 
     /// Writes an entry with the first commit and those that are ready behind it, and answers them.
     async fn write(&mut self, first: Waiting) -> Result<()> {
-        let (commits, callers) = self.gather(first).await;
+        let (mut commits, callers) = self.gather(first).await;
         if commits.is_empty() {
             return Ok(());
         }
@@ -268,6 +268,8 @@ impl Writer {
         }
         let position = self.next;
         self.next = LogPosition(position.0 + 1);
+        // Let go once the ledger knows that the entry names them, and not while it is locked.
+        let stored: Vec<_> = commits.iter_mut().map(|commit| std::mem::take(&mut commit.stored)).collect();
         {
             let mut ledger = self.ledger();
             ledger.trouble = None;
@@ -276,6 +278,7 @@ impl Writer {
                 ledger.committed(position, commit.rows_objects, commit.manifests);
             }
         }
+        drop(stored);
         for caller in callers {
             caller.answer(Ok(position));
         }

@@ -31,6 +31,7 @@ mod names;
 mod object;
 mod record;
 mod recover;
+mod rows;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub use self::manifest::{CheckpointRef, MANIFEST_FORMAT, Manifest, Section};
 pub use self::object::ObjectRef;
 pub use self::record::{CheckpointRecord, DdlRecord, DdlRelation, Record, RowsRecord};
 pub use self::recover::Recovered;
+pub use self::rows::StoredRows;
 pub use self::snapshot::Snapshot;
 
 /// The storage root of one server.

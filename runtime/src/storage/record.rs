@@ -3,9 +3,12 @@
 //! A commit is a list of records that stand in one entry, so that a transaction with DDL and DML is there as a
 //! whole or not at all.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::manifest::CheckpointRef;
+use super::rows::StoredRows;
 use crate::batch::ChangeBatch;
 use crate::graph::GraphId;
 use crate::plan::RelationId;
@@ -75,8 +78,11 @@ pub struct RowsRecord {
     pub relation: RelationId,
     /// Whether these are rows that came too late: they go to `$late` and nowhere else.
     pub late: bool,
-    /// The changes, all with one schema, to be applied as one step.
+    /// The changes, all with one schema, to be applied as one step; none where they stand in `stored`.
     pub changes: Vec<ChangeBatch>,
+    /// The object that holds the changes already, for a commit that was too large to be encoded at once. Never
+    /// set in what is read back.
+    pub stored: Option<Arc<StoredRows>>,
     /// The table's clock behind the commit. Rows alone don't tell it: a row that met a key that was there is
     /// not among them, and has moved the clock. `None` without a declared watermark, and in older entries.
     pub watermark: Option<Watermark>,

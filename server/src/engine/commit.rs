@@ -15,12 +15,12 @@ use millstream_runtime::time::LogPosition;
 
 use super::Engine;
 use super::committer::Pending;
-use super::dml::{Decision, duplicate, encode};
+use super::dml::{duplicate, encode};
 use super::gathered::{Gathered, OwnChanges, concurrent_update};
 use super::head::TableHead;
 use super::state::State;
 use super::stop::Stop;
-use super::write::{apply, no_head};
+use super::write::{TableCommit, apply, no_head};
 use crate::session::SqlError;
 
 /// What COMMIT has done; durable.
@@ -90,10 +90,10 @@ impl Engine {
 }
 
 /// What a transaction does to one table, held against its newest state.
-fn checked(own: OwnChanges, head: &mut TableHead) -> Result<Decision, SqlError> {
+fn checked(own: OwnChanges, head: &mut TableHead) -> Result<TableCommit, SqlError> {
     let definition = head.definition.clone();
     let mut changes = own.net()?;
-    let mut late = own.late().to_vec();
+    let (mut late, mut stored) = (own.late().to_vec(), own.stored());
     let clock = head.split_clock();
     for change in &mut changes {
         if head.store.lacking(change)?.is_some() {
@@ -107,6 +107,8 @@ fn checked(own: OwnChanges, head: &mut TableHead) -> Result<Decision, SqlError> 
             return Err(concurrent_update(&definition)
                 .with_detail(format!("A row of table \"{}\" fell behind its watermark meanwhile.", head.name())));
         }
+        // The objects hold what does not hold any more: the rows go into the log anew.
+        stored.clear();
         late.push(compute::filter_record_batch(&change.rows, &behind)?);
         let in_time: BooleanArray = compute::not(&behind)?;
         *change = ChangeBatch::append(compute::filter_record_batch(&change.rows, &in_time)?);
@@ -121,7 +123,7 @@ fn checked(own: OwnChanges, head: &mut TableHead) -> Result<Decision, SqlError> 
         clock.watermark = clock.watermark.max(own.watermark);
         clock
     });
-    Ok(Decision { changes, late, affected: RecordBatch::new_empty(schema.clone()), clock })
+    Ok(TableCommit { changes, late, clock, stored })
 }
 
 /// Keys that come must be free, or become free with the same commit. Among each other they are different: that
@@ -133,13 +135,16 @@ fn refuse_taken_keys(head: &mut TableHead, changes: &[ChangeBatch]) -> Result<()
     }
     for change in changes {
         let keys = change.rows.project(&key)?;
+        let stored = head.store.find(&keys)?;
+        let mut taken = (0..change.len()).filter(|row| change.weight(*row) > 0 && stored[*row].is_some()).peekable();
+        if taken.peek().is_none() {
+            continue;
+        }
         let encoded = encode(&keys)?;
-        let taken = (0..change.len()).filter(|row| change.weight(*row) < 0);
-        let going: std::collections::HashSet<_> = taken.map(|row| &encoded[row]).collect();
-        for (row, stored) in head.store.find(&keys)?.into_iter().enumerate() {
-            if change.weight(row) > 0 && stored.is_some() && !going.contains(&encoded[row]) {
-                return Err(duplicate(head, &keys, row));
-            }
+        let going = (0..change.len()).filter(|row| change.weight(*row) < 0);
+        let going: std::collections::HashSet<_> = going.map(|row| &encoded[row]).collect();
+        if let Some(row) = taken.find(|row| !going.contains(&encoded[*row])) {
+            return Err(duplicate(head, &keys, row));
         }
     }
     Ok(())

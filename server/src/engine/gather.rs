@@ -7,20 +7,31 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use millstream_planner::statement::OnConflict;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::relation::RelationVersion;
 
 use super::Engine;
-use super::dml::Target;
+use super::dml::{self, Target};
 use super::gathered::Gathered;
 use super::read::{Pinned, not_there_yet, version_of};
 use super::state::State;
+use super::stop::Stop;
 use super::write::{
-    Change, Versions, WriteContext, Written, all_rows, decision, no_head, plan_of, returned, returning_of, tables_read,
-    written,
+    Change, StoredChanges, Versions, WriteContext, Written, all_rows, decision, insertable, no_head, plan_of, returned,
+    returning_of, tables_read, written,
 };
 use crate::session::SqlError;
+
+/// What became of rows that were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Rows that are in the table once the transaction commits.
+    pub rows: usize,
+    /// Rows that came too late and go to `$late`.
+    pub late: usize,
+}
 
 impl Engine {
     /// Runs a statement that changes rows within a transaction. `pinned` has the views that it reads; `moment`
@@ -60,7 +71,7 @@ impl Engine {
             if let Some(returning) = returning_of(change) {
                 result = Some(returned(returning, &definition, &decision.affected, &context.parameters)?);
             }
-            gathered.check_room(&decision)?;
+            gathered.check_room(&decision, self.starter.memory.left())?;
             decisions.push((table, definition, decision));
         }
         drop(heads);
@@ -71,6 +82,42 @@ impl Engine {
             own.gather(decision)?;
         }
         Ok(written)
+    }
+
+    /// Adds rows to a table within a transaction, as an INSERT of them would: COPY brings a table in slices of
+    /// any size. `rows` has the physical columns of the table, in order, defaults put in.
+    ///
+    /// Nothing is written before COMMIT, and a slice that fails leaves the transaction to be rolled back. What
+    /// has come together is put into the storage as it grows, so that COMMIT has not to encode it all.
+    pub async fn gather_rows(
+        &self,
+        table: RelationId,
+        rows: &RecordBatch,
+        state: &State,
+        gathered: &mut Gathered,
+        stop: &Stop,
+    ) -> Result<Appended, SqlError> {
+        let definition = insertable(state, table)?.clone();
+        self.refuse_failed_job(state, table)?;
+        let decision = {
+            let mut heads = stop.race(async { Ok(self.heads.lock().await) }).await?;
+            let head = heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?;
+            dml::insert(&mut Target { head, own: gathered.table(table) }, rows, &definition.on_conflict, None)?
+        };
+        gathered.check_room(&decision, self.starter.memory.left())?;
+        let late = decision.late.as_ref().map_or(0, RecordBatch::num_rows);
+        let appended = Appended { rows: decision.affected.num_rows(), late };
+        let own = gathered.touched(table, &definition)?;
+        own.meets_others |= definition.on_conflict != OnConflict::Error;
+        own.gather(decision)?;
+        if let Some((range, changes)) = own.storable() {
+            match stop.race(async { Ok(self.storage.write_rows(changes).await) }).await? {
+                Ok(rows) => own.note_stored(StoredChanges { range, rows }),
+                // COMMIT writes them then, and waits for the storage as every commit does.
+                Err(error) => tracing::warn!(%error, "rows of a transaction are not stored before its COMMIT"),
+            }
+        }
+        Ok(appended)
     }
 
     /// Tables as a transaction sees them.

@@ -17,11 +17,13 @@ use arrow::row::OwnedRow;
 use millstream_planner::catalog::TableDefinition;
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::graph::SplitClock;
+use millstream_runtime::limits::CHUNK_ROWS;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::relation::{RelationStore, RelationVersion, consolidate};
 
 use super::dml::{Decision, encode};
-use super::limits::TRANSACTION_BYTES;
+use super::limits::{STORED_ROWS_BYTES, TRANSACTION_BYTES};
+use super::write::StoredChanges;
 use crate::session::SqlError;
 use crate::session::sqlstate::Condition;
 
@@ -50,6 +52,12 @@ pub struct OwnChanges {
     changes: Vec<ChangeBatch>,
     late: Vec<RecordBatch>,
     bytes: usize,
+    /// Bytes of the changes behind those that are stored.
+    loose_bytes: usize,
+    /// Nothing was taken back.
+    only_adds: bool,
+    /// Changes that are in the storage already, in their order.
+    stored: Vec<StoredChanges>,
     /// The table's clock behind the rows that were added.
     pub clock: Option<SplitClock>,
     /// Some statement said what to do with keys that are there already.
@@ -99,12 +107,20 @@ impl Gathered {
         }
     }
 
-    /// Refuses what would make the transaction larger than it may be.
-    pub fn check_room(&self, decision: &Decision) -> Result<(), SqlError> {
+    /// Refuses what would make the transaction larger than it may be. `left` is what tables and views may still
+    /// take of the machine: rows that only come may fill that, because they become the table as they are.
+    pub fn check_room(&self, decision: &Decision, left: usize) -> Result<(), SqlError> {
         let held: usize = self.tables.values().map(|table| table.bytes).sum();
         let more: usize = decision.changes.iter().map(ChangeBatch::memory_bytes).sum();
         let late = decision.late.as_ref().map_or(0, RecordBatch::get_array_memory_size);
-        if held + more + late <= TRANSACTION_BYTES {
+        if held + more + late > left {
+            let message = format!("out of memory for state: a transaction has gathered {} MiB of rows", held >> 20);
+            return Err(SqlError::new(Condition::OutOfMemory, message)
+                .with_hint("Drop a view, or start the server with a higher --state-memory-mib."));
+        }
+        let adds = decision.changes.iter().all(|change| change.weights.is_none());
+        let only_adds = adds && self.tables.values().all(|table| table.only_adds);
+        if only_adds || held + more + late <= TRANSACTION_BYTES {
             return Ok(());
         }
         let message = format!("a transaction can't change more than {} MiB of rows", TRANSACTION_BYTES >> 20);
@@ -148,7 +164,19 @@ impl OwnChanges {
             }
         };
         let (changes, late) = (Vec::new(), Vec::new());
-        Ok(Self { definition, changes, late, bytes: 0, clock: None, meets_others: false, keys, shown: None })
+        Ok(Self {
+            definition,
+            changes,
+            late,
+            bytes: 0,
+            loose_bytes: 0,
+            only_adds: true,
+            stored: Vec::new(),
+            clock: None,
+            meets_others: false,
+            keys,
+            shown: None,
+        })
     }
 
     /// Takes up what a statement has decided.
@@ -158,6 +186,8 @@ impl OwnChanges {
                 keys.apply(&change, &self.definition.input.primary_key)?;
             }
             self.bytes += change.memory_bytes();
+            self.loose_bytes += change.memory_bytes();
+            self.only_adds &= change.weights.is_none();
             self.changes.push(change);
         }
         if let Some(late) = decision.late {
@@ -200,11 +230,49 @@ impl OwnChanges {
 
     /// The net effect on the rows: batches that only add, or one in which every row stands once.
     pub fn net(&self) -> Result<Vec<ChangeBatch>, SqlError> {
-        if self.changes.iter().all(|change| change.weights.is_none()) {
-            return Ok(self.changes.clone());
+        if self.only_adds {
+            return if self.stored.is_empty() { self.joined() } else { Ok(self.changes.clone()) };
         }
         let net = consolidate(&self.definition.input.schema, &self.changes)?;
         Ok(if net.is_empty() { Vec::new() } else { vec![net] })
+    }
+
+    /// Rows of many small statements as few batches: each batch is a step of its own for the table.
+    fn joined(&self) -> Result<Vec<ChangeBatch>, SqlError> {
+        let schema = &self.definition.input.schema;
+        let (mut joined, mut small) = (Vec::new(), Vec::new());
+        let mut rows = 0;
+        for change in &self.changes {
+            rows += change.len();
+            small.push(&change.rows);
+            if rows >= CHUNK_ROWS {
+                joined.push(ChangeBatch::append(compute::concat_batches(schema, std::mem::take(&mut small))?));
+                rows = 0;
+            }
+        }
+        if rows > 0 {
+            joined.push(ChangeBatch::append(compute::concat_batches(schema, small)?));
+        }
+        Ok(joined)
+    }
+
+    /// Changes that are worth an object of their own by now: which, and what they are. Only of a table to which
+    /// rows are added and nothing else, because others are netted at COMMIT.
+    pub fn storable(&self) -> Option<(std::ops::Range<usize>, Vec<ChangeBatch>)> {
+        let from = self.stored.last().map_or(0, |stored| stored.range.end);
+        let worth_it = self.only_adds && self.loose_bytes >= STORED_ROWS_BYTES;
+        worth_it.then(|| (from..self.changes.len(), self.changes[from..].to_vec()))
+    }
+
+    /// Notes that changes are in the storage.
+    pub(super) fn note_stored(&mut self, stored: StoredChanges) {
+        self.loose_bytes = self.changes[stored.range.end..].iter().map(ChangeBatch::memory_bytes).sum();
+        self.stored.push(stored);
+    }
+
+    /// The changes that are in the storage, if that is what COMMIT will write.
+    pub(super) fn stored(&self) -> Vec<StoredChanges> {
+        if self.only_adds { self.stored.clone() } else { Vec::new() }
     }
 
     /// The rows that came too late.
@@ -226,6 +294,9 @@ impl OwnChanges {
             again.bytes += late.get_array_memory_size();
             again.late.push(late);
         }
+        again.stored = self.stored.into_iter().filter(|stored| stored.range.end <= mark.changes).collect();
+        let end = again.stored.last().map_or(0, |stored| stored.range.end);
+        again.loose_bytes = again.changes[end..].iter().map(ChangeBatch::memory_bytes).sum();
         again.clock = mark.clock;
         Ok(again)
     }

@@ -12,9 +12,14 @@ pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000;
 /// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
 pub const MAINTENANCE_SECONDS: u64 = 30;
 
-/// Bytes of rows that a transaction may gather: they are held beside the tables until COMMIT and netted there as
-/// one batch, in which the offsets of a text column end at 2 GiB.
+/// Bytes of rows that a transaction may gather that also takes rows back: they are held beside the tables until
+/// COMMIT and netted there as one batch, in which the offsets of a text column end at 2 GiB. Rows that only come
+/// are netted with nothing: they may take what is left for state.
 pub const TRANSACTION_BYTES: usize = 1 << 30;
 
 /// Savepoints that a transaction may have at once: each notes what every changed table had by then.
 pub const SAVEPOINTS: usize = 10_000;
+
+/// Bytes of rows that a transaction puts into the storage before its COMMIT, as one object: what COMMIT has to
+/// encode at once stays below this per table, and an object is large enough to be worth a request.
+pub const STORED_ROWS_BYTES: usize = 16 << 20;

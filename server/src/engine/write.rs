@@ -16,14 +16,14 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use futures::TryStreamExt;
 use millstream_planner::bind::{self, RelationTable};
-use millstream_planner::catalog::{Relation, TableDefinition};
+use millstream_planner::catalog::TableDefinition;
 use millstream_planner::functions::{self, SessionFacts};
 use millstream_planner::statement::{Delete, Insert, Read, Update};
 use millstream_runtime::batch::ChangeBatch;
-use millstream_runtime::graph::{GraphState, TableChange};
+use millstream_runtime::graph::{GraphState, SplitClock, TableChange};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::relation::RelationVersion;
-use millstream_runtime::storage::RowsRecord;
+use millstream_runtime::storage::{RowsRecord, StoredRows};
 use millstream_runtime::time::{LogPosition, Watermark};
 
 use super::Engine;
@@ -173,6 +173,7 @@ impl Engine {
             result = Some(returned(returning, definition, &decision.affected, &context.parameters)?);
         }
         let written = written(change, commit.iter().map(|(_, decision)| decision), result);
+        let commit = commit.into_iter().map(|(table, decision)| (table, decision.into())).collect();
         let (rows, changes) = apply(&mut heads, commit)?;
         if rows.is_empty() {
             return Ok(Decided { written, answer: None });
@@ -254,7 +255,8 @@ impl Engine {
             let version = head.store.version();
             let change =
                 TableChange { relation: table, changes: vec![], late: vec![], version, watermark: head.watermark() };
-            let record = RowsRecord { relation: table, late: false, changes: vec![], watermark: head.clock() };
+            let watermark = head.clock();
+            let record = RowsRecord { relation: table, late: false, changes: vec![], stored: None, watermark };
             let (pending, answer) = Pending::new(vec![record], vec![change]);
             permit.send(pending);
             answer
@@ -330,22 +332,28 @@ pub(super) fn returning_of(change: Change<'_>) -> Option<&[Expr]> {
 }
 
 /// The table, if this statement may change it.
-fn writable<'a>(state: &'a State, id: RelationId, change: Change<'_>) -> Result<&'a Relation, SqlError> {
+fn writable(state: &State, id: RelationId, change: Change<'_>) -> Result<(), SqlError> {
+    let definition = insertable(state, id)?;
+    match change {
+        Change::Update(_) | Change::Delete(_) | Change::Truncate(_) if definition.append_only => {
+            let name = state.catalog.view.get(id).map_or("?", |relation| relation.name.name.as_str());
+            let message = format!("table \"{name}\" is declared APPEND ONLY");
+            Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message).with_hint("Only INSERT can change it."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The table, if it keeps rows.
+pub(super) fn insertable(state: &State, id: RelationId) -> Result<&TableDefinition, SqlError> {
     let relation = state.catalog.view.get(id).ok_or_else(|| {
         SqlError::new(Condition::UndefinedTable, "the table was dropped after the statement was planned")
     })?;
-    let Some(definition) = state.catalog.kept_table(relation) else {
+    state.catalog.kept_table(relation).ok_or_else(|| {
         let message = format!("\"{}\" is not a table that keeps rows", relation.name.name);
-        return Err(SqlError::new(Condition::WrongObjectType, message)
-            .with_hint("A relation with a connector takes its rows from there."));
-    };
-    match change {
-        Change::Update(_) | Change::Delete(_) | Change::Truncate(_) if definition.append_only => {
-            let message = format!("table \"{}\" is declared APPEND ONLY", relation.name.name);
-            Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message).with_hint("Only INSERT can change it."))
-        }
-        _ => Ok(relation),
-    }
+        SqlError::new(Condition::WrongObjectType, message)
+            .with_hint("A relation with a connector takes its rows from there.")
+    })
 }
 
 fn is_table(state: &State, read: Read) -> bool {
@@ -395,10 +403,35 @@ pub(super) fn decision(
     }
 }
 
+/// What a commit does to one table, checked.
+pub(super) struct TableCommit {
+    /// Final changes.
+    pub changes: Vec<ChangeBatch>,
+    /// Rows that came too late.
+    pub late: Option<RecordBatch>,
+    /// The table's clock behind the rows, if some were added.
+    pub clock: Option<SplitClock>,
+    /// Objects that hold some of the changes already; then all of them only add rows.
+    pub stored: Vec<StoredChanges>,
+}
+
+/// An object with the changes of a table from one number to another.
+#[derive(Clone)]
+pub(super) struct StoredChanges {
+    pub range: std::ops::Range<usize>,
+    pub rows: Arc<StoredRows>,
+}
+
+impl From<Decision> for TableCommit {
+    fn from(decision: Decision) -> Self {
+        Self { changes: decision.changes, late: decision.late, clock: decision.clock, stored: Vec::new() }
+    }
+}
+
 /// Applies what was decided for each table; all of it or, for a bug of ours, none that was acknowledged.
 pub(super) fn apply(
     heads: &mut Heads,
-    commit: Vec<(RelationId, Decision)>,
+    commit: Vec<(RelationId, TableCommit)>,
 ) -> Result<(Vec<RowsRecord>, Vec<TableChange>), SqlError> {
     let (mut records, mut changes) = (Vec::new(), Vec::new());
     for (relation, decision) in commit {
@@ -406,13 +439,19 @@ pub(super) fn apply(
         let clock = head.clock();
         let net = head.commit(&decision.changes, decision.clock)?;
         let (watermark, late) = (head.clock(), decision.late.into_iter().collect::<Vec<RecordBatch>>());
+        let record = |late, changes, stored| RowsRecord { relation, late, changes, stored, watermark };
+        // Stored changes only add rows: then the net effect is the changes themselves.
+        let loose: Vec<ChangeBatch> = match decision.stored.is_empty() {
+            true => net.clone(),
+            false => unstored(&decision.changes, &decision.stored),
+        };
+        records.extend(decision.stored.into_iter().map(|stored| record(false, Vec::new(), Some(stored.rows))));
         // A row that changes nothing can move the clock: then that is what the log gets.
-        if !net.is_empty() || watermark != clock {
-            records.push(RowsRecord { relation, late: false, changes: net.clone(), watermark });
+        if !loose.is_empty() || net.is_empty() && watermark != clock {
+            records.push(record(false, loose, None));
         }
         if !late.is_empty() {
-            let changes = late.iter().cloned().map(ChangeBatch::append).collect();
-            records.push(RowsRecord { relation, late: true, changes, watermark });
+            records.push(record(true, late.iter().cloned().map(ChangeBatch::append).collect(), None));
         }
         if !net.is_empty() || !late.is_empty() || watermark != clock {
             let version = head.store.version();
@@ -420,6 +459,12 @@ pub(super) fn apply(
         }
     }
     Ok((records, changes))
+}
+
+/// The changes that stand in no object yet.
+fn unstored(changes: &[ChangeBatch], stored: &[StoredChanges]) -> Vec<ChangeBatch> {
+    let loose = changes.iter().enumerate().filter(|(at, _)| !stored.iter().any(|stored| stored.range.contains(at)));
+    loose.map(|(_, change)| change.clone()).collect()
 }
 
 /// The columns of RETURNING.

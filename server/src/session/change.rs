@@ -10,8 +10,11 @@ use millstream_runtime::graph::GraphState;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::LogPosition;
 
+use tokio_util::sync::CancellationToken;
+
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, Session, SqlError};
+use crate::engine::gather::Appended;
 use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
@@ -67,6 +70,34 @@ impl Session {
             None => Outcome::tagged(CommandTag::Fixed(tag.to_string())),
         };
         Ok(Outcome { notices, ..outcome })
+    }
+
+    /// Adds rows to a table as part of the open transaction, or of one that this opens and [`Self::sync`] ends:
+    /// what COPY ... FROM STDIN calls for every slice that it has read, of a thousand rows or a hundred thousand.
+    ///
+    /// `rows` has the physical columns of the table (those that are not generated), in order and with the types
+    /// that it declares, defaults put in. NOT NULL, keys, ON CONFLICT and the watermark are seen to here. Nobody
+    /// sees the rows before COMMIT. After an error call [`Self::failed`], so that nothing of any slice stays;
+    /// the error's detail names the row. Memory beyond the table itself does not grow with the number of slices,
+    /// for a table without a key; with one, what finds keys is there twice until COMMIT.
+    pub async fn append_rows(
+        &mut self,
+        table: RelationId,
+        rows: &RecordBatch,
+        cancel: CancellationToken,
+    ) -> Result<Appended, SqlError> {
+        self.transaction.check()?;
+        self.transaction.check_write("COPY FROM", &self.settings)?;
+        if !self.transaction.is_open() {
+            self.begin_implicit();
+        }
+        let (state, stop) = (self.engine.state(), Stop::new(cancel, self.settings.statement_timeout()));
+        let gathered = self.transaction.gathered().expect("the block is open");
+        let appended = self.engine.gather_rows(table, rows, &state, gathered, &stop).await;
+        if appended.is_err() {
+            self.transaction.fail();
+        }
+        appended
     }
 
     /// What a statement in a block reads beside tables, at the moment of the block.

@@ -201,6 +201,34 @@ async fn rows_objects_go_with_the_entries_that_name_them() {
     assert!(objects(&memory).await.is_empty());
 }
 
+#[tokio::test]
+async fn rows_that_were_written_before_their_commit_count_with_it() {
+    let (storage, _, memory) = owner().await;
+    let changes = |tag: i64| {
+        let Record::Rows(record) = rows(1, vec![tag, tag + 1]) else { panic!("rows") };
+        record.changes
+    };
+    let named = storage.write_rows(changes(10)).await.unwrap();
+    let dropped = storage.write_rows(changes(20)).await.unwrap();
+    let held = storage.write_rows(changes(30)).await.unwrap();
+    drop(dropped);
+    let Record::Rows(empty) = rows(1, Vec::new()) else { panic!("rows") };
+    let record = RowsRecord { changes: Vec::new(), stored: Some(named), ..empty };
+    let position = storage.append(vec![Record::Rows(record), rows(1, vec![7])]).await.unwrap();
+    assert_eq!(storage.collect(&[]).await.unwrap().objects, 1, "only what was given up goes");
+    let relations = BTreeSet::from([RelationId(1)]);
+    let before = LogPosition(position.0 - 1);
+    let read = storage.read_rows(before, position, &relations).await.unwrap();
+    let found: Vec<Vec<i64>> = read[0].1.iter().map(values).collect();
+    assert_eq!(found, [vec![10, 11], vec![7]]);
+    // A server that dies leaves what it has not committed to the next one.
+    let (next, _) = server(&memory).await;
+    next.recover().await.unwrap();
+    assert_eq!(next.collect(&[]).await.unwrap().objects, 1);
+    drop(held);
+    assert_eq!(next.read_rows(before, position, &relations).await.unwrap().len(), 1);
+}
+
 /// What the engine and the graph spawn must be able to move between threads.
 #[test]
 fn futures_are_send() {

@@ -53,7 +53,7 @@ fn commit(tag: i64) -> Vec<Record> {
 fn rows(relation: u32, values: Vec<i64>) -> Record {
     let batch = RecordBatch::try_from_iter([("v", Arc::new(Int64Array::from(values)) as ArrayRef)]).unwrap();
     let changes = vec![ChangeBatch::append(batch)];
-    Record::Rows(RowsRecord { relation: RelationId(relation), late: false, changes, watermark: None })
+    Record::Rows(RowsRecord { relation: RelationId(relation), late: false, changes, stored: None, watermark: None })
 }
 
 /// The values in a record of rows.

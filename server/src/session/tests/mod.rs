@@ -7,6 +7,7 @@ mod memory;
 mod oracle;
 mod random;
 mod refused;
+mod transactions;
 
 use std::sync::Arc;
 
