@@ -113,14 +113,28 @@ pub enum Command {
     },
     /// `SHOW TABLES | SOURCES | VIEWS | MATERIALIZED VIEWS | SINKS | SCHEMAS | JOBS`.
     ShowObjects(ShowObjects),
-    /// `SET name = value`; `None` is DEFAULT or RESET.
+    /// `SET name = value`; `None` is DEFAULT.
     Set {
-        /// The setting's name, lower case; `all` for `RESET ALL`.
+        /// The setting's name, lower case.
         name: String,
         /// The value.
         value: Option<String>,
         /// `SET LOCAL`.
         local: bool,
+    },
+    /// `RESET name`.
+    Reset {
+        /// The setting's name, lower case; `all` for `RESET ALL`.
+        name: String,
+    },
+    /// `SET TRANSACTION modes`, `SET SESSION CHARACTERISTICS AS TRANSACTION modes`.
+    SetModes {
+        /// For the transactions to come.
+        session: bool,
+        /// Isolation, as the setting's value.
+        isolation: Option<&'static str>,
+        /// READ ONLY or READ WRITE.
+        read_only: Option<bool>,
     },
     /// `BEGIN`, `START TRANSACTION`.
     Begin {
@@ -363,6 +377,8 @@ pub struct Query {
     pub reads: Vec<Read>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
+    /// It calls `set_config`: what it sets holds when it has run to its end.
+    pub changes_settings: bool,
 }
 
 /// A relation that a query reads.

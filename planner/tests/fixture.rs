@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, col};
 use millstream_planner::catalog::{
     Catalog, QualifiedName, Relation, RelationKind, SourceDefinition, TableDefinition, ViewDefinition,
 };
-use millstream_planner::functions::{SessionFacts, physical_expression};
+use millstream_planner::functions::{SessionFacts, SessionSettings, physical_expression};
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::OnConflict;
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId, WatermarkSpec};
@@ -22,6 +22,20 @@ pub fn facts() -> SessionFacts {
         database: "millstream".to_string(),
         schema: "public".to_string(),
         version: "PostgreSQL 16.0 (Millstream)".to_string(),
+        settings: Arc::new(NoSettings),
+    }
+}
+
+#[derive(Debug)]
+struct NoSettings;
+
+impl SessionSettings for NoSettings {
+    fn get(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn set(&self, name: &str, _value: Option<&str>, _local: bool) -> datafusion::error::Result<String> {
+        Err(datafusion::error::DataFusionError::Execution(format!("{name} can't be set")))
     }
 }
 

@@ -205,6 +205,8 @@ const REFUSED: &[&str] = &[
     "current_database()",
     "current_date",
     "current_schema()",
+    "current_setting('timezone')",
+    "set_config('timezone', 'UTC', false)",
     "current_user",
     "localtime",
     "localtimestamp",

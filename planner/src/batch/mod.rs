@@ -20,6 +20,7 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -56,9 +57,13 @@ impl BatchRuntime {
         options.execution.target_partitions = self.partitions;
         options.optimizer.skip_failed_rules = false;
         options.extensions.insert(facts);
+        // Functions that are not folded ask for the facts where they run.
+        let mut properties = ExecutionProps::new();
+        properties.config_options = Some(Arc::new(options.clone()));
         let config = SessionConfig::from(options).with_create_default_catalog_and_schema(false);
         let state = SessionStateBuilder::new()
             .with_config(config)
+            .with_execution_props(properties)
             .with_runtime_env(Arc::clone(&self.environment))
             .with_analyzer_rules(Vec::new())
             .with_optimizer_rules(optimize::batch_rules())

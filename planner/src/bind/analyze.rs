@@ -21,7 +21,7 @@ use super::operators::narrowed;
 use super::rewrite::rewrite_expressions;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
-use crate::values::Zone;
+use crate::values::TextStyle;
 
 /// A plan with the types of all of its parameters.
 pub struct TypedParameters {
@@ -83,14 +83,14 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
     Ok(types)
 }
 
-/// Settles the types of a plan that `SqlToRel` made. Casts to text show `timestamptz` in `zone`.
-pub(super) fn analyze(plan: LogicalPlan, zone: Zone) -> Result<LogicalPlan> {
+/// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says.
+pub(super) fn analyze(plan: LogicalPlan, style: TextStyle) -> Result<LogicalPlan> {
     let analyzer = Analyzer::with_rules(vec![
         Arc::new(NarrowLiterals),
         Arc::new(CheckTypes),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
-        Arc::new(PostgresCasts { zone }),
+        Arc::new(PostgresCasts { style }),
         Arc::new(functions::OrderedAggregates),
     ]);
     analyzer.execute_and_check(plan, planner_options(), |_, _| {}).map_err(plan_error)
@@ -159,7 +159,7 @@ impl AnalyzerRule for NarrowLiterals {
 /// Postgres does.
 #[derive(Debug)]
 struct PostgresCasts {
-    zone: Zone,
+    style: TextStyle,
 }
 
 impl AnalyzerRule for PostgresCasts {
@@ -169,9 +169,9 @@ impl AnalyzerRule for PostgresCasts {
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
         rewrite_expressions(plan, &|expr, scope| match expr {
-            Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.zone),
+            Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.style),
             Expr::ScalarFunction(call) if call.name() == "array_to_string" => {
-                elements_as_text(call, scope.schema(), self.zone)
+                elements_as_text(call, scope.schema(), self.style)
             }
             other => Ok(Transformed::no(other)),
         })
@@ -179,20 +179,24 @@ impl AnalyzerRule for PostgresCasts {
 }
 
 /// `array_to_string` writes the elements: DataFusion would do it in its own way.
-fn elements_as_text(mut call: ScalarFunction, schema: &DFSchema, zone: Zone) -> DataFusionResult<Transformed<Expr>> {
+fn elements_as_text(
+    mut call: ScalarFunction,
+    schema: &DFSchema,
+    style: TextStyle,
+) -> DataFusionResult<Transformed<Expr>> {
     let texts = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
     let wanted = match call.args.first() {
         Some(array) => functions::needs_text_out(&array.get_type(schema)?, &texts),
         None => false,
     };
     if wanted {
-        call.args[0] = functions::text_out(call.args[0].clone(), &texts, zone);
+        call.args[0] = functions::text_out(call.args[0].clone(), &texts, style);
     }
     Ok(Transformed::new_transformed(Expr::ScalarFunction(call), wanted))
 }
 
 /// See [`PostgresCasts`].
-pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFusionResult<Transformed<Expr>> {
+pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> DataFusionResult<Transformed<Expr>> {
     let Cast { expr, field } = cast;
     let target = field.data_type();
     if target.is_integer() {
@@ -210,10 +214,10 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, zone: Zone) -> DataFu
         return Ok(Transformed::yes(match target {
             // DataFusion's other encodings of text, which its functions ask for.
             DataType::Utf8View | DataType::LargeUtf8 => {
-                let text = functions::text_out(*expr, &DataType::Utf8, zone);
+                let text = functions::text_out(*expr, &DataType::Utf8, style);
                 Expr::Cast(Cast { expr: Box::new(text), field })
             }
-            target => functions::text_out(*expr, target, zone),
+            target => functions::text_out(*expr, target, style),
         }));
     }
     Ok(Transformed::no(Expr::Cast(Cast { expr, field })))

@@ -114,7 +114,7 @@ impl Binder<'_> {
         };
         let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
         *parameters = typed.parameters.into_iter().map(Some).collect();
-        match analyze::analyze(typed.plan, self.zone())? {
+        match analyze::analyze(typed.plan, self.style())? {
             LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
             other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
         }
@@ -141,7 +141,7 @@ impl Binder<'_> {
             .with_hint("You will need to rewrite or cast the expression."));
         }
         let cast = Cast::new(Box::new(expr), target.clone());
-        analyze::postgres_cast(cast, schema, self.zone()).map(|cast| cast.data).map_err(plan_error)
+        analyze::postgres_cast(cast, schema, self.style()).map(|cast| cast.data).map_err(plan_error)
     }
 }
 

@@ -32,9 +32,10 @@ use sqlparser::ast::{self, Statement as SqlStatement};
 use self::context::Context;
 use crate::catalog::Catalog;
 use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions;
 use crate::settings::PlanSettings;
 use crate::statement;
-use crate::values::Zone;
+use crate::values::{TextStyle, Zone};
 
 pub use analyze::TypedParameters;
 pub(crate) use context::planner_options;
@@ -75,9 +76,10 @@ impl<'a> Binder<'a> {
         Self { catalog, settings }
     }
 
-    /// The zone of the session's clocks; what this build does not know is UTC.
-    fn zone(&self) -> Zone {
-        Zone::named(&self.settings.time_zone).unwrap_or_default()
+    /// How casts to text write; a zone that this build does not know is UTC.
+    fn style(&self) -> TextStyle {
+        let zone = Zone::named(&self.settings.time_zone).unwrap_or_default();
+        TextStyle { zone, forms: self.settings.forms }
     }
 
     /// Plans a query. `parameter_types` are those that the client named; the others are inferred, as text
@@ -86,7 +88,8 @@ impl<'a> Binder<'a> {
         let bound = self.bind_query(query, parameter_types)?;
         let reads = reads(&bound.plan).map_err(plan_error)?;
         let parameters = bound.parameters.into_iter().map(Some).collect();
-        Ok(statement::Query { plan: bound.plan, schema: bound.schema, reads, parameters })
+        let changes_settings = functions::changes_settings(&bound.plan);
+        Ok(statement::Query { plan: bound.plan, schema: bound.schema, reads, parameters, changes_settings })
     }
 
     /// Plans a query that stands in a definition: it has no parameters, and its columns have names of their own.
@@ -118,7 +121,7 @@ impl<'a> Binder<'a> {
         normalize::query(&mut query, &mut parameters)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
-        let plan = analyze::client_types(analyze::analyze(plan, self.zone())?)?;
+        let plan = analyze::client_types(analyze::analyze(plan, self.style())?)?;
         let schema = client_schema(&plan);
         Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters })
     }

@@ -11,6 +11,7 @@ mod expansion;
 mod float_cast;
 mod ordered;
 mod session;
+mod settings;
 mod text_out;
 mod use_check;
 
@@ -34,6 +35,7 @@ pub use checked::{checked_functions, fold_constants};
 pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
+pub use settings::{SessionSettings, changes_settings};
 pub(crate) use text_out::{needs_text_out, text_out};
 pub use use_check::{FunctionUse, check_use, check_view_functions};
 
@@ -77,7 +79,7 @@ impl Registry {
         if let Some(uuid) = scalars.get("uuid").cloned() {
             scalars.insert("gen_random_uuid".to_string(), uuid);
         }
-        for function in session::functions() {
+        for function in session::functions().into_iter().chain(settings::functions()) {
             for name in names(function.name(), function.aliases()) {
                 scalars.insert(name.to_string(), Arc::clone(&function));
             }

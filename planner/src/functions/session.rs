@@ -11,10 +11,11 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions}
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use super::settings::SessionSettings;
 use super::sql_type;
 
 /// What a statement's functions may ask about its surroundings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SessionFacts {
     /// The statement's time, microseconds since 1970.
     pub now_micros: i64,
@@ -26,6 +27,8 @@ pub struct SessionFacts {
     pub schema: String,
     /// What `version()` says; begins with `PostgreSQL 1x.y`, or drivers do not connect.
     pub version: String,
+    /// The session's settings.
+    pub settings: Arc<dyn SessionSettings>,
 }
 
 impl ConfigExtension for SessionFacts {

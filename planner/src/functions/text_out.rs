@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::values::{ColumnReader, ColumnType, Zone, as_stored, put_text};
+use crate::values::{ColumnReader, ColumnType, TextStyle, as_stored, put_text};
 
 /// Whether a cast needs [`text_out`]: DataFusion's own gives the same text of truth values and integers.
 pub(crate) fn needs_text_out(source: &DataType, target: &DataType) -> bool {
@@ -27,10 +27,10 @@ pub(crate) fn needs_text_out(source: &DataType, target: &DataType) -> bool {
     }
 }
 
-/// The text of a value, or an array of the texts of an array's elements, as `target` says. `timestamptz` as the
-/// clocks of `zone` show it.
-pub(crate) fn text_out(value: Expr, target: &DataType, zone: Zone) -> Expr {
-    let function = TextOut { target: target.clone(), zone, signature: Signature::any(1, Volatility::Immutable) };
+/// The text of a value, or an array of the texts of an array's elements, as `target` says. `timestamptz` as
+/// `style` shows it.
+pub(crate) fn text_out(value: Expr, target: &DataType, style: TextStyle) -> Expr {
+    let function = TextOut { target: target.clone(), style, signature: Signature::any(1, Volatility::Immutable) };
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![value]))
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn text_out(value: Expr, target: &DataType, zone: Zone) -> Expr {
 struct TextOut {
     /// `Utf8`, or a list of what is one of the two.
     target: DataType,
-    zone: Zone,
+    style: TextStyle,
     signature: Signature,
 }
 
@@ -58,19 +58,19 @@ impl ScalarUDFImpl for TextOut {
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let field = &arguments.arg_fields[0];
         Ok(match &arguments.args[0] {
-            ColumnarValue::Array(values) => ColumnarValue::Array(texts(values, field, &self.target, self.zone)?),
+            ColumnarValue::Array(values) => ColumnarValue::Array(texts(values, field, &self.target, self.style)?),
             ColumnarValue::Scalar(value) => {
-                let texts = texts(&value.to_array()?, field, &self.target, self.zone)?;
+                let texts = texts(&value.to_array()?, field, &self.target, self.style)?;
                 ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?)
             }
         })
     }
 }
 
-fn texts(values: &ArrayRef, field: &FieldRef, target: &DataType, zone: Zone) -> Result<ArrayRef> {
+fn texts(values: &ArrayRef, field: &FieldRef, target: &DataType, style: TextStyle) -> Result<ArrayRef> {
     if let (DataType::List(element), DataType::List(target)) = (field.data_type(), target) {
         let lists = values.as_list::<i32>();
-        let elements = texts(lists.values(), element, target.data_type(), zone)?;
+        let elements = texts(lists.values(), element, target.data_type(), style)?;
         let lists = ListArray::try_new(Arc::clone(target), lists.offsets().clone(), elements, lists.nulls().cloned())?;
         return Ok(Arc::new(lists));
     }
@@ -84,7 +84,7 @@ fn texts(values: &ArrayRef, field: &FieldRef, target: &DataType, zone: Zone) -> 
             None => texts.append_null(),
             Some(value) => {
                 text.clear();
-                put_text(&mut text, &value, zone);
+                put_text(&mut text, &value, style);
                 let text = std::str::from_utf8(&text)
                     .map_err(|error| DataFusionError::Internal(format!("a text that is no UTF-8: {error}")))?;
                 texts.append_value(text);

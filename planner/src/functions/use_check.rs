@@ -4,6 +4,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, Volatility};
 
 use super::session::{asks_for_session, asks_for_time};
+use super::settings::asks_for_settings;
 use crate::bind::plan_error;
 use crate::error::{PlanError, PlanErrorKind, Result};
 
@@ -65,7 +66,7 @@ fn refusal(function: &ScalarUDF, place: FunctionUse) -> Option<PlanError> {
             .with_hint("Compare with now() where the view is read, or group by windows of an event time column."),
         );
     }
-    if asks_for_session(function) {
+    if asks_for_session(function) || asks_for_settings(function) {
         return Some(PlanError::unsupported(format!(
             "{name}() is not supported in {place_name}: its value depends on who asks"
         )));

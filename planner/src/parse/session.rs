@@ -2,7 +2,8 @@
 
 use sqlparser::tokenizer::Token;
 
-use crate::error::{PlanError, Result};
+use crate::ddl::constants::interval_micros;
+use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::statement::{Command, Discard, ShowObjects};
 
 use super::ast::Statement;
@@ -76,10 +77,10 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
         }
     }
     if cursor.accept(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
-        return set_transaction(cursor, "default_transaction_isolation", "default_transaction_read_only", false);
+        return set_modes(cursor, true);
     }
     if cursor.accept(&["TRANSACTION"]) {
-        return set_transaction(cursor, "transaction_isolation", "transaction_read_only", true);
+        return set_modes(cursor, false);
     }
     if cursor.is_at(&["SESSION", "AUTHORIZATION"]) {
         return Err(PlanError::unsupported("SET SESSION AUTHORIZATION is not supported").at(Some(position)));
@@ -91,7 +92,11 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Ok(Command::Set { name: "client_encoding".to_string(), value, local }.into());
     }
     if cursor.accept(&["TIME", "ZONE"]) {
-        let value = if cursor.accept(&["LOCAL"]) { None } else { values(cursor, "timezone")? };
+        let value = match cursor.accept(&["LOCAL"]) {
+            true => None,
+            false if cursor.accept(&["INTERVAL"]) => Some(zone_interval(cursor)?),
+            false => values(cursor, "timezone")?,
+        };
         return Ok(Command::Set { name: "timezone".to_string(), value, local }.into());
     }
     let name = setting_name(cursor)?;
@@ -108,8 +113,39 @@ fn values(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<String>> {
         return Ok(None);
     }
     let names_listed = name == "search_path";
+    let position = cursor.position();
     let values = cursor.comma_separated(|cursor| value(cursor, names_listed))?;
+    if values.len() > 1 && !LISTS.contains(&name) {
+        let message = format!("SET {name} takes only one argument");
+        return Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message).at(Some(position)));
+    }
     Ok(Some(values.join(", ")))
+}
+
+/// Settings whose values are lists.
+const LISTS: [&str; 3] = ["datestyle", "search_path", "temp_tablespaces"];
+
+/// The interval of `SET TIME ZONE INTERVAL '...' HOUR TO MINUTE` as hours to the east, as a bare number says them.
+fn zone_interval(cursor: &mut Cursor<'_>) -> Result<String> {
+    let position = Some(cursor.position());
+    let Some(text) = cursor.accept_string() else { return Err(cursor.expected("a quoted interval")) };
+    let unsigned = text.trim().trim_start_matches(['+', '-']);
+    let invalid = || {
+        let message = format!("invalid value for parameter \"TimeZone\": \"INTERVAL '{text}'\"");
+        PlanError::new(PlanErrorKind::InvalidParameterValue, message)
+            .with_hint("It is hours east of Greenwich, such as INTERVAL '+02:00' HOUR TO MINUTE.")
+            .at(position)
+    };
+    let micros = interval_micros(unsigned).map_err(|_| invalid())?;
+    // Only one sign, in front of everything, has a plain meaning here.
+    if micros < 0 || micros % 1_000_000 != 0 {
+        return Err(invalid());
+    }
+    if cursor.accept(&["HOUR"]) && cursor.accept(&["TO"]) {
+        cursor.expect(&["MINUTE"])?;
+    }
+    let sign = if text.trim().starts_with('-') { "-" } else { "" };
+    Ok(format!("{sign}{}", micros as f64 / 3_600_000_000.0))
 }
 
 fn value(cursor: &mut Cursor<'_>, is_name: bool) -> Result<String> {
@@ -147,7 +183,7 @@ fn quoted_if_needed(name: &str) -> String {
 /// `RESET name`, `RESET ALL`.
 pub(super) fn reset(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["RESET"])?;
-    Ok(Command::Set { name: setting_name(cursor)?, value: None, local: false }.into())
+    Ok(Command::Reset { name: setting_name(cursor)? }.into())
 }
 
 /// `DISCARD ALL | PLANS | …`.
@@ -215,6 +251,8 @@ fn accept_noise(cursor: &mut Cursor<'_>) {
 struct Modes {
     isolation: Option<&'static str>,
     read_only: Option<bool>,
+    /// [NOT] DEFERRABLE was said, which no transaction here needs.
+    deferrable: bool,
 }
 
 /// Transaction modes, with or without commas. Every isolation level is accepted: whatever it is called, reads see
@@ -235,32 +273,20 @@ fn modes(cursor: &mut Cursor<'_>) -> Result<Modes> {
             modes.read_only = Some(true);
         } else if cursor.accept(&["READ", "WRITE"]) {
             modes.read_only = Some(false);
-        } else if !cursor.accept(&["NOT", "DEFERRABLE"]) && !cursor.accept(&["DEFERRABLE"]) {
+        } else if cursor.accept(&["NOT", "DEFERRABLE"]) || cursor.accept(&["DEFERRABLE"]) {
+            modes.deferrable = true;
+        } else {
             return Ok(modes);
         }
         let _said = cursor.accept_token(&Token::Comma);
     }
 }
 
-/// `SET TRANSACTION modes` as the setting that it stands for.
-fn set_transaction(
-    cursor: &mut Cursor<'_>,
-    isolation_setting: &str,
-    access_setting: &str,
-    local: bool,
-) -> Result<Statement> {
-    let position = cursor.position();
+/// The modes of `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`.
+fn set_modes(cursor: &mut Cursor<'_>, session: bool) -> Result<Statement> {
     let modes = modes(cursor)?;
-    let on_or_off = |on: bool| if on { "on" } else { "off" };
-    let (name, value) = match (modes.isolation, modes.read_only) {
-        (None, None) => return Err(cursor.expected("ISOLATION LEVEL, READ ONLY or READ WRITE")),
-        (Some(level), None) => (isolation_setting, level),
-        (None, Some(read_only)) => (access_setting, on_or_off(read_only)),
-        (Some(_), Some(_)) => {
-            return Err(PlanError::unsupported("SET TRANSACTION with several modes is not supported")
-                .with_hint("Write one SET TRANSACTION per mode.")
-                .at(Some(position)));
-        }
-    };
-    Ok(Command::Set { name: name.to_string(), value: Some(value.to_string()), local }.into())
+    if modes.isolation.is_none() && modes.read_only.is_none() && !modes.deferrable {
+        return Err(cursor.expected("ISOLATION LEVEL, READ ONLY or READ WRITE"));
+    }
+    Ok(Command::SetModes { session, isolation: modes.isolation, read_only: modes.read_only }.into())
 }

@@ -1,4 +1,4 @@
-//! Dates, times and intervals as text, and the calendar behind them.
+//! Dates and times as text, and the calendar behind them.
 //!
 //! The proleptic Gregorian calendar, years before 1 shown as BC. The extremes of the integers are the
 //! infinities, as in Postgres.
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use bytes::BytesMut;
 
-use super::zone::Zone;
+use super::style::{DateForm, DateOrder, TextForms, TextStyle};
 
 /// Days from 1970-01-01 to 2000-01-01, where Postgres' binary formats start.
 pub const POSTGRES_EPOCH_DAYS: i32 = 10_957;
@@ -57,20 +57,26 @@ fn put(output: &mut BytesMut, arguments: std::fmt::Arguments<'_>) {
 }
 
 /// Writes the date and returns what stands at the end of the whole text.
-fn put_civil(output: &mut BytesMut, days: i64) -> &'static str {
+fn put_civil(output: &mut BytesMut, days: i64, forms: TextForms) -> &'static str {
     let (year, month, day) = civil_from_days(days);
     let (shown, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
-    put(output, format_args!("{shown:04}-{month:02}-{day:02}"));
+    let (first, second) = if forms.order == DateOrder::Dmy { (day, month) } else { (month, day) };
+    match forms.date {
+        DateForm::Iso => put(output, format_args!("{shown:04}-{month:02}-{day:02}")),
+        DateForm::Sql => put(output, format_args!("{first:02}/{second:02}/{shown:04}")),
+        DateForm::Postgres => put(output, format_args!("{first:02}-{second:02}-{shown:04}")),
+        DateForm::German => put(output, format_args!("{day:02}.{month:02}.{shown:04}")),
+    }
     era
 }
 
 /// Writes a `date`.
-pub fn put_date(output: &mut BytesMut, days: i32) {
+pub fn put_date(output: &mut BytesMut, days: i32, forms: TextForms) {
     match days {
         i32::MAX => output.extend_from_slice(b"infinity"),
         i32::MIN => output.extend_from_slice(b"-infinity"),
         days => {
-            let era = put_civil(output, i64::from(days));
+            let era = put_civil(output, i64::from(days), forms);
             output.extend_from_slice(era.as_bytes());
         }
     }
@@ -92,20 +98,34 @@ fn put_fraction(output: &mut BytesMut, micros: i64) {
 }
 
 /// Writes a `timestamp`.
-pub fn put_timestamp(output: &mut BytesMut, micros: i64) {
+pub fn put_timestamp(output: &mut BytesMut, micros: i64, forms: TextForms) {
     if !put_infinity(output, micros) {
-        let era = put_clock(output, i128::from(micros));
+        let era = put_clock(output, i128::from(micros), forms);
         output.extend_from_slice(era.as_bytes());
     }
 }
 
 /// Writes a `timestamptz` as the clocks of a zone show it.
-pub fn put_timestamptz(output: &mut BytesMut, micros: i64, zone: Zone) {
+pub fn put_timestamptz(output: &mut BytesMut, micros: i64, style: TextStyle) {
     if put_infinity(output, micros) {
         return;
     }
-    let offset = zone.offset_at(micros);
-    let era = put_clock(output, i128::from(micros) + i128::from(offset) * 1_000_000);
+    let offset = style.zone.offset_at(micros);
+    let era = put_clock(output, i128::from(micros) + i128::from(offset) * 1_000_000, style.forms);
+    match style.forms.date {
+        DateForm::Iso => put_offset(output, offset),
+        DateForm::Sql | DateForm::Postgres | DateForm::German => {
+            put(output, format_args!(" "));
+            match style.zone.abbreviation_at(micros) {
+                Some(name) => output.extend_from_slice(name.as_bytes()),
+                None => put_offset(output, offset),
+            }
+        }
+    }
+    output.extend_from_slice(era.as_bytes());
+}
+
+fn put_offset(output: &mut BytesMut, offset: i32) {
     let (sign, seconds) = if offset < 0 { ('-', -offset) } else { ('+', offset) };
     put(output, format_args!("{sign}{:02}", seconds / 3600));
     if seconds % 3600 != 0 {
@@ -114,7 +134,6 @@ pub fn put_timestamptz(output: &mut BytesMut, micros: i64, zone: Zone) {
     if seconds % 60 != 0 {
         put(output, format_args!(":{:02}", seconds % 60));
     }
-    output.extend_from_slice(era.as_bytes());
 }
 
 fn put_infinity(output: &mut BytesMut, micros: i64) -> bool {
@@ -126,49 +145,40 @@ fn put_infinity(output: &mut BytesMut, micros: i64) -> bool {
     true
 }
 
-fn put_clock(output: &mut BytesMut, micros: i128) -> &'static str {
+fn put_clock(output: &mut BytesMut, micros: i128, forms: TextForms) -> &'static str {
     let days = micros.div_euclid(i128::from(DAY_MICROS)) as i64;
     let of_day = micros.rem_euclid(i128::from(DAY_MICROS)) as i64;
-    let era = put_civil(output, days);
+    if forms.date == DateForm::Postgres {
+        return put_ctime(output, days, of_day, forms.order);
+    }
+    let era = put_civil(output, days, forms);
     output.extend_from_slice(b" ");
     put_time(output, of_day);
     era
 }
 
-/// Writes an `interval` in style `postgres`.
-pub fn put_interval(output: &mut BytesMut, months: i32, days: i32, micros: i64) {
-    let mut first = true;
-    let mut after_negative = false;
-    for (count, unit) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
-        if count == 0 {
-            continue;
-        }
-        let space = if first { "" } else { " " };
-        // A positive part behind a negative one says so.
-        let plus = if after_negative && count > 0 { "+" } else { "" };
-        let plural = if count == 1 { "" } else { "s" };
-        put(output, format_args!("{space}{plus}{count} {unit}{plural}"));
-        first = false;
-        after_negative = count < 0;
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// `Sat Feb 03 04:05:06 2024`: 1970 began on a Thursday.
+fn put_ctime(output: &mut BytesMut, days: i64, of_day: i64, order: DateOrder) -> &'static str {
+    let (year, month, day) = civil_from_days(days);
+    let (shown, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    let weekday = DAYS[days.rem_euclid(7) as usize];
+    let month = MONTHS[month as usize - 1];
+    match order {
+        DateOrder::Dmy => put(output, format_args!("{weekday} {day:02} {month} ")),
+        DateOrder::Mdy | DateOrder::Ymd => put(output, format_args!("{weekday} {month} {day:02} ")),
     }
-    if first || micros != 0 {
-        let space = if first { "" } else { " " };
-        let sign = match micros < 0 {
-            true => "-",
-            false if after_negative => "+",
-            false => "",
-        };
-        let magnitude = micros.unsigned_abs();
-        let seconds = magnitude / 1_000_000;
-        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-        put(output, format_args!("{space}{sign}{hours:02}:{minutes:02}:{:02}", seconds % 60));
-        put_fraction(output, (magnitude % 1_000_000) as i64);
-    }
+    put_time(output, of_day);
+    put(output, format_args!(" {shown:04}"));
+    era
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::zone::Zone;
     use super::*;
 
     fn shown(write: impl FnOnce(&mut BytesMut)) -> String {
@@ -200,7 +210,7 @@ mod tests {
             (i32::MAX, "infinity"),
             (i32::MIN, "-infinity"),
         ] {
-            assert_eq!(shown(|output| put_date(output, days)), text);
+            assert_eq!(shown(|output| put_date(output, days, TextForms::default())), text);
         }
     }
 
@@ -229,7 +239,7 @@ mod tests {
             (i64::MIN, "-infinity"),
             (i64::MAX - 1, "294247-01-10 04:00:54.775806"),
         ] {
-            assert_eq!(shown(|output| put_timestamp(output, micros)), text);
+            assert_eq!(shown(|output| put_timestamp(output, micros, TextForms::default())), text);
         }
     }
 
@@ -245,25 +255,42 @@ mod tests {
             (-62_135_596_800_000_001, Zone::Utc, "0001-12-31 23:59:59.999999+00 BC"),
             (i64::MAX, berlin, "infinity"),
         ] {
-            assert_eq!(shown(|output| put_timestamptz(output, micros, zone)), text);
+            assert_eq!(shown(|output| put_timestamptz(output, micros, zone.into())), text);
         }
     }
 
+    /// Date, timestamp and timestamptz in Berlin of one moment, as a Postgres 15 wrote them.
     #[test]
-    fn intervals() {
-        for ((months, days, micros), text) in [
-            ((0, 0, 0), "00:00:00"),
-            ((14, 3, 14_706_789_000), "1 year 2 mons 3 days 04:05:06.789"),
-            ((1, 1, 0), "1 mon 1 day"),
-            ((-14, 3, -14_706_000_000), "-1 years -2 mons +3 days -04:05:06"),
-            ((-1, 0, 1_000_000), "-1 mons +00:00:01"),
-            ((0, -1, 3_600_000_000), "-1 days +01:00:00"),
-            ((0, 0, -1), "-00:00:00.000001"),
-            ((24, 0, 0), "2 years"),
-            ((0, 0, 360_000_000_000), "100:00:00"),
-            ((0, 0, i64::MIN), "-2562047788:00:54.775808"),
+    fn styles() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let micros = 1_706_933_106_700_000;
+        let march = -63_517_824_000_000_000;
+        for (date, order, texts) in [
+            (DateForm::Sql, DateOrder::Mdy, ["02/03/2024", "02/03/2024 04:05:06.7", "02/03/2024 05:05:06.7 CET"]),
+            (DateForm::Sql, DateOrder::Dmy, ["03/02/2024", "03/02/2024 04:05:06.7", "03/02/2024 05:05:06.7 CET"]),
+            (DateForm::German, DateOrder::Dmy, ["03.02.2024", "03.02.2024 04:05:06.7", "03.02.2024 05:05:06.7 CET"]),
+            (
+                DateForm::Postgres,
+                DateOrder::Ymd,
+                ["02-03-2024", "Sat Feb 03 04:05:06.7 2024", "Sat Feb 03 05:05:06.7 2024 CET"],
+            ),
+            (
+                DateForm::Postgres,
+                DateOrder::Dmy,
+                ["03-02-2024", "Sat 03 Feb 04:05:06.7 2024", "Sat 03 Feb 05:05:06.7 2024 CET"],
+            ),
         ] {
-            assert_eq!(shown(|output| put_interval(output, months, days, micros)), text);
+            let forms = TextForms { date, order, ..TextForms::default() };
+            let style = TextStyle { zone: berlin, forms };
+            assert_eq!(shown(|output| put_date(output, 19_756, forms)), texts[0]);
+            assert_eq!(shown(|output| put_timestamp(output, micros, forms)), texts[1]);
+            assert_eq!(shown(|output| put_timestamptz(output, micros, style)), texts[2]);
         }
+        let forms = TextForms { date: DateForm::Postgres, ..TextForms::default() };
+        assert_eq!(shown(|output| put_timestamp(output, march, forms)), "Fri Mar 15 00:00:00 0044 BC");
+        let fixed = TextStyle { zone: Zone::named("<+05>-05").unwrap(), forms };
+        assert_eq!(shown(|output| put_timestamptz(output, 0, fixed)), "Thu Jan 01 05:00:00 1970 +05");
+        let utc = TextStyle { zone: Zone::Utc, forms };
+        assert_eq!(shown(|output| put_timestamptz(output, 0, utc)), "Thu Jan 01 00:00:00 1970 UTC");
     }
 }

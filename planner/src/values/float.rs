@@ -1,23 +1,45 @@
-//! Floats as Postgres prints them: the shortest digits that read back to the same value.
+//! Floats as Postgres prints them: the shortest digits that read back to the same value, or a number of digits.
 
 use std::fmt::{LowerExp, Write as _};
 
 use bytes::BytesMut;
 
-/// Writes a `double precision`: plain from 1e-4 up to 1e15, with an exponent beyond.
-pub fn put_float8(output: &mut BytesMut, value: f64) {
+/// Writes a `double precision`: plain from 1e-4 up to 1e15, with an exponent beyond. `extra_digits` above 0 are
+/// the shortest digits, others 15 and so many more.
+pub fn put_float8(output: &mut BytesMut, value: f64, extra_digits: i8) {
     match special(value) {
         Some(text) => output.extend_from_slice(text.as_bytes()),
-        None => put_finite(output, value, 15),
+        None if extra_digits > 0 => put_finite(output, value, 15),
+        None => put_digits(output, value, 15 + i32::from(extra_digits)),
     }
 }
 
-/// Writes a `real`: plain from 1e-4 up to 1e6, with an exponent beyond.
-pub fn put_float4(output: &mut BytesMut, value: f32) {
+/// Writes a `real`: plain from 1e-4 up to 1e6, with an exponent beyond. `extra_digits` as above, of 6.
+pub fn put_float4(output: &mut BytesMut, value: f32, extra_digits: i8) {
     match special(f64::from(value)) {
         Some(text) => output.extend_from_slice(text.as_bytes()),
-        None => put_finite(output, value, 6),
+        None if extra_digits > 0 => put_finite(output, value, 6),
+        None => put_digits(output, f64::from(value), 6 + i32::from(extra_digits)),
     }
+}
+
+/// C's `%g`: at least one digit, zeros at the end left out.
+fn put_digits(output: &mut BytesMut, value: f64, digits: i32) {
+    let digits = digits.max(1);
+    let rounded = format!("{value:.*e}", digits as usize - 1);
+    let (mantissa, exponent) = rounded.split_once('e').expect("the format has an exponent");
+    let exponent: i32 = exponent.parse().expect("the exponent is a small integer");
+    let without_zeros = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
+    let written = if (-4..digits).contains(&exponent) {
+        write!(output, "{}", without_zeros(&format!("{value:.*}", (digits - 1 - exponent) as usize)))
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        write!(output, "{}e{sign}{:02}", without_zeros(mantissa), exponent.abs())
+    };
+    written.expect("writing to memory does not fail");
 }
 
 fn special(value: f64) -> Option<&'static str> {
@@ -67,7 +89,7 @@ mod tests {
 
     fn float8(value: f64) -> String {
         let mut output = BytesMut::new();
-        put_float8(&mut output, value);
+        put_float8(&mut output, value, 1);
         String::from_utf8(output.to_vec()).unwrap()
     }
 
@@ -122,7 +144,35 @@ mod tests {
             (f32::NAN, "NaN"),
         ] {
             let mut output = BytesMut::new();
-            put_float4(&mut output, value);
+            put_float4(&mut output, value, 1);
+            assert_eq!(std::str::from_utf8(&output).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn fewer_digits() {
+        let third = 1.0f32 / 3.0;
+        for (value, extra_digits, text) in [
+            (0.1 + 0.2, 0, "0.3"),
+            (1e300 / 3.0, 0, "3.33333333333333e+299"),
+            (1e15, 0, "1e+15"),
+            (1e-5, 0, "1e-05"),
+            (100.0, 0, "100"),
+            (1e300 / 3.0, -5, "3.333333333e+299"),
+            (123_456.789, -5, "123456.789"),
+            (100.0, -15, "1e+02"),
+            (0.1 + 0.2, -15, "0.3"),
+            (123_456.789, -15, "1e+05"),
+        ] {
+            let mut output = BytesMut::new();
+            put_float8(&mut output, value, extra_digits);
+            assert_eq!(std::str::from_utf8(&output).unwrap(), text);
+        }
+        for (value, extra_digits, text) in
+            [(third, 0, "0.333333"), (third, -5, "0.3"), (123_456_789.123, 0, "1.23457e+08")]
+        {
+            let mut output = BytesMut::new();
+            put_float4(&mut output, value, extra_digits);
             assert_eq!(std::str::from_utf8(&output).unwrap(), text);
         }
     }

@@ -4,28 +4,29 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
 
+use super::style::TextStyle;
 use super::text;
 use super::value::{Entries, Value};
-use super::zone::Zone;
 
-/// Writes a map as an object.
-pub fn put_map(output: &mut BytesMut, entries: &Entries, zone: Zone) {
+/// Writes a map as an object. JSON has one form of everything: of the style only the zone counts.
+pub fn put_map(output: &mut BytesMut, entries: &Entries, style: TextStyle) {
+    let style = TextStyle::from(style.zone);
     output.put_u8(b'{');
     for (index, (key, value)) in entries.keys.iter().zip(entries.values.iter()).enumerate() {
         if index > 0 {
             output.put_slice(b", ");
         }
         match key {
-            Some(key) => put_string(output, &key, zone),
+            Some(key) => put_string(output, &key, style),
             None => output.put_slice(b"\"\""),
         }
         output.put_slice(b": ");
-        put_value(output, value.as_ref(), zone);
+        put_value(output, value.as_ref(), style);
     }
     output.put_u8(b'}');
 }
 
-fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, zone: Zone) {
+fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, style: TextStyle) {
     let Some(value) = value else {
         output.put_slice(b"null");
         return;
@@ -33,17 +34,17 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, zone: Zone) {
     match value {
         Value::Bool(value) => output.put_slice(if *value { b"true" } else { b"false" }),
         Value::Int2(_) | Value::Int4(_) | Value::Int8(_) | Value::Oid(_) | Value::Numeric(..) | Value::Jsonb(_) => {
-            text::put(output, value, zone);
+            text::put(output, value, style);
         }
-        Value::Float4(float) if float.is_finite() => text::put(output, value, zone),
-        Value::Float8(float) if float.is_finite() => text::put(output, value, zone),
+        Value::Float4(float) if float.is_finite() => text::put(output, value, style),
+        Value::Float8(float) if float.is_finite() => text::put(output, value, style),
         Value::Array(elements) => {
             output.put_u8(b'[');
             for (index, element) in elements.iter().enumerate() {
                 if index > 0 {
                     output.put_slice(b", ");
                 }
-                put_value(output, element.as_ref(), zone);
+                put_value(output, element.as_ref(), style);
             }
             output.put_u8(b']');
         }
@@ -55,11 +56,11 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, zone: Zone) {
                 }
                 escape(output, &field.name);
                 output.put_slice(b": ");
-                put_value(output, field.reader.get(*row).as_ref(), zone);
+                put_value(output, field.reader.get(*row).as_ref(), style);
             }
             output.put_u8(b'}');
         }
-        Value::Map(entries) => put_map(output, entries, zone),
+        Value::Map(entries) => put_map(output, entries, style),
         Value::Float4(_)
         | Value::Float8(_)
         | Value::Text(_)
@@ -69,13 +70,13 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, zone: Zone) {
         | Value::Time(_)
         | Value::Timestamp(_)
         | Value::Timestamptz(_)
-        | Value::Interval { .. } => put_string(output, value, zone),
+        | Value::Interval { .. } => put_string(output, value, style),
     }
 }
 
-fn put_string(output: &mut BytesMut, value: &Value<'_>, zone: Zone) {
+fn put_string(output: &mut BytesMut, value: &Value<'_>, style: TextStyle) {
     let mut shown = BytesMut::new();
-    text::put(&mut shown, value, zone);
+    text::put(&mut shown, value, style);
     escape(output, &String::from_utf8_lossy(&shown));
 }
 

@@ -4,14 +4,15 @@
 //! A column goes: Arrow type and metadata to a [`ColumnType`], arrays to the few storage types that are
 //! formatted (one cast per batch where they differ), a row to a [`Value`], a value to [`put_text`].
 //!
-//! Texts are those of Postgres with `DateStyle = ISO`, `IntervalStyle = postgres`, `bytea_output = hex` and
-//! `extra_float_digits = 1`, whatever a client sets. Trailing zeros of a numeric are not printed.
+//! Which of its forms a value is written in says a [`TextStyle`]. Trailing zeros of a numeric are not printed.
 
 mod column_type;
 pub mod datetime;
 mod float;
+mod interval;
 mod json;
 mod numeric;
+mod style;
 mod text;
 mod value;
 mod zone;
@@ -23,6 +24,7 @@ use arrow::error::ArrowError;
 pub use column_type::{ColumnType, Kind, TYPE_METADATA};
 pub use json::put_map as put_map_as_json;
 pub use numeric::Decimal;
+pub use style::{DateForm, DateOrder, IntervalForm, TextForms, TextStyle};
 pub use text::put as put_text;
 pub use value::{ColumnReader, Elements, Entries, RecordField, Value};
 pub use zone::{Zone, offset_seconds};

@@ -4,37 +4,41 @@ use std::fmt::Write as _;
 
 use bytes::{BufMut, BytesMut};
 
-use super::datetime::{put_date, put_interval, put_time, put_timestamp, put_timestamptz};
+use super::datetime::{put_date, put_time, put_timestamp, put_timestamptz};
 use super::float::{put_float4, put_float8};
+use super::interval::put_interval;
 use super::json;
 use super::numeric::Decimal;
+use super::style::TextStyle;
 use super::value::{Elements, RecordField, Value};
-use super::zone::Zone;
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes a value.
-pub fn put(output: &mut BytesMut, value: &Value<'_>, zone: Zone) {
+pub fn put(output: &mut BytesMut, value: &Value<'_>, style: TextStyle) {
     match value {
         Value::Bool(value) => output.put_u8(if *value { b't' } else { b'f' }),
         Value::Int2(value) => put_integer(output, i64::from(*value)),
         Value::Int4(value) => put_integer(output, i64::from(*value)),
         Value::Int8(value) => put_integer(output, *value),
         Value::Oid(value) => put_integer(output, i64::from(*value)),
-        Value::Float4(value) => put_float4(output, *value),
-        Value::Float8(value) => put_float8(output, *value),
+        Value::Float4(value) => put_float4(output, *value, style.forms.float_digits),
+        Value::Float8(value) => put_float8(output, *value, style.forms.float_digits),
         Value::Numeric(unscaled, scale) => Decimal::new(*unscaled, *scale).put_text(output),
         Value::Text(text) | Value::Jsonb(text) => output.put_slice(text.as_bytes()),
+        Value::Bytes(bytes) if style.forms.bytea_escaped => put_escaped(output, bytes),
         Value::Bytes(bytes) => put_hex(output, bytes),
         Value::Uuid(bytes) => put_uuid(output, *bytes),
-        Value::Date(days) => put_date(output, *days),
+        Value::Date(days) => put_date(output, *days, style.forms),
         Value::Time(micros) => put_time(output, *micros),
-        Value::Timestamp(micros) => put_timestamp(output, *micros),
-        Value::Timestamptz(micros) => put_timestamptz(output, *micros, zone),
-        Value::Interval { months, days, micros } => put_interval(output, *months, *days, *micros),
-        Value::Array(elements) => put_array(output, elements, zone),
-        Value::Record(fields, row) => put_record(output, fields, *row, zone),
-        Value::Map(entries) => json::put_map(output, entries, zone),
+        Value::Timestamp(micros) => put_timestamp(output, *micros, style.forms),
+        Value::Timestamptz(micros) => put_timestamptz(output, *micros, style),
+        Value::Interval { months, days, micros } => {
+            put_interval(output, *months, *days, *micros, style.forms.interval);
+        }
+        Value::Array(elements) => put_array(output, elements, style),
+        Value::Record(fields, row) => put_record(output, fields, *row, style),
+        Value::Map(entries) => json::put_map(output, entries, style),
     }
 }
 
@@ -46,6 +50,17 @@ fn put_hex(output: &mut BytesMut, bytes: &[u8]) {
     output.reserve(2 + bytes.len() * 2);
     output.put_slice(b"\\x");
     bytes.iter().for_each(|byte| put_byte(output, *byte));
+}
+
+/// The older form: what is no printable ASCII as a backslash and three octal digits.
+fn put_escaped(output: &mut BytesMut, bytes: &[u8]) {
+    for byte in bytes {
+        match byte {
+            b'\\' => output.put_slice(b"\\\\"),
+            0x20..=0x7e => output.put_u8(*byte),
+            byte => write!(output, "\\{byte:03o}").expect("writing to memory does not fail"),
+        }
+    }
 }
 
 fn put_byte(output: &mut BytesMut, byte: u8) {
@@ -63,7 +78,7 @@ fn put_uuid(output: &mut BytesMut, bytes: [u8; 16]) {
     }
 }
 
-fn put_array(output: &mut BytesMut, elements: &Elements, zone: Zone) {
+fn put_array(output: &mut BytesMut, elements: &Elements, style: TextStyle) {
     output.put_u8(b'{');
     for (index, element) in elements.iter().enumerate() {
         if index > 0 {
@@ -72,10 +87,10 @@ fn put_array(output: &mut BytesMut, elements: &Elements, zone: Zone) {
         match element {
             None => output.put_slice(b"NULL"),
             // An array within an array is a further dimension and is never quoted.
-            Some(Value::Array(inner)) => put_array(output, &inner, zone),
+            Some(Value::Array(inner)) => put_array(output, &inner, style),
             Some(value) => {
                 let start = output.len();
-                put(output, &value, zone);
+                put(output, &value, style);
                 let text = &output[start..];
                 if text.is_empty() || text.eq_ignore_ascii_case(b"null") || text.iter().any(|byte| is_special(*byte)) {
                     quote(output, start, |byte| if byte == b'"' || byte == b'\\' { Some(b'\\') } else { None });
@@ -91,7 +106,7 @@ fn is_special(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-fn put_record(output: &mut BytesMut, fields: &[RecordField], row: usize, zone: Zone) {
+fn put_record(output: &mut BytesMut, fields: &[RecordField], row: usize, style: TextStyle) {
     output.put_u8(b'(');
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
@@ -99,7 +114,7 @@ fn put_record(output: &mut BytesMut, fields: &[RecordField], row: usize, zone: Z
         }
         let Some(value) = field.reader.get(row) else { continue };
         let start = output.len();
-        put(output, &value, zone);
+        put(output, &value, style);
         let text = &output[start..];
         let quoted =
             |byte: &u8| matches!(byte, b'"' | b'\\' | b'(' | b')' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);

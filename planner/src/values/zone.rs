@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDateTime, Offset, TimeZone};
+use chrono_tz::OffsetName;
 
 /// A time zone: UTC, a fixed offset, or a named one of the IANA database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,19 +21,42 @@ pub enum Zone {
 const LAST_KNOWN_SECONDS: i64 = 8_000_000_000_000;
 
 impl Zone {
-    /// The zone of a name (any case) or of an ISO offset such as `+02:00`.
+    /// The zone of a name (any case) or of a POSIX specification without daylight saving: `UTC+3`, `<+05>-05` and
+    /// also a bare `+02:00` count hours **west** of Greenwich, as in Postgres.
     pub fn named(name: &str) -> Option<Self> {
         let name = name.trim_matches('\'');
-        if ["utc", "gmt", "z", "zulu", "etc/utc"].contains(&name.to_ascii_lowercase().as_str()) {
+        if ["utc", "z"].iter().any(|utc| utc.eq_ignore_ascii_case(name)) {
             return Some(Self::Utc);
-        }
-        if let Some(seconds) = offset_seconds(name) {
-            return Some(Self::Fixed(seconds));
         }
         if let Ok(zone) = chrono_tz::Tz::from_str(name) {
             return Some(Self::Named(zone));
         }
-        chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name)).map(|zone| Self::Named(*zone))
+        let any_case = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
+        match any_case {
+            Some(zone) => Some(Self::Named(*zone)),
+            None => posix_seconds(name).map(Self::Fixed),
+        }
+    }
+
+    /// The name as the database spells it; `None` for a fixed offset, whose text is its name.
+    pub fn spelling(self) -> Option<&'static str> {
+        match self {
+            Self::Utc => Some("UTC"),
+            Self::Fixed(_) => None,
+            Self::Named(zone) => Some(zone.name()),
+        }
+    }
+
+    /// What clocks of the zone call their time at an instant: `CET`; `None` where only the offset is known.
+    pub fn abbreviation_at(self, micros: i64) -> Option<String> {
+        match self {
+            Self::Utc => Some("UTC".to_string()),
+            Self::Fixed(_) => None,
+            Self::Named(zone) => {
+                let offset = zone.offset_from_utc_datetime(&naive(micros));
+                offset.abbreviation().map(ToString::to_string)
+            }
+        }
     }
 
     /// Seconds east of UTC at an instant in microseconds since 1970.
@@ -65,6 +89,19 @@ impl Zone {
 fn naive(micros: i64) -> NaiveDateTime {
     let seconds = micros.div_euclid(1_000_000).clamp(-LAST_KNOWN_SECONDS, LAST_KNOWN_SECONDS);
     DateTime::from_timestamp(seconds, 0).expect("the seconds were brought into range").naive_utc()
+}
+
+/// Seconds east of a POSIX zone: letters or `<...>`, then an offset to the west; the letters may be missing.
+fn posix_seconds(text: &str) -> Option<i32> {
+    let offset = match text.strip_prefix('<') {
+        Some(quoted) => quoted.split_once('>')?.1,
+        None => text.trim_start_matches(|character: char| character.is_ascii_alphabetic()),
+    };
+    let signed = match offset.as_bytes().first()? {
+        b'+' | b'-' => offset_seconds(offset)?,
+        _ => offset_seconds(&format!("+{offset}"))?,
+    };
+    Some(-signed)
 }
 
 /// Seconds of `+hh`, `+hhmm`, `+hh:mm` and `+hh:mm:ss`, `-` for west.
@@ -106,6 +143,19 @@ mod tests {
         assert_eq!(Zone::named("utc"), Some(Zone::Utc));
         assert_eq!(Zone::named("europe/berlin"), Some(Zone::Named(chrono_tz::Europe::Berlin)));
         assert_eq!(Zone::named("Mars/Base"), None);
+        for (name, seconds) in [
+            ("UTC+3", -10_800),
+            ("FOO-3:30", 12_600),
+            ("+02:00", -7_200),
+            ("UTC3", -10_800),
+            ("<+05>-05", 18_000),
+            ("<-03:30>+03:30", -12_600),
+        ] {
+            assert_eq!(Zone::named(name), Some(Zone::Fixed(seconds)), "{name}");
+        }
+        for name in ["", "+", "FOO", "<+05", "UTC+3x", "cest"] {
+            assert_eq!(Zone::named(name), None, "{name}");
+        }
         for (text, seconds) in [
             ("+02", Some(7200)),
             ("-07:52:58", Some(-28_378)),

@@ -78,6 +78,9 @@ impl Answer {
 
 type Evaluate = fn(&Context, &[ScalarValue]) -> Answer;
 
+/// Functions that the planner knows, too: a statement is not taken for one over the catalog because of them.
+const NOT_ONLY_HERE: [&str; 1] = ["current_setting"];
+
 /// Names are those that statements use, but for the casts, which [`super::rewrite`] turns into calls.
 const FUNCTIONS: &[(&str, Gives, Evaluate)] = &[
     ("array_to_string", Gives::Text, array_to_string),
@@ -151,13 +154,13 @@ const FUNCTIONS: &[(&str, Gives, Evaluate)] = &[
 ];
 
 /// Whether statements over the catalog can call it.
-pub(super) fn is_known(name: &str) -> bool {
-    FUNCTIONS.iter().any(|(known, ..)| *known == name)
+pub(super) fn is_only_here(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(known, ..)| *known == name) && !NOT_ONLY_HERE.contains(&name)
 }
 
 /// Whether a text, in lower case, has the name of one of them.
 pub(super) fn is_called_in(sql: &str) -> bool {
-    FUNCTIONS.iter().any(|(name, ..)| sql.contains(name))
+    FUNCTIONS.iter().any(|(name, ..)| !NOT_ONLY_HERE.contains(name) && sql.contains(name))
 }
 
 /// All functions over one view of the catalog.
@@ -270,7 +273,7 @@ fn current_schemas(context: &Context, arguments: &[ScalarValue]) -> Answer {
 fn current_setting(context: &Context, arguments: &[ScalarValue]) -> Answer {
     let name = text(arguments, 0).unwrap_or_default();
     let found = context.view.settings.iter().find(|setting| setting.name.eq_ignore_ascii_case(&name));
-    Answer::text(found.map(|setting| setting.value.clone()))
+    Answer::text(found.map(|setting| setting.shown.clone()))
 }
 
 fn format_type(_: &Context, arguments: &[ScalarValue]) -> Answer {

@@ -22,6 +22,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_planner::catalog::Catalog;
 
+use crate::session::settings::SettingData;
+
 pub use query::CatalogQuery;
 
 /// What the system relations are made from.
@@ -36,22 +38,11 @@ pub struct CatalogView {
     /// Schemas in which unqualified names are found.
     pub search_path: Vec<String>,
     /// The settings of the session.
-    pub settings: Vec<SettingRow>,
+    pub settings: Vec<SettingData>,
     /// The number of the connection.
     pub process_id: i32,
     /// What `version()` gives.
     pub version: String,
-}
-
-/// A setting as `pg_settings` shows it.
-#[derive(Clone, Debug)]
-pub struct SettingRow {
-    /// Its name as Postgres spells it.
-    pub name: String,
-    /// Its value.
-    pub value: String,
-    /// What it is for.
-    pub description: String,
 }
 
 /// A relation that the server owns.

@@ -154,7 +154,7 @@ impl Visitor for Names {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         let known = match expr {
             Expr::Function(function) => {
-                rewrite::last_part(&function.name).is_some_and(|name| functions::is_known(&name))
+                rewrite::last_part(&function.name).is_some_and(|name| functions::is_only_here(&name))
             }
             Expr::Cast { data_type, .. } => rewrite::is_registry_type(data_type),
             _ => false,

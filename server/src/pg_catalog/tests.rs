@@ -12,7 +12,8 @@ use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::OnConflict;
 use millstream_runtime::plan::{Changes, InputRelation, RelationId};
 
-use super::{CatalogQuery, CatalogView, SettingRow, objects};
+use super::{CatalogQuery, CatalogView, objects};
+use crate::session::settings::Settings;
 
 fn relation(id: u32, name: &str, fields: Vec<Field>, kind: RelationKind, sql: &str) -> Relation {
     Relation {
@@ -58,13 +59,12 @@ fn catalog() -> Catalog {
 }
 
 fn view() -> CatalogView {
-    let setting = SettingRow { name: "TimeZone".into(), value: "UTC".into(), description: "Zone.".into() };
     CatalogView {
         catalog: Arc::new(catalog()),
         user: "me".into(),
         database: "db".into(),
         search_path: vec!["public".into()],
-        settings: vec![setting],
+        settings: Settings::default().all(),
         process_id: 7,
         version: "PostgreSQL 15.0 (Millstream)".into(),
     }
@@ -416,7 +416,7 @@ async fn statements_of_drivers() {
         ("SELECT current_database(), current_user", vec!["current_database|current_user", "db|me"]),
         ("SELECT pg_backend_pid()", vec!["pg_backend_pid", "7"]),
         ("SELECT pg_is_in_recovery()", vec!["pg_is_in_recovery", "false"]),
-        ("SELECT current_setting('timezone')", vec!["current_setting", "UTC"]),
+        ("SELECT setting FROM pg_settings WHERE setting = current_setting('timezone')", vec!["setting", "UTC"]),
         ("SELECT name, setting FROM pg_settings WHERE name = 'TimeZone'", vec!["name|setting", "TimeZone|UTC"]),
         ("SELECT 't'::regclass::oid", vec!["oid", "16385"]),
         ("SELECT oid::regclass FROM pg_class WHERE relname = 't'", vec!["oid", "t"]),

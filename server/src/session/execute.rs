@@ -37,9 +37,10 @@ impl Session {
         if self.more_follows && !self.transaction.is_open() {
             self.begin_implicit();
         }
-        let outcome = self.dispatch(prepared, parameters, stop).await;
-        if outcome.is_err() {
-            self.transaction.fail();
+        let mut outcome = self.dispatch(prepared, parameters, stop).await;
+        match &mut outcome {
+            Ok(outcome) => outcome.notices.retain(|notice| self.settings.tells(notice)),
+            Err(_) => self.transaction.fail(),
         }
         outcome
     }
@@ -104,6 +105,10 @@ impl Session {
             Command::ShowSetting { name } => self.show_setting(name),
             Command::ShowObjects(objects) => self.show_objects(*objects),
             Command::Set { name, value, local } => self.set(name, value.as_deref(), *local),
+            Command::Reset { name } => {
+                Ok(Outcome { tag: CommandTag::Fixed("RESET".to_string()), ..self.set(name, None, false)? })
+            }
+            Command::SetModes { session, isolation, read_only } => self.set_modes(*session, *isolation, *read_only),
             Command::Begin { read_only } => Ok(self.begin(*read_only)),
             Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo { .. } => {
                 unreachable!("they are handled before any other")
@@ -125,8 +130,29 @@ impl Session {
         if name == "millstream.clock" {
             self.engine.clock().set_manual(self.settings.get(name).as_deref() == Some("manual"));
         }
-        let tag = if value.is_some() { "SET" } else { "RESET" };
-        Ok(Outcome { notices: changed.notices, changed_parameters: changed.reported, ..Outcome::fixed(tag) })
+        Ok(Outcome { notices: changed.notices, changed_parameters: changed.reported, ..Outcome::fixed("SET") })
+    }
+
+    /// The modes of this transaction, or of those to come.
+    fn set_modes(
+        &mut self,
+        session: bool,
+        isolation: Option<&str>,
+        read_only: Option<bool>,
+    ) -> Result<Outcome, SqlError> {
+        let mut outcome = Outcome::fixed("SET");
+        let read_only = read_only.map(|on| if on { "on" } else { "off" });
+        for (mode, value) in [("transaction_isolation", isolation), ("transaction_read_only", read_only)] {
+            let Some(value) = value else { continue };
+            let name = if session { format!("default_{mode}") } else { mode.to_string() };
+            let changed = self.settings.set(&name, Some(value), !session)?;
+            outcome.changed_parameters.extend(changed.reported);
+            // One warning says it for all modes.
+            if outcome.notices.is_empty() {
+                outcome.notices = changed.notices;
+            }
+        }
+        Ok(outcome)
     }
 
     fn discard(&mut self, discard: &Discard) -> Result<Outcome, SqlError> {

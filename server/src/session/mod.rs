@@ -24,17 +24,19 @@ mod transaction;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use futures::Stream;
 use millstream_planner::functions::SessionFacts;
 use millstream_planner::statement::StatementText;
+use millstream_planner::values::TextStyle;
 use millstream_runtime::graph::Clock;
 use millstream_runtime::time::LogPosition;
 use tokio_util::sync::CancellationToken;
 
-use self::settings::{SERVER_VERSION, Settings};
+use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
 use crate::engine::Engine;
 use crate::engine::stop::Stop;
@@ -203,6 +205,16 @@ impl Session {
         self.settings.set_at_start(name, value)
     }
 
+    /// In which forms values are shown.
+    pub fn text_style(&self) -> TextStyle {
+        self.settings.text_style()
+    }
+
+    /// The longest time that the session waits for its client, within a transaction and without.
+    pub fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
+        self.settings.idle_timeout(in_transaction)
+    }
+
     /// The settings that clients are told of when they connect, as they spell them.
     pub fn reported_settings(&self) -> Vec<(String, String)> {
         self.settings.reported()
@@ -217,6 +229,7 @@ impl Session {
             database: self.database.clone(),
             schema: path.into_iter().next().unwrap_or_else(|| "public".to_string()),
             version: format!("PostgreSQL {SERVER_VERSION} (Millstream {})", env!("CARGO_PKG_VERSION")),
+            settings: Arc::new(SettingsCopy::of(&self.settings)),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{Prepared, Session, SqlError, show};
 use crate::engine::state::State;
 use crate::engine::write::returning_schema;
 use crate::pg_catalog::query::CatalogPlan;
-use crate::pg_catalog::{CatalogQuery, CatalogView, SettingRow};
+use crate::pg_catalog::{CatalogQuery, CatalogView};
 
 /// A statement with its plan, and what the plan rests on.
 #[derive(Debug)]
@@ -84,13 +84,12 @@ impl Session {
 
     /// What a query over the catalog sees.
     pub(super) fn catalog_view(&self) -> CatalogView {
-        let settings = self.settings.all().into_iter();
         CatalogView {
             catalog: Arc::clone(&self.engine.state().catalog.view),
             user: self.user.clone(),
             database: self.database.clone(),
             search_path: self.settings.plan().search_path,
-            settings: settings.map(|(name, value, description)| SettingRow { name, value, description }).collect(),
+            settings: self.settings.all(),
             process_id: self.process_id,
             version: self.facts().version,
         }
@@ -177,6 +176,8 @@ impl Session {
             Command::ShowObjects(_) => Some(texts(&["schema", "name"])),
             Command::Execute { name, .. } => self.named.get(name).and_then(|prepared| prepared.columns.clone()),
             Command::Set { .. }
+            | Command::Reset { .. }
+            | Command::SetModes { .. }
             | Command::Begin { .. }
             | Command::Commit { .. }
             | Command::Rollback { .. }

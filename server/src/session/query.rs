@@ -6,14 +6,16 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use millstream_planner::batch::BatchPlan;
 use millstream_planner::bind::RelationTable;
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
+use millstream_planner::functions::SessionFacts;
 use millstream_planner::statement::{Query, Read};
 use millstream_runtime::graph::{GraphId, GraphState};
 use millstream_runtime::plan::RelationId;
 
+use super::settings::SettingsCopy;
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, RowStream, Session, SqlError};
 use crate::engine::read::Pinned;
@@ -29,6 +31,9 @@ impl Session {
         parameters: Vec<ScalarValue>,
         stop: Stop,
     ) -> Result<Outcome, SqlError> {
+        if query.changes_settings {
+            return self.query_that_sets(query, parameters, stop).await;
+        }
         let plan = stop.race(self.batch_plan(query, parameters)).await?;
         let rows = rows_of(plan.stream()?, stop);
         let notices = self.notice_of_views(&query.reads).into_iter().collect();
@@ -48,15 +53,47 @@ impl Session {
         Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
     }
 
+    /// A query with `set_config`: collected, because what it sets holds before its first row is sent.
+    async fn query_that_sets(
+        &mut self,
+        query: &Query,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let copy = Arc::new(SettingsCopy::of(&self.settings));
+        let facts = SessionFacts { settings: Arc::<SettingsCopy>::clone(&copy), ..self.facts() };
+        let running = async {
+            let plan = self.batch_plan_over(query, parameters, facts).await?;
+            Ok(plan.stream()?.try_collect::<Vec<_>>().await?)
+        };
+        let batches = stop.race(running).await?;
+        let (settings, changed) = copy.taken();
+        self.settings = settings;
+        self.engine.clock().set_manual(self.settings.get("millstream.clock").as_deref() == Some("manual"));
+        let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
+        let tag = CommandTag::Counted("SELECT ");
+        Ok(Outcome { rows: Some(rows), notices: changed.notices, changed_parameters: changed.reported, tag })
+    }
+
     /// The plan of a query over what it sees.
     pub(super) async fn batch_plan(
         &mut self,
         query: &Query,
         parameters: Vec<ScalarValue>,
     ) -> Result<BatchPlan, SqlError> {
+        let facts = self.facts();
+        self.batch_plan_over(query, parameters, facts).await
+    }
+
+    async fn batch_plan_over(
+        &mut self,
+        query: &Query,
+        parameters: Vec<ScalarValue>,
+        facts: SessionFacts,
+    ) -> Result<BatchPlan, SqlError> {
         let pinned = self.pinned_for(&query.reads).await?;
         let versions = self.own_versions(&query.reads, &pinned).await?;
-        let batch = self.engine.batch_query(self.facts());
+        let batch = self.engine.batch_query(facts);
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
             let provider = self.engine.provider_of(&versions, &pinned, &self.settings, table);

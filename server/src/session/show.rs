@@ -39,20 +39,18 @@ impl Session {
                 .settings
                 .all()
                 .into_iter()
-                .map(|(name, value, description)| {
-                    let value = self.setting(&name.to_ascii_lowercase()).unwrap_or(value);
-                    [Some(name), Some(value), Some(description)]
+                .map(|row| {
+                    let value = self.setting(&row.name.to_ascii_lowercase()).unwrap_or(row.shown);
+                    [Some(row.name), Some(value), Some(row.description.to_string())]
                 })
                 .collect();
             return text_rows(&["name", "setting", "description"], &rows);
         }
-        match self.setting(name) {
-            Some(value) => text_rows(&[name], &[[Some(value)]]),
-            None => {
-                let message = format!("unrecognized configuration parameter \"{name}\"");
-                Err(SqlError::new(Condition::UndefinedObject, message).with_hint("SHOW ALL lists the known ones."))
-            }
-        }
+        let value = match self.setting(name) {
+            Some(value) => value,
+            None => self.settings.shown(name)?,
+        };
+        text_rows(&[name], &[[Some(value)]])
     }
 
     pub(super) fn show_objects(&self, objects: ShowObjects) -> Result<Outcome, SqlError> {

@@ -59,6 +59,8 @@ pub enum Condition {
     NoActiveSqlTransaction,
     /// 25P02: the transaction has failed already.
     InFailedSqlTransaction,
+    /// 25P03: the client waited too long in an open transaction.
+    IdleInTransactionSessionTimeout,
     /// 26000: a prepared statement that is not there.
     InvalidSqlStatementName,
     /// 28000: this user may not connect.
@@ -107,12 +109,16 @@ pub enum Condition {
     ProgramLimitExceeded,
     /// 55000: the relation is not in a state for this (its job has failed).
     ObjectNotInPrerequisiteState,
+    /// 55P02: a setting that can't be changed.
+    CantChangeRuntimeParam,
     /// 57014: canceled, or out of time.
     QueryCanceled,
     /// 57P01: the server stops.
     AdminShutdown,
     /// 57P03: not now.
     CannotConnectNow,
+    /// 57P05: the client waited too long.
+    IdleSessionTimeout,
     /// 58030: the storage does not answer.
     IoError,
     /// XX000: a bug of ours.
@@ -148,6 +154,7 @@ impl Condition {
             Self::ReadOnlySqlTransaction => "25006",
             Self::NoActiveSqlTransaction => "25P01",
             Self::InFailedSqlTransaction => "25P02",
+            Self::IdleInTransactionSessionTimeout => "25P03",
             Self::InvalidSqlStatementName => "26000",
             Self::InvalidAuthorizationSpecification => "28000",
             Self::InvalidPassword => "28P01",
@@ -172,9 +179,11 @@ impl Condition {
             Self::TooManyConnections => "53300",
             Self::ProgramLimitExceeded => "54000",
             Self::ObjectNotInPrerequisiteState => "55000",
+            Self::CantChangeRuntimeParam => "55P02",
             Self::QueryCanceled => "57014",
             Self::AdminShutdown => "57P01",
             Self::CannotConnectNow => "57P03",
+            Self::IdleSessionTimeout => "57P05",
             Self::IoError => "58030",
             Self::InternalError => "XX000",
             Self::DataCorrupted => "XX001",

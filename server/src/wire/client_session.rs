@@ -1,10 +1,12 @@
 //! What the wire asks of a session: the boundary at which it is tested with sessions made up for the purpose.
 
 use std::future::Future;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use millstream_planner::statement::StatementText;
+use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{Notice, Outcome, Prepared, Session, SqlError, TransactionStatus};
@@ -75,6 +77,12 @@ pub trait ClientSettings {
 
     /// A setting from the startup packet.
     fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError>;
+
+    /// In which forms values are shown.
+    fn text_style(&self) -> TextStyle;
+
+    /// The longest time that the session waits for its client, within a transaction and without.
+    fn idle_timeout(&self, in_transaction: bool) -> Option<Duration>;
 }
 
 impl Described for Prepared {
@@ -135,5 +143,13 @@ impl ClientSettings for Session {
 
     fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         Session::set_at_start(self, name, value)
+    }
+
+    fn text_style(&self) -> TextStyle {
+        Session::text_style(self)
+    }
+
+    fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
+        Session::idle_timeout(self, in_transaction)
     }
 }

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::Registration;
@@ -69,6 +70,14 @@ pub(super) async fn run<S: ClientSession>(
     }
 }
 
+/// Waits for a moment that may never come.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl<S: ClientSession> Connection<S> {
     async fn serve(&mut self) -> Result<(), Failure> {
         while let Some(message) = self.next_message().await? {
@@ -92,8 +101,11 @@ impl<S: ClientSession> Connection<S> {
         Ok(())
     }
 
-    /// The next message; `None` when the client is gone.
+    /// The next message; `None` when the client is gone. The time that a session may be idle runs until a message
+    /// is whole, so that single bytes do not hold a transaction open.
     async fn next_message(&mut self) -> Result<Option<Message>, Failure> {
+        let in_transaction = self.session.transaction_status() != TransactionStatus::Idle;
+        let deadline = self.session.idle_timeout(in_transaction).and_then(|limit| Instant::now().checked_add(limit));
         loop {
             if self.shutdown.is_cancelled() {
                 return Err(Failure::Fatal(errors::shutting_down()));
@@ -107,6 +119,7 @@ impl<S: ClientSession> Connection<S> {
             tokio::select! {
                 more = self.socket.read() => if !more? { return Ok(None) },
                 () = self.shutdown.cancelled() => {}
+                () = until(deadline) => return Err(Failure::Fatal(errors::idle_too_long(in_transaction))),
             }
         }
     }

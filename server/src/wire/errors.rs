@@ -70,6 +70,12 @@ pub(super) fn invalid_datetime(type_name: &str, text: &str) -> SqlError {
     error(Condition::InvalidDatetimeFormat, format!("invalid input syntax for type {type_name}: \"{text}\""))
 }
 
+/// A date whose parts stand in another order, most likely.
+pub(super) fn datetime_field_out_of_range(text: &str) -> SqlError {
+    error(Condition::DatetimeFieldOverflow, format!("date/time field value out of range: \"{text}\""))
+        .with_hint("Perhaps you need a different \"datestyle\" setting.")
+}
+
 /// A date or time beyond its type.
 pub(super) fn datetime_out_of_range(message: impl Into<String>) -> SqlError {
     error(Condition::DatetimeFieldOverflow, message)
@@ -136,6 +142,17 @@ pub(super) fn canceled() -> SqlError {
 /// The server stops.
 pub(super) fn shutting_down() -> SqlError {
     error(Condition::AdminShutdown, "terminating connection due to administrator command")
+}
+
+/// The client sent nothing for longer than its session allows.
+pub(super) fn idle_too_long(in_transaction: bool) -> SqlError {
+    match in_transaction {
+        true => error(
+            Condition::IdleInTransactionSessionTimeout,
+            "terminating connection due to idle-in-transaction timeout",
+        ),
+        false => error(Condition::IdleSessionTimeout, "terminating connection due to idle-session timeout"),
+    }
 }
 
 /// The password is wrong, or the user is not known: the same words for both.

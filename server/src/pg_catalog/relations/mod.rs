@@ -63,6 +63,15 @@ impl From<String> for Cell {
     }
 }
 
+impl<T> From<Option<T>> for Cell
+where
+    Cell: From<T>,
+{
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Self::from)
+    }
+}
+
 /// A row: names and values; what is not named is NULL.
 pub(super) type Row = Vec<(&'static str, Cell)>;
 

@@ -71,15 +71,21 @@ pub(super) fn tablespaces(_: &CatalogView, _: &Objects) -> Vec<Row> {
 /// `pg_settings`
 pub(super) fn settings(view: &CatalogView, _: &Objects) -> Vec<Row> {
     let rows = view.settings.iter().map(|setting| {
+        let (low, high) = setting.bounds.clone().unzip();
         row! {
             "name": setting.name.as_str(),
-            "setting": setting.value.as_str(),
+            "setting": setting.setting.as_str(),
+            "unit": setting.unit,
             "category": "Millstream",
-            "short_desc": setting.description.as_str(),
-            "context": "user",
-            "vartype": "string",
-            "source": "session",
-            "reset_val": setting.value.as_str(),
+            "short_desc": setting.description,
+            "context": setting.context,
+            "vartype": setting.type_name,
+            "source": setting.source,
+            "min_val": low.as_deref(),
+            "max_val": high.as_deref(),
+            "enumvals": setting.choices.map(|choices| format!("{{{}}}", choices.join(","))),
+            "boot_val": setting.boot.as_str(),
+            "reset_val": setting.reset.as_str(),
             "pending_restart": false,
         }
     });

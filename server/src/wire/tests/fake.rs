@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -10,6 +11,7 @@ use datafusion::common::ScalarValue;
 use futures::StreamExt;
 use millstream_planner::error::TextPosition;
 use millstream_planner::statement::StatementText;
+use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{CommandTag, Notice, Outcome, RowStream, SqlError, TransactionStatus};
@@ -38,6 +40,8 @@ pub(super) struct FakeSession {
     observed: Arc<Observed>,
     status: TransactionStatus,
     login: Login,
+    /// Within a transaction and without.
+    idle_timeouts: [Option<Duration>; 2],
 }
 
 pub(super) struct FakePrepared {
@@ -200,6 +204,11 @@ impl ClientSession for FakeSession {
                 });
                 tag(&mut outcome, "SET");
             }
+            idle if idle.starts_with("idle ") => {
+                let words: Vec<&str> = idle.split(' ').collect();
+                self.idle_timeouts[usize::from(words[1] == "session")] =
+                    words.get(2).and_then(|millis| millis.parse().ok()).map(Duration::from_millis);
+            }
             "discard all" => tag(&mut outcome, "DISCARD ALL"),
             "insert" => tag(&mut outcome, "INSERT 0 3"),
             _ => {}
@@ -237,6 +246,14 @@ impl ClientSettings for FakeSession {
     fn set_at_start(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         if name == "bad" { Err(error("22023", value)) } else { Ok(()) }
     }
+
+    fn text_style(&self) -> TextStyle {
+        TextStyle::default()
+    }
+
+    fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
+        self.idle_timeouts[usize::from(!in_transaction)]
+    }
 }
 
 /// A served address; dropping it stops the server.
@@ -261,7 +278,12 @@ pub(super) async fn start(config: WireConfig) -> TestServer {
     let sessions = {
         let observed = Arc::clone(&observed);
         move |login: &Login| {
-            Ok(FakeSession { observed: Arc::clone(&observed), status: TransactionStatus::Idle, login: login.clone() })
+            Ok(FakeSession {
+                observed: Arc::clone(&observed),
+                status: TransactionStatus::Idle,
+                login: login.clone(),
+                idle_timeouts: [None; 2],
+            })
         }
     };
     let ended = tokio::spawn(serve(listener, sessions, shutdown.clone()));

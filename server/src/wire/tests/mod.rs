@@ -4,6 +4,7 @@
 mod cancel;
 mod fake;
 mod hostile;
+mod idle;
 mod login;
 mod protocol;
 mod raw;

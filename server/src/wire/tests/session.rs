@@ -78,3 +78,25 @@ async fn a_query_whose_rows_multiply_can_be_cancelled() {
     assert_eq!(error.code().unwrap().code(), "57014");
     shutdown.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_query_sets_holds_behind_it_and_goes_with_its_transaction() {
+    let (client, shutdown) = client().await;
+    let shown = async || client.query_one("SHOW application_name", &[]).await.unwrap().get::<_, String>(0);
+    let row = client.query_one("SELECT set_config('application_name', $1, false)", &[&"one"]).await.unwrap();
+    assert_eq!(row.get::<_, &str>(0), "one");
+    assert_eq!(shown().await, "one");
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute("SELECT set_config('application_name', 'two', true)").await.unwrap();
+    assert_eq!(shown().await, "two");
+    client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(shown().await, "one");
+    client.batch_execute("BEGIN; SELECT set_config('application_name', 'three', false); ROLLBACK").await.unwrap();
+    assert_eq!(shown().await, "one");
+    let error = client.batch_execute("SELECT set_config('server_version', '17', false)").await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "55P02");
+    // What asyncpg sends at its start.
+    let row = client.query_one("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", &[]);
+    assert_eq!(row.await.unwrap().get::<_, &str>(1), "off");
+    shutdown.cancel();
+}

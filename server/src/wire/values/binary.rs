@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use millstream_planner::values::datetime::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS};
-use millstream_planner::values::{Decimal, Elements, Kind, RecordField, Value, Zone, put_map_as_json};
+use millstream_planner::values::{Decimal, Elements, Kind, RecordField, TextStyle, Value, put_map_as_json};
 
 use super::{numeric, put_sized};
 use crate::session::SqlError;
@@ -40,7 +40,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Array(elements) => put_array(output, elements)?,
         Value::Record(fields, row) => put_record(output, fields, *row)?,
         // JSON has the same form in both formats, in which zones do not occur but for timestamps, shown in UTC.
-        Value::Map(entries) => put_map_as_json(output, entries, Zone::Utc),
+        Value::Map(entries) => put_map_as_json(output, entries, TextStyle::default()),
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 use millstream_planner::values::{ColumnReader, as_stored, put_text};
 
-pub use millstream_planner::values::{ColumnType, Kind, TYPE_METADATA, Zone};
+pub use millstream_planner::values::{ColumnType, Kind, TYPE_METADATA, TextStyle, Zone};
 
 use super::client_session::ClientSettings;
 use super::errors;
@@ -24,16 +24,14 @@ use crate::session::SqlError;
 /// The settings that bear on formats.
 #[derive(Clone, Debug, Default)]
 pub struct DisplaySettings {
-    /// In which zone `timestamptz` is shown and read.
-    pub zone: Zone,
+    /// In which forms and in which zone values are shown; dates and `timestamptz` are read likewise.
+    pub style: TextStyle,
 }
 
 impl DisplaySettings {
     /// Those of a session.
     pub fn of(session: &impl ClientSettings) -> Self {
-        // The session checked the name when it was set; what this build does not know is shown as UTC.
-        let zone = session.setting("timezone").and_then(|name| Zone::named(&name));
-        Self { zone: zone.unwrap_or_default() }
+        Self { style: session.text_style() }
     }
 }
 
@@ -72,7 +70,7 @@ impl RowEncoder {
                 Some(value) => put_sized(output, |output| match binary {
                     true => binary::put(output, &value),
                     false => {
-                        put_text(output, &value, self.display.zone);
+                        put_text(output, &value, self.display.style);
                         Ok(())
                     }
                 })?,
@@ -90,7 +88,7 @@ impl RowEncoder {
                 return Ok(None);
             };
             let mut output = BytesMut::new();
-            put_text(&mut output, &value, self.display.zone);
+            put_text(&mut output, &value, self.display.style);
             Ok(Some(String::from_utf8_lossy(&output).into_owned()))
         };
         self.columns.iter().map(value).collect()

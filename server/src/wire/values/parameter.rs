@@ -8,7 +8,7 @@ use millstream_planner::values::Decimal;
 
 use super::parse_binary::{self, BinaryArray};
 use super::parse_text::{self, ArrayItem};
-use super::{ColumnType, DisplaySettings, Kind, Zone, numeric};
+use super::{ColumnType, DisplaySettings, Kind, TextStyle, numeric};
 use crate::session::SqlError;
 use crate::wire::errors;
 
@@ -82,7 +82,7 @@ pub fn decode(
 ) -> Result<ScalarValue, SqlError> {
     let Some(bytes) = bytes else { return null(target) };
     let (kind, array) = Kind::of_oid(oid).ok_or_else(|| errors::unknown_type(oid))?;
-    let reader = Reader { kind, zone: display.zone };
+    let reader = Reader { kind, style: display.style };
     let value = match (array, format) {
         (false, 0) => reader.text(parse_text::utf8(bytes)?, target)?,
         (false, _) => reader.binary(bytes, target)?,
@@ -105,7 +105,7 @@ fn null(target: &DataType) -> Result<ScalarValue, SqlError> {
 /// Reads single values of one type.
 struct Reader {
     kind: Kind,
-    zone: Zone,
+    style: TextStyle,
 }
 
 impl Reader {
@@ -113,7 +113,7 @@ impl Reader {
         match self.kind {
             Kind::Numeric => numeric_value(&Decimal::parse(text)?, target),
             Kind::Uuid => uuid(parse_text::uuid(text)?, target),
-            kind => parse_text::scalar(kind, text, self.zone),
+            kind => parse_text::scalar(kind, text, self.style),
         }
     }
 
@@ -205,7 +205,7 @@ fn numeric_value(decimal: &Decimal, target: &DataType) -> Result<ScalarValue, Sq
             let mut text = bytes::BytesMut::new();
             decimal.put_text(&mut text);
             let kind = ColumnType::of_type(target)?.kind();
-            parse_text::scalar(kind, parse_text::utf8(&text)?, Zone::Utc)
+            parse_text::scalar(kind, parse_text::utf8(&text)?, TextStyle::default())
         }
     }
 }

@@ -5,7 +5,7 @@
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
 use millstream_planner::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
-use millstream_planner::values::{Zone, offset_seconds};
+use millstream_planner::values::{DateOrder, TextStyle, Zone, offset_seconds};
 
 use crate::session::SqlError;
 use crate::wire::errors;
@@ -17,13 +17,13 @@ const DATE_YEARS: std::ops::RangeInclusive<i64> = -4712..=5_874_897;
 const YEARS: std::ops::RangeInclusive<i64> = -4712..=294_276;
 
 /// A `date`: days since 1970.
-pub(super) fn date(text: &str) -> Result<i32, SqlError> {
+pub(super) fn date(text: &str, order: DateOrder) -> Result<i32, SqlError> {
     match special(text) {
         Some(Special::Infinity) => Ok(i32::MAX),
         Some(Special::MinusInfinity) => Ok(i32::MIN),
         Some(Special::Epoch) => Ok(0),
         None => {
-            let moment = Moment::parse("date", text)?;
+            let moment = Moment::parse("date", text, order)?;
             i32::try_from(moment.days)
                 .map_err(|_| errors::datetime_out_of_range(format!("date out of range: \"{text}\"")))
         }
@@ -38,21 +38,21 @@ pub(super) fn time(text: &str) -> Result<i64, SqlError> {
 }
 
 /// A `timestamp`: microseconds since 1970. A zone is ignored, as in Postgres.
-pub(super) fn timestamp(text: &str) -> Result<i64, SqlError> {
+pub(super) fn timestamp(text: &str, order: DateOrder) -> Result<i64, SqlError> {
     match special(text) {
         Some(special) => Ok(special.micros()),
-        None => Moment::parse("timestamp", text)?.micros("timestamp", text),
+        None => Moment::parse("timestamp", text, order)?.micros("timestamp", text),
     }
 }
 
-/// A `timestamptz`: microseconds since 1970 UTC; without a zone of its own it is of `zone`.
-pub(super) fn timestamptz(text: &str, zone: Zone) -> Result<i64, SqlError> {
+/// A `timestamptz`: microseconds since 1970 UTC; without a zone of its own it is of the style's.
+pub(super) fn timestamptz(text: &str, style: TextStyle) -> Result<i64, SqlError> {
     if let Some(special) = special(text) {
         return Ok(special.micros());
     }
-    let moment = Moment::parse("timestamp with time zone", text)?;
+    let moment = Moment::parse("timestamp with time zone", text, style.forms.order)?;
     let local = moment.micros("timestamp with time zone", text)?;
-    let instant = moment.zone.unwrap_or(zone).instant_of(local);
+    let instant = moment.zone.unwrap_or(style.zone).instant_of(local);
     instant.ok_or_else(|| errors::datetime_out_of_range(format!("timestamp out of range: \"{text}\"")))
 }
 
@@ -89,7 +89,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn parse(type_name: &str, text: &str) -> Result<Self, SqlError> {
+    fn parse(type_name: &str, text: &str, order: DateOrder) -> Result<Self, SqlError> {
         let invalid = || errors::invalid_datetime(type_name, text);
         let mut rest = text.trim_ascii();
         let before_christ = match rest.get(rest.len().saturating_sub(2)..) {
@@ -103,9 +103,9 @@ impl Moment {
             Some((date, clock)) => (date, clock.trim_ascii()),
             None => (rest, ""),
         };
-        let (year, month, day) = year_month_day(date).ok_or_else(invalid)?;
+        let (year, month, day) = year_month_day(date, order).ok_or_else(invalid)?;
         let year = if before_christ { 1 - year } else { year };
-        let out_of_range = || errors::datetime_out_of_range(format!("date/time field value out of range: \"{text}\""));
+        let out_of_range = || errors::datetime_field_out_of_range(text);
         if year == 0 && !before_christ || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
             return Err(out_of_range());
         }
@@ -130,20 +130,33 @@ impl Moment {
     }
 }
 
-/// `YYYY-MM-DD` with at least four digits of the year, or `YYYYMMDD`.
-fn year_month_day(text: &str) -> Option<(i64, u32, u32)> {
+/// `YYYY-MM-DD` with at least three digits of the year, `YYYYMMDD`, or three short numbers in the session's order;
+/// between them hyphens, slashes or points.
+fn year_month_day(text: &str, order: DateOrder) -> Option<(i64, u32, u32)> {
     if text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some((text[..4].parse().ok()?, text[4..6].parse().ok()?, text[6..].parse().ok()?));
     }
-    let mut parts = text.split('-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    let digits = |part: &str, lengths: std::ops::RangeInclusive<usize>| {
-        lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    let separator = text.chars().find(|character| matches!(character, '-' | '/' | '.'))?;
+    let mut parts = text.split(separator);
+    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
+    let order = if first.len() > 2 { DateOrder::Ymd } else { order };
+    let (year, month, day) = match order {
+        DateOrder::Ymd => (first, second, third),
+        DateOrder::Mdy => (third, first, second),
+        DateOrder::Dmy => (third, second, first),
     };
-    if parts.next().is_some() || !digits(year, 4..=7) || !digits(month, 1..=2) || !digits(day, 1..=2) {
+    let digits =
+        |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    // A year where the day should be is one that is out of range, not one that can't be read.
+    if parts.next().is_some() || !digits(year, 7) || !digits(month, 2) || !digits(day, 7) {
         return None;
     }
-    Some((year.parse().ok()?, month.parse().ok()?, day.parse().ok()?))
+    let century = match year.len() {
+        1 | 2 if year.parse::<i64>().ok()? < 70 => 2000,
+        1 | 2 => 1900,
+        _ => 0,
+    };
+    Some((century + year.parse::<i64>().ok()?, month.parse().ok()?, day.parse().ok()?))
 }
 
 /// Cuts a zone off the end of a time of day.
@@ -426,21 +439,45 @@ mod tests {
             ("-Infinity", i32::MIN),
             ("epoch", 0),
         ] {
-            assert_eq!(date(text).unwrap(), days, "{text}");
+            assert_eq!(date(text, DateOrder::Mdy).unwrap(), days, "{text}");
         }
         for (wrong, sqlstate) in [
             ("", "22007"),
             ("now", "22007"),
             ("2024-01", "22007"),
-            ("24-01-01", "22007"),
+            ("24-01-01", "22008"),
+            ("13/02/2024", "22008"),
             ("2023-02-29", "22008"),
             ("2024-13-01", "22008"),
             ("0000-01-01", "22008"),
             ("2024-01-01 25:00", "22008"),
             ("9999999-01-01", "22008"),
         ] {
-            assert_eq!(date(wrong).unwrap_err().sqlstate, sqlstate, "{wrong}");
+            assert_eq!(date(wrong, DateOrder::Mdy).unwrap_err().sqlstate, sqlstate, "{wrong}");
         }
+    }
+
+    /// Read as a Postgres 15 did.
+    #[test]
+    fn ambiguous_dates_are_read_in_the_order_of_the_session() {
+        let day = |year, month, day| days_from_civil(year, month, day) as i32;
+        for (text, order, days) in [
+            ("01/02/2024", DateOrder::Mdy, day(2024, 1, 2)),
+            ("1-2-2024", DateOrder::Mdy, day(2024, 1, 2)),
+            ("01.02.2024", DateOrder::Mdy, day(2024, 1, 2)),
+            ("01/02/24", DateOrder::Mdy, day(2024, 1, 2)),
+            ("01/02/2024", DateOrder::Dmy, day(2024, 2, 1)),
+            ("01.02.2024", DateOrder::Dmy, day(2024, 2, 1)),
+            ("2024/01/02", DateOrder::Dmy, day(2024, 1, 2)),
+            ("01/02/03", DateOrder::Ymd, day(2001, 2, 3)),
+            ("69/1/2", DateOrder::Ymd, day(2069, 1, 2)),
+            ("70/1/2", DateOrder::Ymd, day(1970, 1, 2)),
+        ] {
+            assert_eq!(date(text, order).unwrap(), days, "{text}");
+        }
+        let error = date("01/02/2024", DateOrder::Ymd).unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("Perhaps you need a different \"datestyle\" setting."));
+        assert_eq!(error.sqlstate, "22008");
     }
 
     #[test]
@@ -453,11 +490,11 @@ mod tests {
         for text in
             ["2024-01-01 00:00:00.1", "2024-01-01T00:00:00.1", "2024-01-01 00:00:00.1Z", "2024-01-01 00:00:00.0999995"]
         {
-            assert_eq!(timestamp(text).unwrap(), 1_704_067_200_100_000, "{text}");
+            assert_eq!(timestamp(text, DateOrder::Mdy).unwrap(), 1_704_067_200_100_000, "{text}");
         }
-        assert_eq!(timestamp("infinity").unwrap(), i64::MAX);
-        assert_eq!(timestamp("300000-01-01").unwrap_err().sqlstate, "22008");
-        let berlin = Zone::named("Europe/Berlin").unwrap();
+        assert_eq!(timestamp("infinity", DateOrder::Mdy).unwrap(), i64::MAX);
+        assert_eq!(timestamp("300000-01-01", DateOrder::Mdy).unwrap_err().sqlstate, "22008");
+        let berlin = TextStyle::from(Zone::named("Europe/Berlin").unwrap());
         for (text, micros) in [
             ("2024-01-01 00:00:00+00", 1_704_067_200_000_000),
             ("2024-01-01 00:00:00", 1_704_063_600_000_000),

@@ -3,7 +3,7 @@
 use datafusion::common::ScalarValue;
 use millstream_planner::values::NESTING_LEVELS;
 
-use super::{Kind, Zone, json_text, parse_datetime};
+use super::{Kind, TextStyle, json_text, parse_datetime};
 use crate::session::SqlError;
 use crate::wire::errors;
 
@@ -14,7 +14,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {
 }
 
 /// A single value; numeric and uuid, whose form depends on what is planned, are read elsewhere.
-pub(super) fn scalar(kind: Kind, text: &str, zone: Zone) -> Result<ScalarValue, SqlError> {
+pub(super) fn scalar(kind: Kind, text: &str, style: TextStyle) -> Result<ScalarValue, SqlError> {
     Ok(match kind {
         Kind::Bool => ScalarValue::Boolean(Some(boolean(text)?)),
         Kind::Int2 => ScalarValue::Int16(Some(integer(kind, text)?)),
@@ -35,11 +35,13 @@ pub(super) fn scalar(kind: Kind, text: &str, zone: Zone) -> Result<ScalarValue, 
         | Kind::NodeTree => ScalarValue::Utf8(Some(text.to_owned())),
         Kind::Json | Kind::Jsonb => ScalarValue::Utf8(Some(json_text(kind, text)?.to_owned())),
         Kind::Bytea => ScalarValue::Binary(Some(bytea(text)?)),
-        Kind::Date => ScalarValue::Date32(Some(parse_datetime::date(text)?)),
+        Kind::Date => ScalarValue::Date32(Some(parse_datetime::date(text, style.forms.order)?)),
         Kind::Time => ScalarValue::Time64Microsecond(Some(parse_datetime::time(text)?)),
-        Kind::Timestamp => ScalarValue::TimestampMicrosecond(Some(parse_datetime::timestamp(text)?), None),
+        Kind::Timestamp => {
+            ScalarValue::TimestampMicrosecond(Some(parse_datetime::timestamp(text, style.forms.order)?), None)
+        }
         Kind::Timestamptz => {
-            ScalarValue::TimestampMicrosecond(Some(parse_datetime::timestamptz(text, zone)?), Some("UTC".into()))
+            ScalarValue::TimestampMicrosecond(Some(parse_datetime::timestamptz(text, style)?), Some("UTC".into()))
         }
         Kind::Interval => parse_datetime::interval(text)?.into_scalar()?,
         Kind::Numeric | Kind::Uuid | Kind::Record | Kind::Array => {
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let read = |kind, text| scalar(kind, text, Zone::Utc);
+        let read = |kind, text| scalar(kind, text, TextStyle::default());
         assert_eq!(read(Kind::Int4, " -12 ").unwrap(), ScalarValue::Int32(Some(-12)));
         assert_eq!(read(Kind::Int4, "+7").unwrap(), ScalarValue::Int32(Some(7)));
         let error = read(Kind::Int4, "3000000000").unwrap_err();
@@ -332,7 +334,7 @@ mod tests {
 
     #[test]
     fn json_is_checked() {
-        assert!(scalar(Kind::Jsonb, "{\"a\": [1, null]}", Zone::Utc).is_ok());
-        assert_eq!(scalar(Kind::Jsonb, "{a}", Zone::Utc).unwrap_err().sqlstate, "22P02");
+        assert!(scalar(Kind::Jsonb, "{\"a\": [1, null]}", TextStyle::default()).is_ok());
+        assert_eq!(scalar(Kind::Jsonb, "{a}", TextStyle::default()).unwrap_err().sqlstate, "22P02");
     }
 }

@@ -23,7 +23,7 @@ use crate::session::SqlError;
 fn encode(field: &Field, array: &ArrayRef, format: i16, row: usize) -> Result<Option<Vec<u8>>, SqlError> {
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field.clone()])), vec![Arc::clone(array)]).unwrap();
     let column = ColumnType::of_field(field)?;
-    let display = DisplaySettings { zone: Zone::named("Europe/Berlin").unwrap() };
+    let display = DisplaySettings { style: Zone::named("Europe/Berlin").unwrap().into() };
     let encoder = RowEncoder::new(&batch, &[column], &[format], display)?;
     let mut output = BytesMut::new();
     encoder.put_row(row, &mut output)?;
@@ -266,7 +266,7 @@ fn parameters_read_what_columns_show() {
         )),
         ScalarValue::Int32(None),
     ];
-    let display = DisplaySettings { zone: Zone::named("Europe/Berlin").unwrap() };
+    let display = DisplaySettings { style: Zone::named("Europe/Berlin").unwrap().into() };
     for value in values {
         let array = value.to_array().unwrap();
         let (field, array) = plain(array);
