@@ -197,8 +197,11 @@ mod tests {
 
     const HOUR: i64 = 3_600_000_000;
 
-    /// (months, days, micros) and the text in the four styles, as a Postgres 15 wrote them.
-    const SHOWN: &[((i32, i32, i64), [&str; 4])] = &[
+    /// Months, days and microseconds, and the text in the four styles.
+    type Shown = ((i32, i32, i64), [&'static str; 4]);
+
+    /// As a Postgres 15 wrote them.
+    const SHOWN: &[Shown] = &[
         ((0, 0, 0), ["00:00:00", "@ 0", "0", "PT0S"]),
         (
             (14, 3, 14_706_789_000),

@@ -17,6 +17,9 @@ impl Session {
         let notice = self.transaction.begin(read_only, now);
         if !was_open {
             self.settings.begin();
+            let mode = if read_only { "on" } else { "off" };
+            let set = self.settings.set("transaction_read_only", Some(mode), true);
+            set.expect("the mode of a transaction takes on and off");
         }
         Outcome { notices: notice.into_iter().collect(), ..Outcome::fixed("BEGIN") }
     }
