@@ -11,6 +11,10 @@ pub struct TextPosition(pub usize);
 pub enum PlanErrorKind {
     /// 42601
     SyntaxError,
+    /// 21000
+    CardinalityViolation,
+    /// 42501
+    InsufficientPrivilege,
     /// 42P01
     UndefinedTable,
     /// 42703

@@ -1,48 +1,118 @@
 //! The catalog as Postgres' clients read it: `pg_catalog` and `information_schema`.
 //!
 //! The relations are ours, made on demand from the planner's catalog: [`schema`] knows their columns,
-//! [`relations`] their rows. A statement that reads only them is answered by [`query`] in a DataFusion context
-//! of its own, after [`rewrite`] has put what DataFusion does not plan (operators with schemas, casts to
-//! `regclass`, correlated scalar subqueries, ...) into an AST that it does; [`functions`] are those that such
-//! statements call. The text of a statement is never changed.
+//! [`relations`] their rows. A statement that reads only them is answered by [`query`] through [`sql`], an
+//! interpreter of SQL that knows Postgres' types: what drivers ask here (correlated subqueries in every place,
+//! arrays of rows, recursive queries, OIDs that are shown by name, records taken apart) is far from what
+//! DataFusion plans, and the relations are small.
 //!
 //! What holds: every relation of `columns.txt` can be queried, those without rows of ours are empty; OIDs are
-//! the same after a restart (user relations carry theirs, indexes and constraints derive from them).
+//! the same after a restart (user relations carry theirs, indexes and constraints derive from them); the text of
+//! a statement is never changed.
 
-mod functions;
-mod objects;
+pub mod objects;
 pub mod query;
 mod relations;
-mod rewrite;
+pub mod roles;
 mod schema;
+mod sql;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_planner::catalog::Catalog;
+use millstream_planner::values::TextStyle;
 
+pub use objects::CommentClass;
+pub use query::{CatalogPlan, CatalogQuery};
+pub use roles::{MemberRow, RoleRow};
+
+use crate::session::registry::{SessionRow, Sessions};
 use crate::session::settings::SettingData;
-
-pub use query::CatalogQuery;
 
 /// What the system relations are made from.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogView {
     /// The relations of the user.
     pub catalog: Arc<Catalog>,
-    /// The user of the session; owns everything.
+    /// The current user of the session.
     pub user: String,
+    /// The user who has logged in.
+    pub session_user: String,
     /// The database of the session, which is the only one.
     pub database: String,
     /// Schemas in which unqualified names are found.
     pub search_path: Vec<String>,
     /// The settings of the session.
     pub settings: Vec<SettingData>,
+    /// How values are written as text.
+    pub style: TextStyle,
     /// The number of the connection.
     pub process_id: i32,
     /// What `version()` gives.
     pub version: String,
+    /// All roles.
+    pub roles: Vec<RoleRow>,
+    /// Which role is in which.
+    pub members: Vec<MemberRow>,
+    /// What was said by COMMENT ON.
+    pub comments: Vec<CommentRow>,
+    /// The connection's ends.
+    pub connection: ConnectionRow,
+    /// The sessions of the server as they are.
+    pub sessions: Vec<SessionRow>,
+    /// Through which other sessions are told to stop.
+    pub registry: Option<Arc<Sessions>>,
+    /// The statement's time, microseconds since 1970.
+    pub now_micros: i64,
+    /// When the server was started, microseconds since 1970.
+    pub started_micros: i64,
+    /// The number of the transaction: the newest position of the log that the session has seen.
+    pub transaction: i64,
+    /// Bytes of the rows of relations, by OID.
+    pub sizes: Vec<(u32, i64)>,
+    /// Statements that were prepared: name, text, types of parameters, by SQL.
+    pub prepared: Vec<(String, String, Vec<String>, bool)>,
+}
+
+/// A comment.
+#[derive(Clone, Debug)]
+pub struct CommentRow {
+    /// What it is on.
+    pub class: CommentClass,
+    /// The object's OID.
+    pub oid: u32,
+    /// The column's number from 1; 0 for the object itself.
+    pub column: i64,
+    /// What it says.
+    pub text: String,
+}
+
+/// Where a connection's ends are; nothing over a socket of this machine.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionRow {
+    /// The server's address.
+    pub server_address: Option<String>,
+    /// The server's port.
+    pub server_port: Option<u16>,
+    /// The client's address.
+    pub client_address: Option<String>,
+    /// The client's port.
+    pub client_port: Option<u16>,
+}
+
+/// Something that a function of a query asks the session to do when the query is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// `set_config(name, value, local)`
+    Set {
+        /// The setting.
+        name: String,
+        /// Its value; `None` puts it back.
+        value: Option<String>,
+        /// For the transaction only.
+        local: bool,
+    },
 }
 
 /// A relation that the server owns.
@@ -66,11 +136,6 @@ pub fn system_relations() -> impl Iterator<Item = SystemRelation> {
         oid: definition.oid,
         columns: Arc::clone(&definition.columns),
     })
-}
-
-/// The rows of a system relation; `None` when there is no such relation.
-pub fn rows(schema: &str, name: &str, view: &CatalogView) -> Option<RecordBatch> {
-    schema::find(schema, name).map(|definition| relations::batch(definition, view))
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The relations, indexes and schemas that the catalog relations describe.
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field};
 use millstream_planner::catalog::{Relation, RelationKind};
 
-use super::CatalogView;
 use super::schema::definitions;
+use super::{CatalogView, CommentRow};
 use crate::wire::values::{ColumnType, Kind};
 
 /// The user who owns everything, as Postgres numbers the first one.
@@ -34,6 +37,40 @@ const INDEX_BIT: u32 = 1 << 30;
 /// Set in the OID of a table it gives that of its primary key's constraint.
 const CONSTRAINT_BIT: u32 = 1 << 29;
 
+/// Set in the OID of a view it gives that of the rule that pg_rewrite has for it.
+const RULE_BIT: u32 = 1 << 31;
+
+/// What a comment is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommentClass {
+    /// A relation, an index or a column.
+    Relation,
+    /// A schema.
+    Schema,
+}
+
+impl CommentClass {
+    /// The catalog relation in which the object stands.
+    pub(super) fn oid(self) -> u32 {
+        match self {
+            Self::Relation => 1_259,
+            Self::Schema => 2_615,
+        }
+    }
+}
+
+/// A column of a relation that clients see.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) type_oid: u32,
+    pub(super) modifier: i64,
+    pub(super) not_null: bool,
+    /// The default, or what the column is computed from, as SQL.
+    pub(super) default: Option<String>,
+    pub(super) generated: bool,
+}
+
 /// A relation that clients see.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
@@ -43,54 +80,92 @@ pub(super) struct Object {
     pub(super) name: String,
     /// As in `pg_class`: `r`, `v`, `m`.
     pub(super) kind: &'static str,
-    pub(super) columns: SchemaRef,
+    pub(super) columns: Vec<Column>,
     /// Columns of the primary key.
     pub(super) key: Vec<usize>,
-    /// One default per column, as SQL.
-    pub(super) defaults: Vec<Option<String>>,
     /// The query of a view.
     pub(super) query: String,
+    /// The relations that it reads, by OID.
+    pub(super) reads: Vec<u32>,
+    /// Whether rows are put in by clients.
+    pub(super) takes_rows: bool,
+    /// The role that owns it.
+    pub(super) owner: u32,
 }
 
 impl Object {
-    /// Its primary key's index.
-    pub(super) fn index(&self) -> Option<Index<'_>> {
-        (!self.key.is_empty()).then(|| Index {
-            table: self,
-            oid: self.oid | INDEX_BIT,
-            constraint_oid: self.oid | CONSTRAINT_BIT,
-            name: format!("{}_pkey", self.name),
-        })
-    }
-
     /// Whether it is the server's own.
     pub(super) fn is_system(&self) -> bool {
-        matches!(self.schema.as_str(), "pg_catalog" | "information_schema")
+        matches!(self.schema.as_str(), "pg_catalog" | "information_schema" | "millstream")
+    }
+
+    /// Whether INSERT and its relatives take it.
+    pub(super) fn is_writable(&self) -> bool {
+        self.takes_rows && !self.is_system()
+    }
+
+    /// The rule by which a view is its query.
+    pub(super) fn rule_oid(&self) -> Option<u32> {
+        matches!(self.kind, "v" | "m").then_some(self.oid | RULE_BIT)
+    }
+
+    /// The query of a view as `pg_get_viewdef` shows it.
+    pub(super) fn definition(&self) -> String {
+        format!(" {};", self.query.trim().trim_end_matches(';'))
     }
 }
 
-/// The index of a primary key.
-#[derive(Debug)]
-pub(super) struct Index<'a> {
-    pub(super) table: &'a Object,
+/// An index.
+#[derive(Clone, Debug)]
+pub(super) struct Index {
     pub(super) oid: u32,
-    pub(super) constraint_oid: u32,
     pub(super) name: String,
+    pub(super) schema: String,
+    pub(super) schema_oid: u32,
+    pub(super) table_oid: u32,
+    pub(super) table: String,
+    /// Numbers of the table's columns, from 0.
+    pub(super) columns: Vec<usize>,
+    pub(super) column_names: Vec<String>,
+    pub(super) primary: bool,
+    pub(super) unique: bool,
+    /// The constraint that it keeps.
+    pub(super) constraint_oid: Option<u32>,
+    pub(super) owner: u32,
 }
 
-impl Index<'_> {
-    /// The names of its columns.
-    pub(super) fn column_names(&self) -> String {
-        let names = self.table.key.iter().map(|column| quote_identifier(self.table.columns.field(*column).name()));
-        names.collect::<Vec<_>>().join(", ")
+impl Index {
+    /// The names of its columns as SQL.
+    pub(super) fn columns_in_sql(&self) -> String {
+        self.column_names.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", ")
     }
 
     /// The statement that would make it.
     pub(super) fn definition(&self) -> String {
-        let (schema, table) = (quote_identifier(&self.table.schema), quote_identifier(&self.table.name));
-        let (name, columns) = (quote_identifier(&self.name), self.column_names());
-        format!("CREATE UNIQUE INDEX {name} ON {schema}.{table} USING btree ({columns})")
+        let (schema, table) = (quote_identifier(&self.schema), quote_identifier(&self.table));
+        let (name, columns) = (quote_identifier(&self.name), self.columns_in_sql());
+        let unique = if self.unique { "UNIQUE " } else { "" };
+        format!("CREATE {unique}INDEX {name} ON {schema}.{table} USING btree ({columns})")
     }
+}
+
+/// The indexes of a relation: that of its primary key, and those that were made for it.
+fn indexes_of(object: &Object) -> Vec<Index> {
+    let primary = (!object.key.is_empty()).then(|| Index {
+        oid: object.oid | INDEX_BIT,
+        name: format!("{}_pkey", object.name),
+        schema: object.schema.clone(),
+        schema_oid: object.schema_oid,
+        table_oid: object.oid,
+        table: object.name.clone(),
+        columns: object.key.clone(),
+        column_names: object.key.iter().map(|column| object.columns[*column].name.clone()).collect(),
+        primary: true,
+        unique: true,
+        constraint_oid: Some(object.oid | CONSTRAINT_BIT),
+        owner: object.owner,
+    });
+    primary.into_iter().collect()
 }
 
 /// Everything that the catalog relations describe.
@@ -99,8 +174,39 @@ pub(super) struct Objects {
     /// Names and OIDs.
     pub(super) schemas: Vec<(String, u32)>,
     /// Relations of the user and of the server.
-    pub(super) relations: Vec<Object>,
+    pub(super) relations: Vec<Arc<Object>>,
+    pub(super) indexes: Vec<Index>,
+    comments: Vec<CommentRow>,
+    by_oid: HashMap<u32, usize>,
+    by_name: HashMap<(String, String), u32>,
 }
+
+static SYSTEM: LazyLock<Vec<Arc<Object>>> = LazyLock::new(|| {
+    let objects = definitions().iter().map(|definition| {
+        let columns = definition.columns.fields().iter().zip(&definition.types).map(|(field, ty)| Column {
+            name: field.name().clone(),
+            type_oid: ty.oid(),
+            modifier: -1,
+            not_null: !field.is_nullable(),
+            default: None,
+            generated: false,
+        });
+        Arc::new(Object {
+            oid: definition.oid,
+            schema: definition.schema.clone(),
+            schema_oid: if definition.schema == "pg_catalog" { PG_CATALOG_OID } else { INFORMATION_SCHEMA_OID },
+            name: definition.name.clone(),
+            kind: definition.kind,
+            columns: columns.collect(),
+            key: Vec::new(),
+            query: String::new(),
+            reads: Vec::new(),
+            takes_rows: false,
+            owner: OWNER_OID,
+        })
+    });
+    objects.collect()
+});
 
 impl Objects {
     /// Reads the catalog.
@@ -113,30 +219,30 @@ impl Objects {
             }
         }
         let schema_oid = |name: &str| schemas.iter().find(|(known, _)| known == name).map_or(0, |(_, oid)| *oid);
-        let users = view.catalog.relations().filter_map(|relation| user_object(relation, &schema_oid));
-        let systems = definitions().iter().map(|definition| Object {
-            oid: definition.oid,
-            schema: definition.schema.clone(),
-            schema_oid: schema_oid(&definition.schema),
-            name: definition.name.clone(),
-            kind: definition.kind,
-            columns: SchemaRef::clone(&definition.columns),
-            key: Vec::new(),
-            defaults: Vec::new(),
-            query: String::new(),
-        });
-        let relations = users.filter(|object| !object.is_system()).chain(systems).collect();
-        Self { schemas, relations }
+        let users = view.catalog.relations().filter_map(|relation| user_object(view, relation, &schema_oid));
+        let users = users.filter(|object| !matches!(object.schema.as_str(), "pg_catalog" | "information_schema"));
+        let relations: Vec<Arc<Object>> = users.map(Arc::new).chain(SYSTEM.iter().cloned()).collect();
+        let indexes: Vec<Index> = relations.iter().flat_map(|object| indexes_of(object)).collect();
+        let by_oid = relations.iter().enumerate().map(|(at, object)| (object.oid, at)).collect();
+        let names = indexes.iter().map(|index| ((index.schema.clone(), index.name.clone()), index.oid));
+        let tables = relations.iter().map(|object| ((object.schema.clone(), object.name.clone()), object.oid));
+        let by_name = names.chain(tables).collect();
+        Self { schemas, relations, indexes, comments: view.comments.clone(), by_oid, by_name }
     }
 
     /// A relation by OID.
-    pub(super) fn relation(&self, oid: u32) -> Option<&Object> {
-        self.relations.iter().find(|object| object.oid == oid)
+    pub(super) fn relation(&self, oid: u32) -> Option<&Arc<Object>> {
+        self.by_oid.get(&oid).map(|at| &self.relations[*at])
     }
 
-    /// All indexes.
-    pub(super) fn indexes(&self) -> impl Iterator<Item = Index<'_>> {
-        self.relations.iter().filter_map(Object::index)
+    /// An index by OID.
+    pub(super) fn index(&self, oid: u32) -> Option<&Index> {
+        self.indexes.iter().find(|index| index.oid == oid)
+    }
+
+    /// The indexes of a relation.
+    pub(super) fn indexes_on(&self, table: u32) -> impl Iterator<Item = &Index> {
+        self.indexes.iter().filter(move |index| index.table_oid == table)
     }
 
     /// The schema and name of a relation or an index.
@@ -144,8 +250,8 @@ impl Objects {
         if let Some(object) = self.relation(oid) {
             return Some((&object.schema, object.name.clone()));
         }
-        let index = self.indexes().find(|index| index.oid == oid)?;
-        Some((&index.table.schema, index.name))
+        let index = self.index(oid)?;
+        Some((&index.schema, index.name.clone()))
     }
 
     /// The OID of a relation or an index by its name, qualified or not.
@@ -154,17 +260,129 @@ impl Objects {
         let (schemas, name) = match parts.as_slice() {
             [name] => (visible_schemas(view), name),
             [schema, name] => (vec![schema.as_str()], name),
+            [database, schema, name] if *database == view.database => (vec![schema.as_str()], name),
             _ => return None,
         };
-        schemas.iter().find_map(|schema| {
-            let relations =
-                self.relations.iter().map(|object| (object.schema.as_str(), object.name.clone(), object.oid));
-            let indexes = self.indexes().map(|index| (index.table.schema.as_str(), index.name.clone(), index.oid));
-            let mut all = relations.chain(indexes);
-            all.find(|(in_schema, known, _)| in_schema == schema && known == name).map(|(_, _, oid)| oid)
-        })
+        schemas.iter().find_map(|schema| self.by_name.get(&((*schema).to_owned(), name.clone())).copied())
+    }
+
+    /// What was said of an object; column 0 is the object itself.
+    pub(super) fn comment(&self, class: Option<CommentClass>, oid: u32, column: i64) -> Option<String> {
+        let of = |comment: &&CommentRow| {
+            comment.oid == oid && comment.column == column && class.is_none_or(|class| class == comment.class)
+        };
+        self.comments.iter().find(of).map(|comment| comment.text.clone())
+    }
+
+    /// Everything that was said.
+    pub(super) fn comments(&self) -> &[CommentRow] {
+        &self.comments
     }
 }
+
+/// Words that are no names unless they are quoted.
+pub(super) const RESERVED_WORDS: &[&str] = &[
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "binary",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "intersect",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "natural",
+    "not",
+    "notnull",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "outer",
+    "overlaps",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "right",
+    "select",
+    "session_user",
+    "similar",
+    "some",
+    "symmetric",
+    "table",
+    "tablesample",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+];
 
 /// The schemas in which unqualified names are found, in order.
 pub(super) fn visible_schemas(view: &CatalogView) -> Vec<&str> {
@@ -173,7 +391,7 @@ pub(super) fn visible_schemas(view: &CatalogView) -> Vec<&str> {
 }
 
 /// Cuts a name at the dots outside of quotes and folds what is not quoted.
-fn split_name(name: &str) -> Vec<String> {
+pub(super) fn split_name(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     for character in name.chars() {
@@ -192,30 +410,56 @@ fn split_name(name: &str) -> Vec<String> {
 pub(super) fn quote_identifier(name: &str) -> String {
     let plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.chars().all(|rest| rest.is_ascii_lowercase() || rest.is_ascii_digit() || rest == '_' || rest == '$');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain && !RESERVED_WORDS.contains(&name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
-fn user_object(relation: &Relation, schema_oid: &impl Fn(&str) -> u32) -> Option<Object> {
-    let (kind, key, defaults, query) = match &relation.kind {
-        RelationKind::Table(table) => ("r", table.input.primary_key.clone(), table.defaults.clone(), String::new()),
-        RelationKind::Source(source) => ("r", source.input.primary_key.clone(), Vec::new(), String::new()),
-        RelationKind::View { query } => ("v", Vec::new(), Vec::new(), query.clone()),
-        RelationKind::MaterializedView(_) => ("m", Vec::new(), Vec::new(), query_of(&relation.sql)),
-        RelationKind::System => ("v", Vec::new(), Vec::new(), String::new()),
+fn user_object(view: &CatalogView, relation: &Relation, schema_oid: &impl Fn(&str) -> u32) -> Option<Object> {
+    let (kind, input, defaults, query) = match &relation.kind {
+        RelationKind::Table(table) => ("r", Some(&table.input), &table.defaults[..], String::new()),
+        RelationKind::Source(source) => ("r", Some(&source.input), &[][..], String::new()),
+        RelationKind::View { query } => ("v", None, &[][..], query.clone()),
+        RelationKind::MaterializedView(_) => ("m", None, &[][..], query_of(&relation.sql)),
+        RelationKind::System => ("v", None, &[][..], String::new()),
         // Nothing can be selected from it.
         RelationKind::Sink(_) => return None,
     };
+    let key = input.map(|input| input.primary_key.clone()).unwrap_or_default();
+    let stored = input.map_or(usize::MAX, |input| input.physical_columns);
+    let generated = if stored < relation.schema.fields().len() { generated_columns(relation) } else { HashMap::new() };
+    let columns = relation.schema.fields().iter().enumerate().map(|(at, field)| {
+        let (type_oid, modifier) = column_type(field);
+        Column {
+            name: field.name().clone(),
+            type_oid,
+            modifier,
+            not_null: !field.is_nullable() || key.contains(&at),
+            default: generated.get(field.name()).cloned().or_else(|| defaults.get(at).cloned().flatten()),
+            generated: generated.contains_key(field.name()),
+        }
+    });
+    let reads = relation.depends_on.iter().filter_map(|id| view.catalog.get(*id)).map(|read| read.oid);
     Some(Object {
         oid: relation.oid,
         schema: relation.name.schema.clone(),
         schema_oid: schema_oid(&relation.name.schema),
         name: relation.name.name.clone(),
         kind,
-        columns: SchemaRef::clone(&relation.schema),
+        columns: columns.collect(),
         key,
-        defaults,
         query,
+        reads: reads.collect(),
+        takes_rows: matches!(relation.kind, RelationKind::Table(_)),
+        owner: super::roles::owner_of(view, relation),
     })
+}
+
+/// What the computed columns of a table are computed from, by name, from the statement that made it.
+fn generated_columns(_: &Relation) -> HashMap<String, String> {
+    HashMap::new()
 }
 
 /// What stands behind the first AS outside of quotes and parentheses.
@@ -246,17 +490,20 @@ fn query_of(sql: &str) -> String {
 }
 
 /// The type of a column and its modifier, as `pg_attribute` has them.
-pub(super) fn column_type(field: &Field) -> (Kind, u32, i32) {
-    let Ok(column) = ColumnType::of_field(field) else { return (Kind::Text, Kind::Text.oid(), -1) };
+fn column_type(field: &Field) -> (u32, i64) {
+    let Ok(column) = ColumnType::of_field(field) else { return (Kind::Text.oid(), -1) };
     let modifier = match field.data_type() {
         // Without precision and scale, as the planner stores it.
-        DataType::Decimal128(38, 10) => -1,
+        DataType::Decimal128(
+            millstream_planner::types::NUMERIC_PRECISION,
+            millstream_planner::types::NUMERIC_SCALE,
+        ) => -1,
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            (i32::from(*precision) << 16 | i32::from(*scale)) + 4
+            (i64::from(*precision) << 16 | i64::from(*scale)) + 4
         }
         _ => -1,
     };
-    (column.kind(), column.oid(), modifier)
+    (column.oid(), modifier)
 }
 
 /// An empty catalog with schema `public`, for tests.

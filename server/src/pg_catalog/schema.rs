@@ -1,11 +1,11 @@
 //! The columns of the system relations, read once from `columns.txt`.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{Schema, SchemaRef};
 
-use crate::wire::values::TYPE_METADATA;
+use super::sql::arrow::field;
+use super::sql::types::{CHAR, Type};
 
 /// A system relation.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Definition {
     /// `r` or `v`.
     pub(super) kind: &'static str,
     pub(super) columns: SchemaRef,
+    /// The types of the columns.
+    pub(super) types: Vec<Type>,
 }
 
 static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
@@ -30,7 +32,14 @@ pub(super) fn definitions() -> &'static [Definition] {
 
 /// One by name.
 pub(super) fn find(schema: &str, name: &str) -> Option<&'static Definition> {
-    definitions().iter().find(|definition| definition.schema == schema && definition.name == name)
+    position(schema, name).map(|at| &definitions()[at])
+}
+
+/// The place of one among all.
+pub(super) fn position(schema: &str, name: &str) -> Option<usize> {
+    definitions()
+        .binary_search_by(|definition| (definition.schema.as_str(), definition.name.as_str()).cmp(&(schema, name)))
+        .ok()
 }
 
 fn read(line: &'static str) -> Option<Definition> {
@@ -38,51 +47,16 @@ fn read(line: &'static str) -> Option<Definition> {
     let (schema, name) = words.next()?.split_once('.')?;
     let oid = words.next()?.parse().ok()?;
     let kind = words.next()?;
-    let fields = words.map(|word| word.split_once(':').and_then(|(name, type_name)| field(name, type_name)));
-    let fields: Option<Vec<Field>> = fields.collect();
-    let columns = Arc::new(Schema::new(fields?));
-    Some(Definition { schema: schema.to_owned(), name: name.to_owned(), oid, kind, columns })
-}
-
-fn field(name: &str, type_name: &str) -> Option<Field> {
-    let list = |element: DataType| DataType::List(Arc::new(Field::new_list_field(element, true)));
-    let (data_type, metadata) = match type_name {
-        "int2vector" => (list(DataType::Int16), Some("int2vector")),
-        "oidvector" => (list(DataType::Int64), Some("oidvector")),
-        array if array.ends_with("[]") => {
-            let (element, metadata) = plain(array.trim_end_matches("[]"))?;
-            (list(element), metadata)
-        }
-        plain_name => plain(plain_name)?,
-    };
-    let field = Field::new(name, data_type, true);
-    Some(match metadata {
-        Some(metadata) => field.with_metadata(HashMap::from([(TYPE_METADATA.to_owned(), metadata.to_owned())])),
-        None => field,
-    })
-}
-
-fn plain(type_name: &str) -> Option<(DataType, Option<&'static str>)> {
-    Some(match type_name {
-        "bool" => (DataType::Boolean, None),
-        "int2" => (DataType::Int16, None),
-        "int4" => (DataType::Int32, None),
-        "int8" => (DataType::Int64, None),
-        "float4" => (DataType::Float32, None),
-        "float8" => (DataType::Float64, None),
-        "numeric" => (DataType::Decimal128(38, 0), None),
-        "oid" => (DataType::Int64, Some("oid")),
-        // Shown by name, as Postgres does.
-        "text" | "regproc" | "regtype" | "regclass" => (DataType::Utf8, None),
-        "name" => (DataType::Utf8, Some("name")),
-        "varchar" => (DataType::Utf8, Some("varchar")),
-        "char" => (DataType::Utf8, Some("\"char\"")),
-        "pg_node_tree" => (DataType::Utf8, Some("pg_node_tree")),
-        "bytea" => (DataType::Binary, None),
-        "timestamptz" => (DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), None),
-        "interval" => (DataType::Interval(IntervalUnit::MonthDayNano), None),
-        _ => return None,
-    })
+    let (mut fields, mut types) = (Vec::new(), Vec::new());
+    for word in words {
+        let (column, type_name) = word.split_once(':')?;
+        let (type_name, nullable) = type_name.strip_suffix('!').map_or((type_name, true), |name| (name, false));
+        let ty = if type_name == "char" { CHAR } else { Type::named(&type_name.replace("char[]", "\"char\"[]"))? };
+        fields.push(field(column, &ty).with_nullable(nullable));
+        types.push(ty);
+    }
+    let columns = Arc::new(Schema::new(fields));
+    Some(Definition { schema: schema.to_owned(), name: name.to_owned(), oid, kind, columns, types })
 }
 
 #[cfg(test)]

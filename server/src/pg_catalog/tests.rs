@@ -2,17 +2,19 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::ScalarValue;
 use millstream_planner::catalog::{Catalog, QualifiedName, Relation, RelationKind, TableDefinition, ViewDefinition};
+use millstream_planner::error::TextPosition;
 use millstream_planner::settings::PlanSettings;
-use millstream_planner::statement::OnConflict;
+use millstream_planner::statement::{OnConflict, StatementText};
 use millstream_runtime::plan::{Changes, InputRelation, RelationId};
 
-use super::{CatalogQuery, CatalogView, objects};
+use super::{CatalogQuery, CatalogView, RoleRow, objects};
 use crate::session::settings::Settings;
 
 fn relation(id: u32, name: &str, fields: Vec<Field>, kind: RelationKind, sql: &str) -> Relation {
@@ -67,21 +69,27 @@ fn view() -> CatalogView {
         settings: Settings::default().all(),
         process_id: 7,
         version: "PostgreSQL 15.0 (Millstream)".into(),
+        session_user: "me".into(),
+        roles: vec![RoleRow::only("me")],
+        sizes: vec![(16_385, 20 << 10)],
+        ..CatalogView::default()
     }
+}
+
+fn text(sql: &str) -> StatementText {
+    StatementText { sql: sql.into(), start: TextPosition(1) }
 }
 
 /// Column names, then one line per row, with `|` between values and NULL as nothing.
 async fn answer_with(sql: &str, parameters: Vec<ScalarValue>) -> Vec<String> {
-    let query = CatalogQuery::recognize(sql).unwrap_or_else(|| panic!("not a catalog query: {sql}"));
-    let view = view();
-    let plan = query.plan(&view).unwrap_or_else(|error| panic!("{error}\n{sql}"));
-    let batches = query.run(&view, parameters).await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    let query = CatalogQuery::recognize(&text(sql), &[]).unwrap_or_else(|| panic!("not a catalog query: {sql}"));
+    let plan = query.plan(view()).unwrap_or_else(|error| panic!("{}\n{sql}", error.message));
+    let answer = query.run(view(), &parameters, &[], &AtomicBool::new(false));
+    let batch = answer.unwrap_or_else(|error| panic!("{}\n{sql}", error.message)).rows;
     let names: Vec<&str> = plan.columns.fields().iter().map(|field| field.name().as_str()).collect();
     let mut lines = vec![names.join("|")];
-    for batch in &batches {
-        assert_eq!(batch.schema(), plan.columns, "{sql}");
-        lines.extend((0..batch.num_rows()).map(|row| line(batch, row)));
-    }
+    assert_eq!(batch.schema(), plan.columns, "{sql}");
+    lines.extend((0..batch.num_rows()).map(|row| line(&batch, row)));
     lines
 }
 
@@ -150,7 +158,7 @@ WHERE c.relkind IN ('i','I','')"
   pg_catalog.obj_description(c.oid, 'pg_class') as \"Description\"",
     ) + "WHERE c.relkind IN ('r','p','')"
         + LIST_TAIL;
-    assert_eq!(answer(&sizes).await[1..], ["public|t|table|me|permanent|heap||"]);
+    assert_eq!(answer(&sizes).await[1..], ["public|t|table|me|permanent|heap|20 kB|"]);
     // \dS also shows what is the server's own.
     let system = format!(
         "{LIST_HEAD}WHERE c.relkind IN ('r','p','t','v','m','S','s','f','')\n  AND pg_catalog.pg_table_is_visible(c.oid)\nORDER BY 1,2;"
@@ -203,7 +211,7 @@ FROM pg_catalog.pg_database d
   JOIN pg_catalog.pg_tablespace t on d.dattablespace = t.oid
 ORDER BY 1;"#,
     );
-    assert_eq!(lines.await[1..], ["db||pg_default|"]);
+    assert_eq!(lines.await[1..], ["db|20 kB|pg_default|"]);
     let lines = answer(
         "SELECT r.rolname, r.rolsuper, r.rolinherit,
   r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
@@ -218,7 +226,7 @@ FROM pg_catalog.pg_roles r
 WHERE r.rolname !~ '^pg_'
 ORDER BY 1;",
     );
-    assert_eq!(lines.await[1..], ["me|true|true|true|true|true|-1||{}|false|true"]);
+    assert_eq!(lines.await[1..], ["me|true|true|true|true|true|-1||[]|false|true"]);
 }
 
 fn by_name(pattern: &str) -> String {
@@ -306,7 +314,7 @@ ORDER BY i.indisprimary DESC, c2.relname;";
     );
     assert_eq!(
         answer("SELECT pg_catalog.pg_get_viewdef('16387'::pg_catalog.oid, true);").await,
-        ["pg_get_viewdef", "SELECT v, count(*) AS n FROM t GROUP BY v"]
+        ["pg_get_viewdef", " SELECT v, count(*) AS n FROM t GROUP BY v;"]
     );
 }
 
@@ -550,15 +558,13 @@ WHERE t.oid = $1";
 fn other_statements_are_left_alone() {
     for sql in [
         "SELECT * FROM t",
-        "SELECT * FROM pg_class, t",
         "SELECT 1",
         "SELECT now()",
         "INSERT INTO t SELECT oid FROM pg_class",
-        "SELECT * FROM pg_unknown",
         "SELECT * FROM other.pg_class",
         "SELECT version(); SELECT 1",
         "nonsense",
     ] {
-        assert!(CatalogQuery::recognize(sql).is_none(), "{sql}");
+        assert!(CatalogQuery::recognize(&text(sql), &[]).is_none(), "{sql}");
     }
 }

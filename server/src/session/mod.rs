@@ -7,6 +7,7 @@
 //! (`execute.rs`) to one function each: queries (`query.rs`), rows that change (`change.rs`), transactions (`commit.rs`), DDL
 //! (`define.rs`), what is shown (`show.rs`, `explain.rs`). Errors get their SQLSTATEs in `sqlstate.rs`.
 
+mod catalog;
 mod change;
 mod commit;
 mod define;
@@ -14,6 +15,7 @@ mod execute;
 mod explain;
 mod prepare;
 mod query;
+pub mod registry;
 pub mod settings;
 mod show;
 pub mod sqlstate;

@@ -13,8 +13,7 @@ use super::sqlstate::Condition;
 use super::{Prepared, Session, SqlError, show};
 use crate::engine::state::State;
 use crate::engine::write::returning_schema;
-use crate::pg_catalog::query::CatalogPlan;
-use crate::pg_catalog::{CatalogQuery, CatalogView};
+use crate::pg_catalog::{CatalogPlan, CatalogQuery};
 
 /// A statement with its plan, and what the plan rests on.
 #[derive(Debug)]
@@ -38,6 +37,11 @@ impl Planned {
 }
 
 impl Prepared {
+    /// The text that was prepared.
+    pub(super) fn text(&self) -> &str {
+        &self.inner.text.sql
+    }
+
     /// The name in `DEALLOCATE name`: statements that the wire has prepared are named there, too.
     pub(crate) fn deallocates(&self) -> Option<&str> {
         match &self.inner.work {
@@ -72,27 +76,16 @@ impl Session {
     pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
         let state = self.engine.state();
         let settings = self.settings.plan();
-        if let Some(query) = CatalogQuery::recognize(&text.sql) {
-            let CatalogPlan { parameters, columns } = query.plan(&self.catalog_view())?;
-            let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
-            let planned = Planned { text, work: Work::Catalog(Box::new(query)), types, catalog, settings };
-            return Ok(Prepared { parameters, columns: Some(columns), inner: Arc::new(planned) });
+        if let Some(query) = CatalogQuery::recognize(text, types) {
+            let CatalogPlan { parameters, columns, of_users_only } = query.plan(self.catalog_view())?;
+            if !of_users_only {
+                let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
+                let planned = Planned { text, work: Work::Catalog(Box::new(query)), types, catalog, settings };
+                return Ok(Prepared { parameters, columns: Some(columns), inner: Arc::new(planned) });
+            }
         }
         let statement = plan(text, &state.catalog.view, &settings, types)?;
         self.prepared(text.clone(), statement, types.to_vec(), &state, settings)
-    }
-
-    /// What a query over the catalog sees.
-    pub(super) fn catalog_view(&self) -> CatalogView {
-        CatalogView {
-            catalog: Arc::clone(&self.engine.state().catalog.view),
-            user: self.user.clone(),
-            database: self.database.clone(),
-            search_path: self.settings.plan().search_path,
-            settings: self.settings.all(),
-            process_id: self.process_id,
-            version: self.facts().version,
-        }
     }
 
     fn prepared(

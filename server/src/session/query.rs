@@ -22,7 +22,6 @@ use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
 use crate::engine::write::Versions;
-use crate::pg_catalog::CatalogQuery;
 
 impl Session {
     pub(super) async fn query(
@@ -38,19 +37,6 @@ impl Session {
         let rows = rows_of(plan.stream()?, stop);
         let notices = self.notice_of_views(&query.reads).into_iter().collect();
         Ok(Outcome { rows: Some(rows), notices, ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
-    }
-
-    /// A query over the catalog: small, and collected before its first row is sent.
-    pub(super) async fn catalog_query(
-        &mut self,
-        query: &CatalogQuery,
-        parameters: Vec<ScalarValue>,
-        stop: Stop,
-    ) -> Result<Outcome, SqlError> {
-        let view = self.catalog_view();
-        let batches = stop.race(async { Ok(query.run(&view, parameters).await?) }).await?;
-        let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
-        Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
     }
 
     /// A query with `set_config`: collected, because what it sets holds before its first row is sent.

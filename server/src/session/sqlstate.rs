@@ -240,6 +240,8 @@ impl Notice {
 fn plan_code(kind: PlanErrorKind) -> &'static str {
     match kind {
         PlanErrorKind::SyntaxError => Condition::SyntaxError.code(),
+        PlanErrorKind::CardinalityViolation => Condition::CardinalityViolation.code(),
+        PlanErrorKind::InsufficientPrivilege => "42501",
         PlanErrorKind::UndefinedTable => Condition::UndefinedTable.code(),
         PlanErrorKind::UndefinedColumn => "42703",
         PlanErrorKind::AmbiguousColumn => "42702",

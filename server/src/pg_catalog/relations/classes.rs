@@ -1,68 +1,108 @@
 //! Relations, their columns, indexes and constraints.
 
-use super::types::collation_of;
-use super::{Cell, Row, row};
+use std::sync::LazyLock;
+
+use super::{Row, row, tuple};
 use crate::pg_catalog::CatalogView;
-use crate::pg_catalog::objects::{BTREE_OID, HEAP_OID, Index, OWNER_OID, Object, Objects, column_type};
+use crate::pg_catalog::objects::{BTREE_OID, HEAP_OID, Index, Object, Objects};
+use crate::pg_catalog::schema;
+use crate::pg_catalog::sql::Tuple;
+use crate::pg_catalog::sql::datum::Datum;
+use crate::pg_catalog::sql::types::{self, Type};
 
 /// Added to a column's number it gives the OID of its default, with the table's OID above.
 const DEFAULT_BIT: u32 = 1 << 28;
 
 /// `pg_namespace`
-pub(super) fn namespaces(_: &CatalogView, objects: &Objects) -> Vec<Row> {
+pub(super) fn namespaces(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     let rows = objects.schemas.iter();
-    rows.map(|(name, oid)| row! {"oid": *oid, "nspname": name.as_str(), "nspowner": OWNER_OID}).collect()
+    rows.map(|(name, oid)| {
+        row! {"oid": *oid, "nspname": name.as_str(), "nspowner": super::super::roles::schema_owner(view, *oid)}
+    })
+    .collect()
 }
 
 /// `pg_class`
-pub(super) fn classes(_: &CatalogView, objects: &Objects) -> Vec<Row> {
+pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     let relations = objects.relations.iter().map(|object| {
         let method = if object.kind == "v" { 0 } else { HEAP_OID };
-        let mut row = class(object.oid, object.name.as_str(), object.schema_oid, object.kind, method);
-        row.extend(row! {
-            "relnatts": object.columns.fields().len(),
-            "relhasindex": !object.key.is_empty(),
-            "relhasrules": object.kind == "v",
-            "relreplident": if object.is_system() { "n" } else { "d" },
-        });
-        row
+        let indexed = objects.indexes_on(object.oid).next().is_some();
+        let pages = pages(view, object.oid);
+        class(
+            object.oid,
+            object.name.as_str(),
+            object.schema_oid,
+            object.owner,
+            object.kind,
+            method,
+            pages,
+            [
+                object.columns.len().into(),
+                indexed.into(),
+                (object.kind == "v").into(),
+                if object.is_system() { "n" } else { "d" }.into(),
+            ],
+        )
     });
-    let indexes = objects.indexes().map(|index| {
-        let mut row = class(index.oid, index.name.as_str(), index.table.schema_oid, "i", BTREE_OID);
-        row.extend(row! {
-            "relnatts": index.table.key.len(),
-            "relhasindex": false,
-            "relhasrules": false,
-            "relreplident": "n",
-        });
-        row
+    let indexes = objects.indexes.iter().map(|index| {
+        class(
+            index.oid,
+            index.name.as_str(),
+            index.schema_oid,
+            index.owner,
+            "i",
+            BTREE_OID,
+            0,
+            [index.columns.len().into(), false.into(), false.into(), "n".into()],
+        )
     });
     relations.chain(indexes).collect()
 }
 
-fn class(oid: u32, name: &str, schema_oid: u32, kind: &str, method: u32) -> Row {
+/// Blocks of 8 KiB that a relation's rows would fill.
+fn pages(view: &CatalogView, oid: u32) -> i64 {
+    view.sizes.iter().find(|(known, _)| *known == oid).map_or(0, |(_, bytes)| (bytes + 8_191) / 8_192)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the fields of a row, named where it is built")]
+fn class(
+    oid: u32,
+    name: &str,
+    schema_oid: u32,
+    owner: u32,
+    kind: &str,
+    method: u32,
+    pages: i64,
+    [columns, indexed, rules, identity]: [Datum; 4],
+) -> Row {
     row! {
         "oid": oid,
         "relname": name,
         "relnamespace": schema_oid,
         "reltype": 0u32,
         "reloftype": 0u32,
-        "relowner": OWNER_OID,
+        "relowner": owner,
         "relam": method,
         "relfilenode": 0u32,
         "reltablespace": 0u32,
-        "relpages": 0u32,
+        "relpages": pages,
+        // Nothing is known of the rows before they are counted.
+        "reltuples": Datum::Float(-1.0),
         "relallvisible": 0u32,
         "reltoastrelid": 0u32,
+        "relhasindex": indexed,
         "relisshared": false,
         "relpersistence": "p",
         "relkind": kind,
+        "relnatts": columns,
         "relchecks": 0u32,
+        "relhasrules": rules,
         "relhastriggers": false,
         "relhassubclass": false,
         "relrowsecurity": false,
         "relforcerowsecurity": false,
         "relispopulated": true,
+        "relreplident": identity,
         "relispartition": false,
         "relrewrite": 0u32,
         "relfrozenxid": 0u32,
@@ -70,82 +110,97 @@ fn class(oid: u32, name: &str, schema_oid: u32, kind: &str, method: u32) -> Row 
     }
 }
 
-/// `pg_attribute`
+/// The columns of the server's own relations: the same for everybody.
+pub(super) static SYSTEM_ATTRIBUTES: LazyLock<Vec<Tuple>> = LazyLock::new(|| {
+    let definition = schema::find("pg_catalog", "pg_attribute").expect("pg_attribute is defined");
+    let objects = Objects::of(&CatalogView::default());
+    let rows = objects.relations.iter().flat_map(|object| attributes_of(object));
+    rows.map(|row| tuple(definition, &row)).collect()
+});
+
+/// `pg_attribute`, without the server's own relations.
 pub(super) fn attributes(_: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let of_relations = objects.relations.iter().flat_map(|object| {
-        (0..object.columns.fields().len()).map(|column| attribute(object, column, object.oid, column + 1))
-    });
-    let of_indexes = objects.indexes().flat_map(|Index { table, oid, .. }| {
-        let columns = table.key.iter().enumerate();
-        columns.map(move |(position, column)| attribute(table, *column, oid, position + 1)).collect::<Vec<_>>()
+    let users = objects.relations.iter().filter(|object| schema::find(&object.schema, &object.name).is_none());
+    let of_relations = users.flat_map(|object| attributes_of(object));
+    let of_indexes = objects.indexes.iter().flat_map(|index| {
+        let table = objects.relation(index.table_oid);
+        let columns = index.columns.iter().enumerate();
+        let rows = columns.filter_map(|(position, column)| Some(attribute(table?, *column, index.oid, position + 1)));
+        rows.collect::<Vec<_>>()
     });
     of_relations.chain(of_indexes).collect()
 }
 
-fn attribute(object: &Object, column: usize, relation_oid: u32, number: usize) -> Row {
-    let field = object.columns.field(column);
-    let (kind, type_oid, modifier) = column_type(field);
-    let has_default = relation_oid == object.oid && default_of(object, column).is_some();
+fn attributes_of(object: &Object) -> Vec<Row> {
+    (0..object.columns.len()).map(|column| attribute(object, column, object.oid, column + 1)).collect()
+}
+
+fn attribute(object: &Object, at: usize, relation_oid: u32, number: usize) -> Row {
+    let column = &object.columns[at];
+    let of_table = relation_oid == object.oid;
+    let (row, array) = types::of_oid(column.type_oid).unwrap_or((&types::types()[0], false));
+    let by_value = !array && row.by_value;
+    let dimensions = i64::from(array || column.type_oid == 22 || column.type_oid == 30);
     row! {
         "attrelid": relation_oid,
-        "attname": field.name().as_str(),
-        "atttypid": type_oid,
+        "attname": column.name.as_str(),
+        "atttypid": column.type_oid,
         "attstattarget": -1i64,
-        "attlen": i64::from(kind.size_bytes()),
+        "attlen": if array { -1 } else { row.length },
         "attnum": number,
-        "attndims": i64::from(kind == crate::wire::values::Kind::Array),
+        "attndims": if of_table { dimensions } else { 0 },
         "attcacheoff": -1i64,
-        "atttypmod": i64::from(modifier),
-        "attbyval": matches!(kind.size_bytes(), 1 | 2 | 4 | 8),
-        "attalign": "i",
-        "attstorage": if kind.size_bytes() == -1 { "x" } else { "p" },
+        "atttypmod": column.modifier,
+        "attbyval": by_value,
+        "attalign": if array && row.align != "d" { "i" } else { row.align },
+        "attstorage": if array { "x" } else { row.storage },
         "attcompression": "",
-        "attnotnull": !field.is_nullable() || object.key.contains(&column),
-        "atthasdef": has_default,
+        "attnotnull": of_table && column.not_null,
+        "atthasdef": of_table && column.default.is_some(),
         "atthasmissing": false,
         "attidentity": "",
-        "attgenerated": "",
+        "attgenerated": if of_table && column.generated { "s" } else { "" },
         "attisdropped": false,
         "attislocal": true,
         "attinhcount": 0u32,
-        "attcollation": collation_of(type_oid),
+        "attcollation": row.collation,
     }
-}
-
-fn default_of(object: &Object, column: usize) -> Option<&str> {
-    object.defaults.get(column).and_then(Option::as_deref)
 }
 
 /// `pg_attrdef`
 pub(super) fn defaults(_: &CatalogView, objects: &Objects) -> Vec<Row> {
     let rows = objects.relations.iter().flat_map(|object| {
-        (0..object.defaults.len()).filter_map(|column| {
-            let expression = default_of(object, column)?;
-            let oid = DEFAULT_BIT | (object.oid << 8 & (DEFAULT_BIT - 1)) | (column as u32 & 0xff);
-            Some(row! {"oid": oid, "adrelid": object.oid, "adnum": column + 1, "adbin": expression})
+        object.columns.iter().enumerate().filter_map(|(at, column)| {
+            let expression = column.default.as_deref()?;
+            let oid = DEFAULT_BIT | (object.oid << 8 & (DEFAULT_BIT - 1)) | (at as u32 & 0xff);
+            Some(row! {"oid": oid, "adrelid": object.oid, "adnum": at + 1, "adbin": expression})
         })
     });
     rows.collect()
 }
 
 /// Numbers of an index' columns, from 1.
-fn key_numbers(index: &Index<'_>) -> Cell {
-    Cell::Ints(index.table.key.iter().map(|column| *column as i64 + 1).collect())
+fn key_numbers(index: &Index) -> Datum {
+    Datum::Array(index.columns.iter().map(|column| Datum::from(column + 1)).collect())
 }
 
 /// `pg_index`
 pub(super) fn indexes(_: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.indexes().map(|index| {
-        let count = index.table.key.len();
-        let zeros = Cell::Ints(vec![0; count]);
-        let mut row = row! {
+    let rows = objects.indexes.iter().map(|index| {
+        let count = index.columns.len();
+        let type_of =
+            |column: &usize| objects.relation(index.table_oid).map_or(0, |table| table.columns[*column].type_oid);
+        let collation = |oid: u32| types::of_oid(oid).map_or(0, |(row, _)| row.collation);
+        let collations = index.columns.iter().map(|column| collation(type_of(column)).into());
+        let classes = index.columns.iter().map(|column| super::types::operator_class_of(type_of(column)).into());
+        row! {
             "indexrelid": index.oid,
-            "indrelid": index.table.oid,
+            "indrelid": index.table_oid,
             "indnatts": count,
             "indnkeyatts": count,
-            "indisunique": true,
+            "indisunique": index.unique,
             "indnullsnotdistinct": false,
-            "indisprimary": true,
+            "indisprimary": index.primary,
             "indisexclusion": false,
             "indimmediate": true,
             "indisclustered": false,
@@ -154,28 +209,28 @@ pub(super) fn indexes(_: &CatalogView, objects: &Objects) -> Vec<Row> {
             "indisready": true,
             "indislive": true,
             "indisreplident": false,
-        };
-        row.push(("indkey", key_numbers(&index)));
-        row.push(("indcollation", zeros.clone()));
-        row.push(("indclass", zeros.clone()));
-        row.push(("indoption", zeros));
-        row
+            "indkey": key_numbers(index),
+            "indcollation": Datum::Array(collations.collect()),
+            "indclass": Datum::Array(classes.collect()),
+            "indoption": Datum::Array(vec![Datum::Int(0); count].into()),
+        }
     });
     rows.collect()
 }
 
 /// `pg_constraint`
 pub(super) fn constraints(_: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.indexes().map(|index| {
-        let mut row = row! {
-            "oid": index.constraint_oid,
+    let rows = objects.indexes.iter().filter_map(|index| {
+        let oid = index.constraint_oid?;
+        Some(row! {
+            "oid": oid,
             "conname": index.name.as_str(),
-            "connamespace": index.table.schema_oid,
-            "contype": "p",
+            "connamespace": index.schema_oid,
+            "contype": if index.primary { "p" } else { "u" },
             "condeferrable": false,
             "condeferred": false,
             "convalidated": true,
-            "conrelid": index.table.oid,
+            "conrelid": index.table_oid,
             "contypid": 0u32,
             "conindid": index.oid,
             "conparentid": 0u32,
@@ -186,11 +241,14 @@ pub(super) fn constraints(_: &CatalogView, objects: &Objects) -> Vec<Row> {
             "conislocal": true,
             "coninhcount": 0u32,
             "connoinherit": true,
-        };
-        row.push(("conkey", key_numbers(&index)));
-        row
+            "conkey": key_numbers(index),
+        })
     });
     rows.collect()
+}
+
+fn owner(view: &CatalogView, object: &Object) -> Datum {
+    view.roles.iter().find(|role| role.oid == object.owner).map(|role| role.name.as_str()).into()
 }
 
 /// `pg_tables`
@@ -200,8 +258,8 @@ pub(super) fn tables(view: &CatalogView, objects: &Objects) -> Vec<Row> {
         row! {
             "schemaname": object.schema.as_str(),
             "tablename": object.name.as_str(),
-            "tableowner": view.user.as_str(),
-            "hasindexes": !object.key.is_empty(),
+            "tableowner": owner(view, object),
+            "hasindexes": objects.indexes_on(object.oid).next().is_some(),
             "hasrules": false,
             "hastriggers": false,
             "rowsecurity": false,
@@ -217,8 +275,8 @@ pub(super) fn views(view: &CatalogView, objects: &Objects) -> Vec<Row> {
         row! {
             "schemaname": object.schema.as_str(),
             "viewname": object.name.as_str(),
-            "viewowner": view.user.as_str(),
-            "definition": object.query.as_str(),
+            "viewowner": owner(view, object),
+            "definition": object.definition(),
         }
     });
     rows.collect()
@@ -231,10 +289,10 @@ pub(super) fn materialized_views(view: &CatalogView, objects: &Objects) -> Vec<R
         row! {
             "schemaname": object.schema.as_str(),
             "matviewname": object.name.as_str(),
-            "matviewowner": view.user.as_str(),
-            "hasindexes": false,
+            "matviewowner": owner(view, object),
+            "hasindexes": objects.indexes_on(object.oid).next().is_some(),
             "ispopulated": true,
-            "definition": object.query.as_str(),
+            "definition": object.definition(),
         }
     });
     rows.collect()
@@ -242,13 +300,18 @@ pub(super) fn materialized_views(view: &CatalogView, objects: &Objects) -> Vec<R
 
 /// `pg_indexes`
 pub(super) fn index_texts(_: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.indexes().map(|index| {
+    let rows = objects.indexes.iter().map(|index| {
         row! {
-            "schemaname": index.table.schema.as_str(),
-            "tablename": index.table.name.as_str(),
+            "schemaname": index.schema.as_str(),
+            "tablename": index.table.as_str(),
             "indexname": index.name.as_str(),
             "indexdef": index.definition(),
         }
     });
     rows.collect()
+}
+
+/// The type of a column, for the standard's views.
+pub(super) fn type_of(oid: u32) -> Type {
+    Type::of_oid(oid).unwrap_or(types::TEXT)
 }

@@ -1,10 +1,12 @@
 //! The standard's views of the catalog. Like Postgres they show what the user owns, which is everything.
 
-use super::types::{TYPES, TypeRow};
-use super::{Cell, Row, row};
+use super::classes::type_of;
+use super::{Row, row};
 use crate::pg_catalog::CatalogView;
-use crate::pg_catalog::objects::{Object, Objects, column_type};
-use crate::wire::values::Kind;
+use crate::pg_catalog::objects::{Object, Objects};
+use crate::pg_catalog::roles::{self, Privileged};
+use crate::pg_catalog::sql::datum::Datum;
+use crate::pg_catalog::sql::types::{self, Type};
 
 /// `information_schema_catalog_name`
 pub(super) fn catalog_name(view: &CatalogView, _: &Objects) -> Vec<Row> {
@@ -13,24 +15,119 @@ pub(super) fn catalog_name(view: &CatalogView, _: &Objects) -> Vec<Row> {
 
 /// `schemata`
 pub(super) fn schemata(view: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.schemas.iter().map(|(name, _)| {
+    let rows = objects.schemas.iter().map(|(name, oid)| {
         row! {
             "catalog_name": view.database.as_str(),
             "schema_name": name.as_str(),
-            "schema_owner": view.user.as_str(),
+            "schema_owner": roles::schema_owner_name(view, *oid),
         }
     });
     rows.collect()
 }
 
-/// `enabled_roles`
+/// `enabled_roles`: what the current user is, and is in.
 pub(super) fn enabled_roles(view: &CatalogView, _: &Objects) -> Vec<Row> {
-    vec![row! {"role_name": view.user.as_str()}]
+    let me = view.roles.iter().find(|role| role.name == view.user);
+    let mine =
+        view.roles.iter().filter(|role| me.is_some_and(|me| me.superuser || roles::is_member(view, me.oid, role.oid)));
+    mine.map(|role| row! {"role_name": role.name.as_str()}).collect()
+}
+
+fn memberships(view: &CatalogView, wanted: impl Fn(bool) -> bool) -> Vec<Row> {
+    let name = |oid: u32| view.roles.iter().find(|role| role.oid == oid).map(|role| role.name.as_str());
+    let rows = view.members.iter().filter(|member| wanted(member.admin)).map(|member| {
+        row! {
+            "grantee": name(member.member),
+            "role_name": name(member.role),
+            "is_grantable": if member.admin { "YES" } else { "NO" },
+        }
+    });
+    rows.collect()
 }
 
 /// `applicable_roles`
 pub(super) fn applicable_roles(view: &CatalogView, _: &Objects) -> Vec<Row> {
-    vec![row! {"grantee": view.user.as_str(), "role_name": view.user.as_str(), "is_grantable": "YES"}]
+    memberships(view, |_| true)
+}
+
+/// `administrable_role_authorizations`
+pub(super) fn administrable_roles(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    memberships(view, |admin| admin)
+}
+
+/// `character_sets`
+pub(super) fn character_sets(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    vec![row! {
+        "character_set_name": "UTF8",
+        "character_repertoire": "UCS",
+        "form_of_use": "UTF8",
+        "default_collate_catalog": view.database.as_str(),
+        "default_collate_schema": "pg_catalog",
+        "default_collate_name": "C.UTF-8",
+    }]
+}
+
+/// `collations`
+pub(super) fn collations(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = ["C", "POSIX", "default"].iter().map(|name| {
+        row! {
+            "collation_catalog": view.database.as_str(),
+            "collation_schema": "pg_catalog",
+            "collation_name": *name,
+            "pad_attribute": "NO PAD",
+        }
+    });
+    rows.collect()
+}
+
+const TABLE_PRIVILEGES: [&str; 7] = ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"];
+
+/// `table_privileges`, `role_table_grants`: what owners may do with what is theirs.
+pub(super) fn table_privileges(view: &CatalogView, objects: &Objects) -> Vec<Row> {
+    let rows = objects.relations.iter().filter(|object| object.kind != "m").flat_map(|object| {
+        let owner = view.roles.iter().find(|role| role.oid == object.owner);
+        owner.into_iter().flat_map(move |owner| {
+            TABLE_PRIVILEGES.iter().map(move |privilege| {
+                row! {
+                    "grantor": owner.name.as_str(),
+                    "grantee": owner.name.as_str(),
+                    "table_catalog": view.database.as_str(),
+                    "table_schema": object.schema.as_str(),
+                    "table_name": object.name.as_str(),
+                    "privilege_type": *privilege,
+                    "is_grantable": "YES",
+                    "with_hierarchy": if *privilege == "SELECT" { "YES" } else { "NO" },
+                }
+            })
+        })
+    });
+    rows.collect()
+}
+
+/// `column_privileges`, `role_column_grants`: what the current user may do with columns of users' relations.
+pub(super) fn column_privileges(view: &CatalogView, objects: &Objects) -> Vec<Row> {
+    let Some(me) = view.roles.iter().find(|role| role.name == view.user) else { return Vec::new() };
+    let users = objects.relations.iter().filter(|object| !object.is_system());
+    let rows = users.flat_map(|object| {
+        object.columns.iter().flat_map(move |column| {
+            let privileges = ["INSERT", "SELECT", "UPDATE", "REFERENCES"].into_iter();
+            let granted = privileges
+                .filter(move |privilege| roles::may(view, me, Privileged::Relation(object), privilege, false));
+            granted.map(move |privilege| {
+                row! {
+                    "grantor": view.user.as_str(),
+                    "grantee": view.user.as_str(),
+                    "table_catalog": view.database.as_str(),
+                    "table_schema": object.schema.as_str(),
+                    "table_name": object.name.as_str(),
+                    "column_name": column.name.as_str(),
+                    "privilege_type": privilege,
+                    "is_grantable": "YES",
+                }
+            })
+        })
+    });
+    rows.collect()
 }
 
 /// `tables`
@@ -38,7 +135,7 @@ pub(super) fn tables(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     let rows = objects.relations.iter().map(|object| {
         // The standard knows no materialized views: tools that read this list them among the views.
         let (kind, insertable) = match object.kind {
-            "r" => ("BASE TABLE", "YES"),
+            "r" => ("BASE TABLE", if object.is_writable() { "YES" } else { "NO" }),
             "m" => ("MATERIALIZED VIEW", "NO"),
             _ => ("VIEW", "NO"),
         };
@@ -62,7 +159,7 @@ pub(super) fn views(view: &CatalogView, objects: &Objects) -> Vec<Row> {
             "table_catalog": view.database.as_str(),
             "table_schema": object.schema.as_str(),
             "table_name": object.name.as_str(),
-            "view_definition": object.query.as_str(),
+            "view_definition": object.definition(),
             "check_option": "NONE",
             "is_updatable": "NO",
             "is_insertable_into": "NO",
@@ -79,99 +176,71 @@ pub(super) fn columns(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     let rows = objects
         .relations
         .iter()
-        .flat_map(|object| (0..object.columns.fields().len()).map(|column| column_row(view, object, column)));
+        .flat_map(|object| (0..object.columns.len()).map(|column| column_row(view, object, column)));
     rows.collect()
 }
 
-fn column_row(view: &CatalogView, object: &Object, column: usize) -> Row {
-    let field = object.columns.field(column);
-    let (kind, oid, modifier) = column_type(field);
-    let nullable = field.is_nullable() && !object.key.contains(&column);
-    let mut row = row! {
+fn column_row(view: &CatalogView, object: &Object, at: usize) -> Row {
+    let column = &object.columns[at];
+    let ty = type_of(column.type_oid);
+    let (precision, radix, scale) = numeric_digits(&ty, column.modifier);
+    let moment = match column.type_oid {
+        1082 => Some(0),
+        1083 | 1114 | 1184 | 1186 => Some(6),
+        _ => None,
+    };
+    let text = matches!(column.type_oid, 25 | 1042 | 1043).then_some(1 << 30);
+    let (default, generated) = match &column.default {
+        Some(expression) if column.generated => (None, Some(expression.as_str())),
+        other => (other.as_deref(), None),
+    };
+    row! {
         "table_catalog": view.database.as_str(),
         "table_schema": object.schema.as_str(),
         "table_name": object.name.as_str(),
-        "column_name": field.name().as_str(),
-        "ordinal_position": column + 1,
-        "is_nullable": if nullable { "YES" } else { "NO" },
-        "data_type": if kind == Kind::Array { "ARRAY" } else { kind.sql_name() },
+        "column_name": column.name.as_str(),
+        "ordinal_position": at + 1,
+        "column_default": default,
+        "is_nullable": if column.not_null { "NO" } else { "YES" },
+        "data_type": if matches!(ty, Type::Array(_) | Type::Plain(22 | 30)) { "ARRAY".to_owned() } else { ty.sql_name() },
+        "character_octet_length": text.map(i64::from),
+        "numeric_precision": precision,
+        "numeric_precision_radix": radix,
+        "numeric_scale": scale,
+        "datetime_precision": moment.map(i64::from),
+        "collation_name": Datum::Null,
         "udt_catalog": view.database.as_str(),
         "udt_schema": "pg_catalog",
-        "udt_name": type_name(oid),
-        "dtd_identifier": (column + 1).to_string(),
+        "udt_name": type_name(column.type_oid),
+        "dtd_identifier": (at + 1).to_string(),
         "is_self_referencing": "NO",
         "is_identity": "NO",
-        "is_generated": "NEVER",
-        "is_updatable": if object.kind == "r" { "YES" } else { "NO" },
-    };
-    let default = object.defaults.get(column).cloned().flatten();
-    row.push(("column_default", default.map_or(Cell::Null, Cell::from)));
-    let precision = match kind {
-        Kind::Int2 => Some((16, 2, Some(0))),
-        Kind::Int4 => Some((32, 2, Some(0))),
-        Kind::Int8 => Some((64, 2, Some(0))),
-        Kind::Float4 => Some((24, 2, None)),
-        Kind::Float8 => Some((53, 2, None)),
-        Kind::Numeric if modifier >= 0 => {
-            Some((i64::from(modifier >> 16), 10, Some(i64::from((modifier - 4) & 0xffff))))
-        }
-        _ => None,
-    };
-    if let Some((precision, radix, scale)) = precision {
-        row.extend(row! {"numeric_precision": precision, "numeric_precision_radix": radix as i64});
-        row.push(("numeric_scale", scale.map_or(Cell::Null, Cell::Int)));
+        "identity_cycle": "NO",
+        "is_generated": if column.generated { "ALWAYS" } else { "NEVER" },
+        "generation_expression": generated,
+        "is_updatable": if object.is_writable() { "YES" } else { "NO" },
     }
-    if matches!(kind, Kind::Time | Kind::Timestamp | Kind::Timestamptz | Kind::Interval) {
-        row.extend(row! {"datetime_precision": 6i64});
+}
+
+/// Precision, its radix, and scale.
+fn numeric_digits(ty: &Type, modifier: i64) -> (Option<i64>, Option<i64>, Option<i64>) {
+    match ty.oid() {
+        21 => (Some(16), Some(2), Some(0)),
+        23 => (Some(32), Some(2), Some(0)),
+        20 => (Some(64), Some(2), Some(0)),
+        700 => (Some(24), Some(2), None),
+        701 => (Some(53), Some(2), None),
+        1700 if modifier >= 4 => (Some((modifier - 4) >> 16), Some(10), Some((modifier - 4) & 0xffff)),
+        1700 => (None, Some(10), None),
+        _ => (None, None, None),
     }
-    row
 }
 
 /// The internal name of a type, with an underscore before that of an array's element.
 fn type_name(oid: u32) -> String {
-    let found = TYPES.iter().find_map(|TypeRow(known, name, .., array)| match oid {
-        oid if oid == *known => Some((*name).to_owned()),
-        oid if oid == *array => Some(format!("_{name}")),
-        _ => None,
-    });
-    found.unwrap_or_else(|| "text".to_owned())
-}
-
-/// `table_constraints`
-pub(super) fn table_constraints(view: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.indexes().map(|index| {
-        row! {
-            "constraint_catalog": view.database.as_str(),
-            "constraint_schema": index.table.schema.as_str(),
-            "constraint_name": index.name.as_str(),
-            "table_catalog": view.database.as_str(),
-            "table_schema": index.table.schema.as_str(),
-            "table_name": index.table.name.as_str(),
-            "constraint_type": "PRIMARY KEY",
-            "is_deferrable": "NO",
-            "initially_deferred": "NO",
-            "enforced": "YES",
-        }
-    });
-    rows.collect()
-}
-
-/// `key_column_usage`
-pub(super) fn key_columns(view: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.indexes().flat_map(|index| {
-        let columns = index.table.key.iter().enumerate().map(|(position, column)| {
-            row! {
-                "constraint_catalog": view.database.as_str(),
-                "constraint_schema": index.table.schema.as_str(),
-                "constraint_name": index.name.as_str(),
-                "table_catalog": view.database.as_str(),
-                "table_schema": index.table.schema.as_str(),
-                "table_name": index.table.name.as_str(),
-                "column_name": index.table.columns.field(*column).name().as_str(),
-                "ordinal_position": position + 1,
-            }
-        });
-        columns.collect::<Vec<_>>()
-    });
-    rows.collect()
+    match types::of_oid(oid) {
+        Some((row, true)) => format!("_{}", row.name),
+        Some((row, false)) => row.name.to_owned(),
+        None => "text".to_owned(),
+    }
 }

@@ -1,136 +1,102 @@
-//! Types and collations.
+//! Types, collations, and the classes by which btree indexes order them.
 
-use super::{Cell, Row, row};
+use super::{Row, row};
 use crate::pg_catalog::CatalogView;
-use crate::pg_catalog::objects::{DEFAULT_COLLATION_OID, OWNER_OID, Objects, PG_CATALOG_OID};
+use crate::pg_catalog::objects::{BTREE_OID, DEFAULT_COLLATION_OID, OWNER_OID, Objects, PG_CATALOG_OID};
+use crate::pg_catalog::sql::datum::Datum;
+use crate::pg_catalog::sql::types::{self, TypeRow};
 
 /// The collation of `name`.
 const C_COLLATION_OID: u32 = 950;
 
-/// A type: OID, name, bytes (−1: it varies), type (`b`ase or `p`seudo), category, element, array.
-pub(in crate::pg_catalog) struct TypeRow(
-    pub(in crate::pg_catalog) u32,
-    pub(in crate::pg_catalog) &'static str,
-    pub(in crate::pg_catalog) i64,
-    pub(in crate::pg_catalog) &'static str,
-    pub(in crate::pg_catalog) &'static str,
-    pub(in crate::pg_catalog) u32,
-    pub(in crate::pg_catalog) u32,
-);
-
-/// The types that values can have, as Postgres numbers them.
-pub(in crate::pg_catalog) const TYPES: &[TypeRow] = &[
-    TypeRow(16, "bool", 1, "b", "B", 0, 1000),
-    TypeRow(17, "bytea", -1, "b", "U", 0, 1001),
-    TypeRow(18, "char", 1, "b", "Z", 0, 1002),
-    TypeRow(19, "name", 64, "b", "S", 18, 1003),
-    TypeRow(20, "int8", 8, "b", "N", 0, 1016),
-    TypeRow(21, "int2", 2, "b", "N", 0, 1005),
-    TypeRow(22, "int2vector", -1, "b", "A", 21, 1006),
-    TypeRow(23, "int4", 4, "b", "N", 0, 1007),
-    TypeRow(24, "regproc", 4, "b", "N", 0, 1008),
-    TypeRow(25, "text", -1, "b", "S", 0, 1009),
-    TypeRow(26, "oid", 4, "b", "N", 0, 1028),
-    TypeRow(30, "oidvector", -1, "b", "A", 26, 1013),
-    TypeRow(114, "json", -1, "b", "U", 0, 199),
-    TypeRow(194, "pg_node_tree", -1, "b", "Z", 0, 0),
-    TypeRow(700, "float4", 4, "b", "N", 0, 1021),
-    TypeRow(701, "float8", 8, "b", "N", 0, 1022),
-    TypeRow(705, "unknown", -2, "p", "X", 0, 0),
-    TypeRow(1042, "bpchar", -1, "b", "S", 0, 1014),
-    TypeRow(1043, "varchar", -1, "b", "S", 0, 1015),
-    TypeRow(1082, "date", 4, "b", "D", 0, 1182),
-    TypeRow(1083, "time", 8, "b", "D", 0, 1183),
-    TypeRow(1114, "timestamp", 8, "b", "D", 0, 1115),
-    TypeRow(1184, "timestamptz", 8, "b", "D", 0, 1185),
-    TypeRow(1186, "interval", 16, "b", "T", 0, 1187),
-    TypeRow(1700, "numeric", -1, "b", "N", 0, 1231),
-    TypeRow(2205, "regclass", 4, "b", "N", 0, 2210),
-    TypeRow(2206, "regtype", 4, "b", "N", 0, 2211),
-    TypeRow(2249, "record", -1, "p", "P", 0, 2287),
-    TypeRow(2277, "anyarray", -1, "p", "P", 0, 0),
-    TypeRow(2278, "void", 4, "p", "P", 0, 0),
-    TypeRow(2950, "uuid", 16, "b", "U", 0, 2951),
-    TypeRow(3802, "jsonb", -1, "b", "U", 0, 3807),
-];
-
-/// The collation of a type, 0 when it has none.
-pub(super) fn collation_of(type_oid: u32) -> u32 {
-    match type_oid {
-        19 | 1003 => C_COLLATION_OID,
-        25 | 194 | 1042 | 1043 | 1009 | 1014 | 1015 => DEFAULT_COLLATION_OID,
-        _ => 0,
-    }
-}
+/// Functions of array types: in, out, recv, send, typanalyze, subscript handler; and the handler of `name`.
+const ARRAY_FUNCTIONS: [u32; 4] = [750, 751, 2_400, 2_401];
+const ARRAY_ANALYZE: u32 = 3_816;
+const ARRAY_SUBSCRIPT: u32 = 6_179;
+const RAW_SUBSCRIPT: u32 = 6_180;
 
 /// `pg_type`: every type and, behind it, its array.
 pub(super) fn types(_: &CatalogView, _: &Objects) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for TypeRow(oid, name, length, kind, category, element, array) in TYPES {
-        let stored = if *element == 0 { *name } else { "array" };
-        rows.push(type_row(*oid, (*name).to_owned(), *length, kind, category, *element, *array, stored));
-        if *array != 0 {
-            rows.push(type_row(*array, format!("_{name}"), -1, kind, "A", *oid, 0, "array"));
-        }
-    }
-    rows
+    types::types().iter().flat_map(|ty| [Some(plain(ty)), (ty.array != 0).then(|| array(ty))]).flatten().collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "the fields of a row, named where it is built")]
-fn type_row(
-    oid: u32,
-    name: String,
-    length: i64,
-    kind: &str,
-    category: &str,
-    element: u32,
-    array: u32,
-    stored: &str,
-) -> Row {
-    let functions = match stored {
-        "array" => "array_".to_owned(),
-        "bool" | "bytea" | "char" | "int8" | "int2" | "int4" | "text" | "oid" | "float4" | "float8" | "bpchar"
-        | "varchar" | "name" | "regproc" | "regclass" | "regtype" | "unknown" | "void" => stored.to_owned(),
-        other => format!("{other}_"),
+fn plain(ty: &TypeRow) -> Row {
+    let subscript = match ty.oid {
+        22 | 30 => ARRAY_SUBSCRIPT,
+        19 => RAW_SUBSCRIPT,
+        _ => 0,
     };
-    let by_value = matches!(length, 1 | 2 | 4 | 8);
     row! {
-        "oid": oid,
-        "typname": name,
+        "oid": ty.oid,
+        "typname": ty.name,
         "typnamespace": PG_CATALOG_OID,
         "typowner": OWNER_OID,
-        "typlen": length,
-        "typbyval": by_value,
-        "typtype": kind,
-        "typcategory": category,
-        "typispreferred": matches!(oid, 16 | 25 | 26 | 701 | 1184 | 1186),
+        "typlen": ty.length,
+        "typbyval": ty.by_value,
+        "typtype": ty.kind,
+        "typcategory": ty.category.to_string(),
+        "typispreferred": ty.preferred,
         "typisdefined": true,
         "typdelim": ",",
         "typrelid": 0u32,
-        "typsubscript": "-",
-        "typelem": element,
-        "typarray": array,
-        "typinput": format!("{functions}in"),
-        "typoutput": format!("{functions}out"),
-        "typreceive": format!("{functions}recv"),
-        "typsend": format!("{functions}send"),
-        "typmodin": "-",
-        "typmodout": "-",
-        "typanalyze": "-",
-        "typalign": if length == 8 { "d" } else { "i" },
-        "typstorage": if length == -1 { "x" } else { "p" },
+        "typsubscript": subscript,
+        "typelem": ty.element,
+        "typarray": ty.array,
+        "typinput": ty.functions[0],
+        "typoutput": ty.functions[1],
+        "typreceive": ty.functions[2],
+        "typsend": ty.functions[3],
+        "typmodin": ty.modifiers[0],
+        "typmodout": ty.modifiers[1],
+        "typanalyze": 0u32,
+        "typalign": ty.align,
+        "typstorage": ty.storage,
         "typnotnull": false,
         "typbasetype": 0u32,
         "typtypmod": -1i64,
         "typndims": 0u32,
-        "typcollation": collation_of(oid),
+        "typcollation": ty.collation,
+    }
+}
+
+fn array(ty: &TypeRow) -> Row {
+    row! {
+        "oid": ty.array,
+        "typname": format!("_{}", ty.name),
+        "typnamespace": PG_CATALOG_OID,
+        "typowner": OWNER_OID,
+        "typlen": -1i64,
+        "typbyval": false,
+        "typtype": if ty.kind == "p" { "p" } else { "b" },
+        "typcategory": if ty.kind == "p" { "P" } else { "A" },
+        "typispreferred": false,
+        "typisdefined": true,
+        "typdelim": ",",
+        "typrelid": 0u32,
+        "typsubscript": ARRAY_SUBSCRIPT,
+        "typelem": ty.oid,
+        "typarray": 0u32,
+        "typinput": ARRAY_FUNCTIONS[0],
+        "typoutput": ARRAY_FUNCTIONS[1],
+        "typreceive": ARRAY_FUNCTIONS[2],
+        "typsend": ARRAY_FUNCTIONS[3],
+        "typmodin": ty.modifiers[0],
+        "typmodout": ty.modifiers[1],
+        "typanalyze": ARRAY_ANALYZE,
+        "typalign": if ty.align == "d" { "d" } else { "i" },
+        "typstorage": "x",
+        "typnotnull": false,
+        "typbasetype": 0u32,
+        "typtypmod": -1i64,
+        "typndims": 0u32,
+        "typcollation": ty.collation,
     }
 }
 
 /// `pg_collation`
 pub(super) fn collations(_: &CatalogView, _: &Objects) -> Vec<Row> {
-    let collation = |oid: u32, name: &str, provider: &str, locale: Cell| {
-        let mut row = row! {
+    let collation = |oid: u32, name: &str, provider: &str, locale: Option<&str>| {
+        row! {
             "oid": oid,
             "collname": name,
             "collnamespace": PG_CATALOG_OID,
@@ -138,13 +104,82 @@ pub(super) fn collations(_: &CatalogView, _: &Objects) -> Vec<Row> {
             "collprovider": provider,
             "collisdeterministic": true,
             "collencoding": -1i64,
-        };
-        row.push(("collcollate", locale.clone()));
-        row.push(("collctype", locale));
-        row
+            "collcollate": locale,
+            "collctype": locale,
+        }
     };
     vec![
-        collation(DEFAULT_COLLATION_OID, "default", "d", Cell::Null),
-        collation(C_COLLATION_OID, "C", "c", Cell::from("C")),
+        collation(DEFAULT_COLLATION_OID, "default", "d", None),
+        collation(C_COLLATION_OID, "C", "c", Some("C")),
+        collation(951, "POSIX", "c", Some("POSIX")),
     ]
+}
+
+/// Classes of btree: OID, name, family, its name, type; as Postgres numbers them.
+const CLASSES: &[(u32, &str, u32, &str, u32)] = &[
+    (424, "bool_ops", 424, "bool_ops", 16),
+    (428, "bytea_ops", 428, "bytea_ops", 17),
+    (429, "char_ops", 429, "char_ops", 18),
+    (3_122, "date_ops", 434, "datetime_ops", 1_082),
+    (1_970, "float4_ops", 1_970, "float_ops", 700),
+    (3_123, "float8_ops", 1_970, "float_ops", 701),
+    (1_979, "int2_ops", 1_976, "integer_ops", 21),
+    (1_978, "int4_ops", 1_976, "integer_ops", 23),
+    (3_124, "int8_ops", 1_976, "integer_ops", 20),
+    (1_982, "interval_ops", 1_982, "interval_ops", 1_186),
+    (10_028, "name_ops", 1_994, "text_ops", 19),
+    (3_125, "numeric_ops", 1_988, "numeric_ops", 1_700),
+    (1_981, "oid_ops", 1_989, "oid_ops", 26),
+    (3_126, "text_ops", 1_994, "text_ops", 25),
+    (1_996, "time_ops", 1_996, "time_ops", 1_083),
+    (3_127, "timestamptz_ops", 434, "datetime_ops", 1_184),
+    (3_128, "timestamp_ops", 434, "datetime_ops", 1_114),
+    (2_968, "uuid_ops", 2_968, "uuid_ops", 2_950),
+    (397, "array_ops", 397, "array_ops", 2_277),
+    (4_033, "jsonb_ops", 4_033, "jsonb_ops", 3_802),
+];
+
+/// The class by which values of a type are ordered.
+pub(super) fn operator_class_of(type_oid: u32) -> u32 {
+    let by_type = match types::of_oid(type_oid) {
+        Some((_, true)) => 2_277,
+        _ if matches!(type_oid, 1_042 | 1_043) => 25,
+        _ => type_oid,
+    };
+    CLASSES.iter().find(|class| class.4 == by_type).map_or(0, |class| class.0)
+}
+
+/// `pg_opclass`
+pub(super) fn operator_classes(_: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = CLASSES.iter().map(|(oid, name, family, _, ty)| {
+        row! {
+            "oid": *oid,
+            "opcmethod": BTREE_OID,
+            "opcname": *name,
+            "opcnamespace": PG_CATALOG_OID,
+            "opcowner": OWNER_OID,
+            "opcfamily": *family,
+            "opcintype": *ty,
+            "opcdefault": true,
+            "opckeytype": 0u32,
+        }
+    });
+    rows.collect()
+}
+
+/// `pg_opfamily`
+pub(super) fn operator_families(_: &CatalogView, _: &Objects) -> Vec<Row> {
+    let mut families: Vec<(u32, &str)> = CLASSES.iter().map(|class| (class.2, class.3)).collect();
+    families.sort_unstable();
+    families.dedup();
+    let rows = families.into_iter().map(|(oid, name)| {
+        row! {
+            "oid": oid,
+            "opfmethod": Datum::from(BTREE_OID),
+            "opfname": name,
+            "opfnamespace": PG_CATALOG_OID,
+            "opfowner": OWNER_OID,
+        }
+    });
+    rows.collect()
 }

@@ -1,0 +1,66 @@
+//! Sessions and what they do.
+
+use super::{Row, row};
+use crate::pg_catalog::CatalogView;
+use crate::pg_catalog::objects::{DATABASE_OID, Objects};
+use crate::pg_catalog::roles;
+use crate::pg_catalog::sql::datum::Datum;
+
+/// `pg_stat_activity`: what other roles do is shown to those that are in them only.
+pub(super) fn activity(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let role = |name: &str| view.roles.iter().find(|role| role.name == name);
+    let me = role(&view.user);
+    let rows = view.sessions.iter().map(|session| {
+        let owner = role(&session.user).map(|role| role.oid);
+        let shown = session.user == view.user
+            || me.is_some_and(|me| me.superuser || owner.is_some_and(|owner| roles::is_member(view, me.oid, owner)));
+        let mut row = row! {
+            "datid": DATABASE_OID,
+            "datname": session.database.as_str(),
+            "pid": session.process_id,
+            "usesysid": owner,
+            "usename": session.user.as_str(),
+            "application_name": session.application_name.as_str(),
+        };
+        if !shown {
+            row.extend(row! {"query": "<insufficient privilege>"});
+            return row;
+        }
+        let time = |micros: Option<i64>| micros.map_or(Datum::Null, Datum::Moment);
+        let waits = session.state != "active";
+        row.extend(row! {
+            "client_addr": session.client_address.clone(),
+            "client_port": session.client_port.map_or(-1, i64::from),
+            "backend_start": time(Some(session.started_micros)),
+            "xact_start": time(session.transaction_micros),
+            "query_start": time(session.query_micros),
+            "state_change": time(session.state_micros),
+            "wait_event_type": waits.then_some("Client"),
+            "wait_event": waits.then_some("ClientRead"),
+            "state": session.state,
+            "query": session.query.as_str(),
+            "backend_type": "client backend",
+        });
+        row
+    });
+    rows.collect()
+}
+
+/// `pg_locks`: statements wait for each other at the log only, which is no lock.
+pub(super) fn locks(_: &CatalogView, _: &Objects) -> Vec<Row> {
+    Vec::new()
+}
+
+/// `pg_prepared_statements`
+pub(super) fn prepared_statements(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = view.prepared.iter().map(|(name, statement, _, by_sql)| {
+        row! {
+            "name": name.as_str(),
+            "statement": statement.as_str(),
+            "from_sql": *by_sql,
+            "generic_plans": 0u32,
+            "custom_plans": 0u32,
+        }
+    });
+    rows.collect()
+}

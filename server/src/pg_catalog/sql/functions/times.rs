@@ -1,0 +1,109 @@
+//! The clock and times.
+
+use chrono::{Datelike, Timelike};
+use millstream_planner::error::{PlanError, PlanErrorKind, Result};
+
+use super::super::datum::Datum;
+use super::Call;
+
+pub(super) const FUNCTIONS: super::Values = &[
+    ("now", |call| Ok(Datum::Moment(call.context.now_micros))),
+    ("transaction_timestamp", |call| Ok(Datum::Moment(call.context.now_micros))),
+    ("statement_timestamp", |call| Ok(Datum::Moment(call.context.now_micros))),
+    ("clock_timestamp", |call| Ok(Datum::Moment(call.context.now_micros))),
+    ("date_trunc", |call| truncated(call)),
+    ("date_part", |call| part(call.text(0), call.datum(1))),
+    ("extract", |call| part(call.text(0), call.datum(1))),
+    ("to_timestamp", |call| Ok(Datum::Moment((call.float(0) * 1e6) as i64))),
+];
+
+fn civil(micros: i64) -> Option<chrono::NaiveDateTime> {
+    chrono::DateTime::from_timestamp_micros(micros).map(|moment| moment.naive_utc())
+}
+
+fn unknown_unit(unit: &str) -> PlanError {
+    PlanError::new(PlanErrorKind::InvalidParameterValue, format!("unit \"{unit}\" not recognized"))
+}
+
+fn truncated(call: &Call<'_>) -> Result<Datum> {
+    let Datum::Moment(micros) = call.datum(1) else { return Ok(Datum::Null) };
+    let unit = call.text(0).to_ascii_lowercase();
+    let step = match unit.as_str() {
+        "microseconds" => Some(1),
+        "milliseconds" => Some(1_000),
+        "second" => Some(1_000_000),
+        "minute" => Some(60_000_000),
+        "hour" => Some(3_600_000_000),
+        "day" => Some(86_400_000_000),
+        _ => None,
+    };
+    if let Some(step) = step {
+        return Ok(Datum::Moment(micros.div_euclid(step) * step));
+    }
+    let Some(date) = civil(*micros).map(|moment| moment.date()) else { return Ok(Datum::Moment(*micros)) };
+    let start = match unit.as_str() {
+        "week" => date.checked_sub_days(chrono::Days::new(u64::from(date.weekday().num_days_from_monday()))),
+        "month" => date.with_day(1),
+        "quarter" => date.with_day(1).and_then(|date| date.with_month0(date.month0() / 3 * 3)),
+        "year" => date.with_ordinal(1),
+        _ => return Err(unknown_unit(&unit)),
+    };
+    let midnight = start.and_then(|date| date.and_hms_opt(0, 0, 0));
+    Ok(midnight.map(|midnight| Datum::Moment(midnight.and_utc().timestamp_micros())).unwrap_or(Datum::Null))
+}
+
+/// `EXTRACT(unit FROM value)`
+pub(in crate::pg_catalog::sql) fn part(unit: &str, of: &Datum) -> Result<Datum> {
+    let unit = unit.to_ascii_lowercase();
+    let value = match of {
+        Datum::Moment(micros) => {
+            let Some(moment) = civil(*micros) else { return Ok(Datum::Null) };
+            let second = f64::from(moment.second()) + f64::from(moment.nanosecond()) / 1e9;
+            match unit.as_str() {
+                "epoch" => *micros as f64 / 1e6,
+                "year" => f64::from(moment.year()),
+                "quarter" => f64::from(moment.month0() / 3 + 1),
+                "month" => f64::from(moment.month()),
+                "week" => f64::from(moment.iso_week().week()),
+                "day" => f64::from(moment.day()),
+                "dow" => f64::from(moment.weekday().num_days_from_sunday()),
+                "isodow" => f64::from(moment.weekday().number_from_monday()),
+                "doy" => f64::from(moment.ordinal()),
+                "hour" => f64::from(moment.hour()),
+                "minute" => f64::from(moment.minute()),
+                "second" => second,
+                "milliseconds" => second * 1e3,
+                "microseconds" => second * 1e6,
+                _ => return Err(unknown_unit(&unit)),
+            }
+        }
+        Datum::Interval(months, days, micros) => match unit.as_str() {
+            "epoch" => {
+                let years = f64::from(months / 12) * 365.25 * 86_400.0;
+                years + f64::from(months % 12) * 30.0 * 86_400.0 + f64::from(*days) * 86_400.0 + *micros as f64 / 1e6
+            }
+            "year" => f64::from(months / 12),
+            "month" => f64::from(months % 12),
+            "day" => f64::from(*days),
+            "hour" => (micros / 3_600_000_000) as f64,
+            "minute" => (micros / 60_000_000 % 60) as f64,
+            "second" => (micros % 60_000_000) as f64 / 1e6,
+            _ => return Err(unknown_unit(&unit)),
+        },
+        _ => return Ok(Datum::Null),
+    };
+    Ok(Datum::Float(value))
+}
+
+/// Between two moments, or from one to the midnight before now, in days and below.
+pub(super) fn age(call: &Call<'_>) -> Result<Datum> {
+    const DAY: i64 = 86_400_000_000;
+    let today = call.context.now_micros.div_euclid(DAY) * DAY;
+    let (later, earlier) = match (call.datum(0), call.datum(1)) {
+        (Datum::Moment(later), Datum::Moment(earlier)) => (*later, *earlier),
+        (Datum::Moment(earlier), _) => (today, *earlier),
+        _ => return Ok(Datum::Null),
+    };
+    let micros = later.saturating_sub(earlier);
+    Ok(Datum::Interval(0, i32::try_from(micros / DAY).unwrap_or(i32::MAX), micros % DAY))
+}

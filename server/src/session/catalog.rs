@@ -1,0 +1,124 @@
+//! Queries about the catalog: what they see, and how they are run beside the statements of the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
+use futures::{StreamExt, TryStreamExt};
+use millstream_planner::error::TextPosition;
+use millstream_planner::statement::{Statement, StatementText};
+use millstream_runtime::graph::Clock;
+
+use super::prepare::Work;
+use super::sqlstate::Condition;
+use super::{CommandTag, Outcome, Session, SqlError};
+use crate::engine::stop::Stop;
+use crate::pg_catalog::{CatalogQuery, CatalogView, ConnectionRow, Effect, RoleRow};
+
+/// Bytes of users' rows that a query about the catalog may read beside it: they are held at once.
+const USER_BYTES: usize = 256 << 20;
+
+/// Tells a run that nobody waits for it any longer.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Session {
+    /// Runs a query about the catalog, away from the threads that serve clients.
+    pub(super) async fn catalog_query(
+        &mut self,
+        query: &CatalogQuery,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let mut user_rows = Vec::new();
+        if query.may_read_users() {
+            for (schema, name) in query.reads(self.catalog_view())? {
+                user_rows.push(stop.race(self.user_rows(&schema, &name)).await?);
+            }
+        }
+        let (view, query) = (self.catalog_view(), query.clone());
+        let given_up = Arc::new(AtomicBool::new(false));
+        let guard = GiveUp(Arc::clone(&given_up));
+        let running = tokio::task::spawn_blocking(move || query.run(view, &parameters, &user_rows, &given_up));
+        let answer = stop
+            .race(async {
+                running
+                    .await
+                    .unwrap_or_else(|error| {
+                        let message = format!("a query about the catalog ended by a bug: {error}");
+                        Err(millstream_planner::error::PlanError::internal(message))
+                    })
+                    .map_err(SqlError::from)
+            })
+            .await?;
+        drop(guard);
+        let mut outcome = Outcome::tagged(CommandTag::Counted("SELECT "));
+        for effect in answer.effects {
+            let Effect::Set { name, value, local } = effect;
+            let changed = self.settings.set(&name.to_lowercase(), value.as_deref(), local)?;
+            outcome.notices.extend(changed.notices);
+            outcome.changed_parameters.extend(changed.reported);
+        }
+        outcome.rows = Some(futures::stream::iter([Ok(answer.rows)]).boxed());
+        Ok(outcome)
+    }
+
+    /// All rows of a relation of the user.
+    async fn user_rows(&mut self, schema: &str, name: &str) -> Result<Vec<RecordBatch>, SqlError> {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let sql = format!("SELECT * FROM {}.{}", quoted(schema), quoted(name));
+        let planned = self.plan_now(&StatementText { sql, start: TextPosition(1) }, &[])?;
+        let Work::Statement(Statement::Query(query)) = &planned.inner.work else { return Ok(Vec::new()) };
+        let mut rows = self.batch_plan(query, Vec::new()).await?.stream()?;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = rows.try_next().await? {
+            bytes += batch.get_array_memory_size();
+            if bytes > USER_BYTES {
+                let message =
+                    format!("a query about the catalog can read at most {} MiB of rows beside it", USER_BYTES >> 20);
+                let hint = format!("Query \"{schema}\".\"{name}\" without functions and relations of the catalog.");
+                return Err(SqlError::new(Condition::ProgramLimitExceeded, message).with_hint(hint));
+            }
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// What a query about the catalog sees.
+    pub(super) fn catalog_view(&self) -> CatalogView {
+        let state = self.engine.state();
+        let facts = self.facts();
+        CatalogView {
+            catalog: Arc::clone(&state.catalog.view),
+            user: self.user.clone(),
+            session_user: self.user.clone(),
+            database: self.database.clone(),
+            search_path: self.settings.plan().search_path,
+            settings: self.settings.all(),
+            style: self.settings.text_style(),
+            process_id: self.process_id,
+            version: facts.version,
+            roles: vec![RoleRow::only(&self.user)],
+            members: Vec::new(),
+            comments: Vec::new(),
+            connection: ConnectionRow::default(),
+            sessions: Vec::new(),
+            registry: None,
+            now_micros: facts.now_micros,
+            started_micros: self.engine.clock().now().0,
+            transaction: i64::try_from(self.seen.0).unwrap_or(i64::MAX),
+            sizes: Vec::new(),
+            prepared: self
+                .named
+                .iter()
+                .map(|(name, prepared)| (name.clone(), prepared.text().to_owned(), Vec::new(), true))
+                .collect(),
+        }
+    }
+}
