@@ -47,8 +47,20 @@ pub enum PlanErrorKind {
     IndeterminateDatatype,
     /// 22P02: a literal that its type does not read
     InvalidTextRepresentation,
+    /// 22007: a literal that is no date or time
+    InvalidDatetimeFormat,
+    /// 22008
+    DatetimeFieldOverflow,
+    /// 22001: a text longer than its column takes
+    StringDataRightTruncation,
     /// 22012
     DivisionByZero,
+    /// 2201E
+    InvalidArgumentForLogarithm,
+    /// 2201F
+    InvalidArgumentForPower,
+    /// 42846
+    CannotCoerce,
     /// 22003
     NumericValueOutOfRange,
     /// 22023: an option with a wrong name or value

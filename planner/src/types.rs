@@ -15,6 +15,13 @@ pub const NUMERIC_PRECISION: u8 = 38;
 /// Digits of bare `numeric` behind the point.
 pub const NUMERIC_SCALE: i8 = 16;
 
+/// `uuid`: its 16 bytes.
+pub const UUID: DataType = DataType::FixedSizeBinary(16);
+/// `jsonb`: its canonical text ([`millstream_runtime::jsonb`]). No other SQL type is of this Arrow type.
+pub const JSONB: DataType = DataType::LargeUtf8;
+/// `json`: its text as it was written. No other SQL type is of this Arrow type.
+pub const JSON: DataType = DataType::LargeBinary;
+
 /// Digits that fit 128 bits.
 pub(crate) const DECIMAL128_PRECISION_MAX: u64 = 38;
 /// Digits that a numeric can have.
@@ -36,12 +43,9 @@ pub fn arrow_type(declared: &sql::DataType) -> Result<DataType> {
         Sql::Float(bits) => float(bits),
         Sql::Numeric(digits) | Sql::Decimal(digits) | Sql::Dec(digits) => numeric(digits),
         Sql::Text | Sql::String(None) | Sql::Clob(None) | Sql::CharacterLargeObject(None) => Ok(DataType::Utf8),
-        Sql::Varchar(length)
-        | Sql::Nvarchar(length)
-        | Sql::CharacterVarying(length)
-        | Sql::CharVarying(length)
-        | Sql::Character(length)
-        | Sql::Char(length) => text(length, declared),
+        Sql::Varchar(length) | Sql::Nvarchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => {
+            text(length, declared)
+        }
         Sql::Bytea | Sql::Bytes(_) | Sql::Varbinary(_) | Sql::Binary(_) | Sql::Blob(None) => Ok(DataType::Binary),
         Sql::Date | Sql::Date32 => Ok(DataType::Date32),
         Sql::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -50,6 +54,9 @@ pub fn arrow_type(declared: &sql::DataType) -> Result<DataType> {
         Sql::Timestamp(precision, zone) => timestamp(*precision, zone, declared),
         Sql::TimestampNtz(precision) => timestamp(*precision, &TimezoneInfo::None, declared),
         Sql::Interval { .. } => Ok(DataType::Interval(IntervalUnit::MonthDayNano)),
+        Sql::Uuid => Ok(UUID),
+        Sql::JSONB => Ok(JSONB),
+        Sql::JSON => Ok(JSON),
         Sql::Array(element) => array(element, declared),
         Sql::Struct(fields, _) => structure(fields),
         Sql::Custom(name, modifiers) => custom(name, modifiers, declared),
@@ -90,7 +97,18 @@ fn numeric(digits: &ExactNumberInfo) -> Result<DataType> {
     })
 }
 
-/// The declared length is not kept: text is not cut in silence, and nothing is gained by refusing it.
+/// The declared length of a `varchar(n)`, in characters. It is no part of the type: a column holds its rows to it, a
+/// cast cuts.
+pub fn declared_length(declared: &sql::DataType) -> Option<u64> {
+    match declared {
+        sql::DataType::Varchar(Some(CharacterLength::IntegerLength { length, .. }))
+        | sql::DataType::Nvarchar(Some(CharacterLength::IntegerLength { length, .. }))
+        | sql::DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. }))
+        | sql::DataType::CharVarying(Some(CharacterLength::IntegerLength { length, .. })) => Some(*length),
+        _ => None,
+    }
+}
+
 fn text(length: &Option<CharacterLength>, declared: &sql::DataType) -> Result<DataType> {
     match length {
         Some(CharacterLength::IntegerLength { length: 0, .. }) => {
@@ -166,8 +184,7 @@ fn refused(declared: &sql::DataType) -> PlanError {
     use sql::DataType as Sql;
     let hint = match declared {
         Sql::TinyInt(_) | Sql::UTinyInt | Sql::TinyIntUnsigned(_) => "Use smallint.",
-        Sql::Uuid => "Use text.",
-        Sql::JSON | Sql::JSONB => "Use text.",
+        Sql::Char(_) | Sql::Character(_) => "Use varchar(n) or text: nothing is padded with blanks here.",
         Sql::Time(..) => "Use time, or timestamptz.",
         Sql::Map(..) => "Use an array of STRUCT<key ..., value ...>.",
         Sql::Datetime(_) | Sql::Datetime64(..) => "Use timestamp.",
@@ -184,7 +201,7 @@ fn refused(declared: &sql::DataType) -> PlanError {
 fn refused_name(name: &str) -> PlanError {
     PlanError::new(PlanErrorKind::UndefinedObject, format!("type \"{name}\" does not exist")).with_hint(
         "The types are boolean, smallint, integer, bigint, real, double precision, numeric, text, varchar, bytea, \
-         date, time, timestamp, timestamptz, interval, arrays and STRUCT<...>.",
+         date, time, timestamp, timestamptz, interval, uuid, jsonb, json, arrays and STRUCT<...>.",
     )
 }
 
@@ -205,8 +222,11 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
             format!("numeric({precision},{scale})")
         }
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_string(),
-        DataType::Binary | DataType::BinaryView | DataType::LargeBinary => "bytea".to_string(),
+        DataType::Utf8 | DataType::Utf8View => "text".to_string(),
+        DataType::LargeUtf8 => "jsonb".to_string(),
+        DataType::LargeBinary => "json".to_string(),
+        DataType::FixedSizeBinary(16) => "uuid".to_string(),
+        DataType::Binary | DataType::BinaryView => "bytea".to_string(),
         DataType::Date32 | DataType::Date64 => "date".to_string(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_string(),
         DataType::Timestamp(_, None) => "timestamp without time zone".to_string(),
@@ -258,10 +278,12 @@ mod tests {
             ("numeric(76, 10)", "numeric(76,10)"),
             ("varchar(20)", "text"),
             ("character varying", "text"),
-            ("char(3)", "text"),
             ("string", "text"),
             ("bytea", "bytea"),
             ("bytes", "bytea"),
+            ("uuid", "uuid"),
+            ("jsonb", "jsonb"),
+            ("json[]", "json[]"),
             ("date", "date"),
             ("time", "time without time zone"),
             ("timestamp(3)", "timestamp without time zone"),
@@ -288,9 +310,9 @@ mod tests {
             ("numeric(77)", "NUMERIC precision 77 must be between 1 and 76"),
             ("numeric(5, 6)", "NUMERIC scale 6 must be between 0 and precision 5"),
             ("timestamp(9)", "type timestamp(9) has more digits than microseconds"),
-            ("uuid", "type uuid is not supported"),
-            ("jsonb", "type jsonb is not supported"),
             ("map<text, int>", "type map is not supported"),
+            ("char(3)", "type char(3) is not supported"),
+            ("character", "type character is not supported"),
             ("tinyint", "type tinyint is not supported"),
             ("money", "type \"money\" does not exist"),
             ("serial", "type serial is not supported"),

@@ -73,6 +73,7 @@ fn input(id: u32, relation: &str, schema: &SchemaRef, key: Vec<usize>, watermark
         watermark,
         changes,
         primary_key: key,
+        text_lengths: Vec::new(),
     }
 }
 

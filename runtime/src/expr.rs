@@ -161,6 +161,7 @@ fn reason(trouble: &Trouble, data_type: &DataType) -> String {
     match error.find_root() {
         DataFusionError::ArrowError(error, _) => arrow_reason(error, data_type),
         DataFusionError::Execution(message) => lower_first(message),
+        DataFusionError::External(own) => lower_first(&own.to_string()),
         other => lower_first(&other.strip_backtrace()),
     }
 }

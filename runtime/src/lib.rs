@@ -12,6 +12,7 @@ pub mod batch;
 pub mod error;
 pub mod expr;
 pub mod graph;
+pub mod jsonb;
 pub mod limits;
 pub mod operator;
 pub mod operators;

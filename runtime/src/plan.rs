@@ -287,6 +287,8 @@ pub struct InputRelation {
     pub changes: Changes,
     /// Columns of the primary key, as indices into `schema`; empty when there is none.
     pub primary_key: Vec<usize>,
+    /// Physical columns of text with the most characters that a value may have (`varchar(n)`).
+    pub text_lengths: Vec<(usize, usize)>,
 }
 
 /// `WATERMARK FOR column AS expression`.

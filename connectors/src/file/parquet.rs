@@ -237,6 +237,8 @@ fn matching(file: &Schema, declared: &Fields, name: &str) -> Result<Vec<Option<u
 fn holds(file: &DataType, declared: &DataType) -> bool {
     use DataType as D;
     match (file, declared) {
+        // JSONB and JSON: a file's texts are not known to be any.
+        (_, D::LargeUtf8 | D::LargeBinary) => false,
         (D::Dictionary(_, values), _) => holds(values, declared),
         (D::Int8 | D::UInt8, D::Int16 | D::Int32 | D::Int64) => true,
         (D::Int16, D::Int32 | D::Int64) | (D::UInt16, D::Int32 | D::Int64) => true,

@@ -7,7 +7,8 @@ use std::io::Write;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray,
+    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray,
+    LargeStringArray, ListArray, StringArray,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -17,7 +18,7 @@ use arrow::datatypes::{
 use base64::Engine;
 use millstream_runtime::{Error, Result};
 
-use super::node::{is_json, sql_type};
+use super::node::sql_type;
 use super::text::BASE64;
 
 /// Why a value has no text in an encoding, for the person who owns the sink.
@@ -53,7 +54,9 @@ pub(crate) enum CellKind<'a> {
     /// VARCHAR
     Text(&'a StringArray),
     /// JSONB
-    Json(&'a StringArray),
+    Jsonb(&'a LargeStringArray),
+    /// JSON
+    Json(&'a LargeBinaryArray),
     /// BYTEA
     Bytes(&'a BinaryArray),
     /// UUID
@@ -84,7 +87,8 @@ impl<'a> Cells<'a> {
             DataType::Float64 => CellKind::Float64(array.as_primitive::<Float64Type>()),
             DataType::Decimal128(_, scale) => CellKind::Decimal128(array.as_primitive::<Decimal128Type>(), *scale),
             DataType::Decimal256(_, scale) => CellKind::Decimal256(array.as_primitive::<Decimal256Type>(), *scale),
-            DataType::Utf8 if is_json(field) => CellKind::Json(array.as_string()),
+            DataType::LargeUtf8 => CellKind::Jsonb(array.as_string()),
+            DataType::LargeBinary => CellKind::Json(array.as_binary()),
             DataType::Utf8 => CellKind::Text(array.as_string()),
             DataType::Binary => CellKind::Bytes(array.as_binary()),
             DataType::FixedSizeBinary(16) => CellKind::Uuid(array.as_fixed_size_binary()),
@@ -132,7 +136,9 @@ impl<'a> Cells<'a> {
             CellKind::Float64(array) => return float(out, array.value(row), array.value(row)),
             CellKind::Decimal128(array, scale) => decimal(out, &array.value(row).to_string(), *scale),
             CellKind::Decimal256(array, scale) => decimal256(out, array.value(row), *scale),
-            CellKind::Text(array) | CellKind::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            CellKind::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            CellKind::Jsonb(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            CellKind::Json(array) => out.extend_from_slice(array.value(row)),
             CellKind::Bytes(array) => out.extend_from_slice(BASE64.encode(array.value(row)).as_bytes()),
             CellKind::Uuid(array) => display(out, uuid::Uuid::from_slice(array.value(row)).expect("16 bytes")),
             CellKind::Date(array) => return date(out, i64::from(array.value(row))),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow::array::NullBufferBuilder;
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, ListArray,
-    PrimitiveArray, StringArray, StructArray, make_array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
+    LargeBinaryArray, LargeStringArray, ListArray, PrimitiveArray, StringArray, StructArray, make_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, FieldRef, Int32Type, Int64Type, i256};
@@ -43,7 +43,7 @@ pub(crate) enum Values {
     Decimal128(Vec<i128>),
     /// Numeric up to 76 digits.
     Decimal256(Vec<i256>),
-    /// Text and bytea: the offset behind every value, and all bytes.
+    /// Text, bytea and JSON: the offset behind every value, and all bytes.
     Bytes { ends: Vec<i32>, data: Vec<u8> },
     /// Uuid.
     Uuid(Vec<[u8; 16]>),
@@ -65,7 +65,9 @@ impl Values {
             DataType::Float64 => Self::Float64(Vec::new()),
             DataType::Decimal128(_, _) => Self::Decimal128(Vec::new()),
             DataType::Decimal256(_, _) => Self::Decimal256(Vec::new()),
-            DataType::Utf8 | DataType::Binary => Self::Bytes { ends: Vec::new(), data: Vec::new() },
+            DataType::Utf8 | DataType::Binary | DataType::LargeUtf8 | DataType::LargeBinary => {
+                Self::Bytes { ends: Vec::new(), data: Vec::new() }
+            }
             DataType::FixedSizeBinary(16) => Self::Uuid(Vec::new()),
             DataType::List(_) => Self::List { ends: Vec::new() },
             DataType::Struct(_) => Self::Struct { length: 0 },
@@ -278,6 +280,8 @@ impl Column {
                 let data = Buffer::from_vec(take(data));
                 match data_type {
                     DataType::Binary => Arc::new(BinaryArray::try_new(offsets, data, nulls)?),
+                    DataType::LargeUtf8 => Arc::new(LargeStringArray::try_new(widened(&offsets), data, nulls)?),
+                    DataType::LargeBinary => Arc::new(LargeBinaryArray::try_new(widened(&offsets), data, nulls)?),
                     _ => Arc::new(StringArray::try_new(offsets, data, nulls)?),
                 }
             }
@@ -320,6 +324,10 @@ fn offsets(ends: &mut Vec<i32>) -> OffsetBuffer<i32> {
     offsets.push(0);
     offsets.append(ends);
     OffsetBuffer::new(ScalarBuffer::from(offsets))
+}
+
+fn widened(offsets: &OffsetBuffer<i32>) -> OffsetBuffer<i64> {
+    OffsetBuffer::new(offsets.iter().map(|offset| i64::from(*offset)).collect())
 }
 
 /// An array of `data_type`, which has the same layout as `T`: dates and times are integers.

@@ -2,7 +2,7 @@
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
-use millstream_runtime::{Error, Result};
+use millstream_runtime::{Error, Result, jsonb};
 
 use super::column::{Column, Values};
 use super::fault::Fault;
@@ -24,8 +24,8 @@ pub(crate) enum Kind {
     Decimal { precision: u8, scale: i8 },
     /// VARCHAR
     Text,
-    /// JSONB: any JSON value, as text
-    Json,
+    /// JSONB and JSON: any JSON value, as canonical text or as it was written
+    Json { canonical: bool },
     /// BYTEA
     Bytes,
     /// UUID
@@ -77,7 +77,8 @@ impl Node {
             DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
                 Kind::Decimal { precision: *precision, scale: *scale }
             }
-            DataType::Utf8 if is_json(field) => Kind::Json,
+            DataType::LargeUtf8 => Kind::Json { canonical: true },
+            DataType::LargeBinary => Kind::Json { canonical: false },
             DataType::Utf8 => Kind::Text,
             DataType::Binary => Kind::Bytes,
             DataType::FixedSizeBinary(16) => Kind::Uuid,
@@ -113,7 +114,7 @@ impl Node {
             Kind::List(element) => element.truncate(self.column.elements()),
             Kind::Struct(object) => object.nodes.iter_mut().for_each(|node| node.truncate(length)),
             Kind::Boolean | Kind::Integer { .. } | Kind::Real | Kind::Double | Kind::Decimal { .. } | Kind::Text => {}
-            Kind::Json | Kind::Bytes | Kind::Uuid | Kind::Date | Kind::Time | Kind::Timestamp { .. } => {}
+            Kind::Json { .. } | Kind::Bytes | Kind::Uuid | Kind::Date | Kind::Time | Kind::Timestamp { .. } => {}
         }
     }
 
@@ -143,10 +144,13 @@ impl Node {
                 Err(fault) => return Err(decimal_fault(fault, text, &self.sql_type, *scale)),
             },
             Kind::Text => self.column.push_bytes(text.as_bytes()),
-            Kind::Json => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-                Ok(_) => self.column.push_bytes(text.as_bytes()),
-                Err(_) => return Err(expected()),
-            },
+            Kind::Json { canonical: true } => {
+                self.column.push_bytes(jsonb::canonical(text).map_err(|_| expected())?.as_bytes());
+            }
+            Kind::Json { canonical: false } => {
+                jsonb::check(text).map_err(|_| expected())?;
+                self.column.push_bytes(text.as_bytes());
+            }
             Kind::Bytes => match text::bytes(text) {
                 Some(bytes) => self.column.push_bytes(&bytes),
                 None => {
@@ -245,9 +249,9 @@ pub(crate) fn shorten(text: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// Whether a text column holds JSON: the canonical Arrow extension says so.
+/// Whether a column holds JSON: JSONB and JSON have Arrow types of their own.
 pub fn is_json(field: &Field) -> bool {
-    field.extension_type_name() == Some("arrow.json")
+    matches!(field.data_type(), DataType::LargeUtf8 | DataType::LargeBinary)
 }
 
 /// A column's type as SQL writes it.
@@ -262,7 +266,8 @@ pub fn sql_type(field: &Field) -> String {
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
             format!("NUMERIC({precision}, {scale})")
         }
-        DataType::Utf8 if is_json(field) => "JSONB".into(),
+        DataType::LargeUtf8 => "JSONB".into(),
+        DataType::LargeBinary => "JSON".into(),
         DataType::Utf8 => "VARCHAR".into(),
         DataType::Binary => "BYTEA".into(),
         DataType::FixedSizeBinary(16) => "UUID".into(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -16,12 +16,14 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use super::check_types::CheckTypes;
 use super::context::planner_options;
-use super::diagnose::plan_error;
-use super::operators::narrowed;
+use super::diagnose::{plan_error, refuse};
+use super::literal;
+use super::operators::{external, narrowed};
 use super::rewrite::rewrite_expressions;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
-use crate::values::TextStyle;
+use crate::types::UUID;
+use crate::values::{TextStyle, input};
 
 /// A plan with the types of all of its parameters.
 pub struct TypedParameters {
@@ -119,8 +121,8 @@ pub(super) fn client_types(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The type in which a client gets a value, where it is another one.
 fn client_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
-        DataType::Null | DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
-        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Null | DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
         DataType::UInt32 | DataType::UInt64 => DataType::Int64,
@@ -155,8 +157,7 @@ impl AnalyzerRule for NarrowLiterals {
 }
 
 /// Casts as Postgres makes them: a number with a fraction is rounded when it is cast to an integer type, where
-/// DataFusion cuts it; text that is cast to `bytea` is read, and text that comes out of a cast is written, as
-/// Postgres does.
+/// DataFusion cuts it; text that is cast is read, and text that comes out of a cast is written, as Postgres does.
 #[derive(Debug)]
 struct PostgresCasts {
     style: TextStyle,
@@ -199,13 +200,23 @@ fn elements_as_text(
 pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> DataFusionResult<Transformed<Expr>> {
     let Cast { expr, field } = cast;
     let target = field.data_type();
+    let source = expr.get_type(schema)?;
+    if functions::needs_text_in(&source, target) {
+        return Ok(Transformed::yes(match literal::quoted(&expr) {
+            // Read once, not once per batch.
+            Some(text) => Expr::Literal(input::read(text, target, style).map_err(external)?, None),
+            None => functions::text_in(*expr, target, style),
+        }));
+    }
+    if functions::is_json(&source) || functions::is_json(target) || source == UUID || *target == UUID {
+        return json_or_uuid_cast(*expr, &source, field, style);
+    }
+    if functions::needs_moment_cast(&source, target) {
+        return Ok(Transformed::yes(functions::moment_cast(*expr, &source, target, style.zone)));
+    }
     if target.is_integer() {
         let (inner, rounded) = rounded(*expr, schema)?;
         return Ok(Transformed::new_transformed(Expr::Cast(Cast { expr: Box::new(inner), field }), rounded));
-    }
-    let source = expr.get_type(schema)?;
-    if *target == DataType::Binary && source == DataType::Utf8 {
-        return Ok(Transformed::yes(functions::bytea_in(*expr)));
     }
     if functions::needs_float_cast(&source, target) {
         return Ok(Transformed::yes(functions::float_cast(*expr, target)));
@@ -221,6 +232,27 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> 
         }));
     }
     Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+}
+
+/// A cast of `jsonb`, `json` or `uuid`: to and from text, between the two kinds of JSON, and of JSON's scalars.
+fn json_or_uuid_cast(
+    expr: Expr,
+    source: &DataType,
+    field: FieldRef,
+    style: TextStyle,
+) -> DataFusionResult<Transformed<Expr>> {
+    let target = field.data_type();
+    if source == target || source.is_null() {
+        return Ok(Transformed::no(Expr::Cast(Cast { expr: Box::new(expr), field })));
+    }
+    if functions::casts_json(source, target) {
+        return Ok(Transformed::yes(functions::json_cast(expr, target)));
+    }
+    if matches!(target, DataType::Utf8 | DataType::Utf8View) {
+        return Ok(Transformed::yes(functions::text_out(expr, &DataType::Utf8, style)));
+    }
+    let (from, to) = (functions::sql_type(source), functions::sql_type(target));
+    Err(refuse(PlanErrorKind::CannotCoerce, format!("cannot cast type {from} to {to}")))
 }
 
 /// `expr` rounded to a whole number if its type has fractions, and whether that was so.

@@ -3,19 +3,22 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction, SetComparison};
-use datafusion::logical_expr::{BinaryExpr, Expr, Join, Like, LogicalPlan, Subquery};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Like, LogicalPlan, ScalarUDF, Sort, Subquery};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::diagnose::refuse;
 use super::matching::{conformed_column, match_columns, matched, union};
 use super::operators::{Operand, are_alike, boolean, cast, float_type, resolve};
 use super::rewrite::rewrite_node;
-use crate::error::PlanErrorKind;
+use crate::error::{PlanError, PlanErrorKind};
+use crate::functions::{interval_length, is_json, json_literals, json_sort_key, sql_type};
+use crate::types::{JSON, JSONB, UUID};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -32,6 +35,16 @@ impl AnalyzerRule for CheckTypes {
             Ok(Transformed::yes(match node {
                 LogicalPlan::Join(join) => LogicalPlan::Join(joined(join)?),
                 LogicalPlan::Union(inputs) => union(inputs)?,
+                LogicalPlan::Sort(sort) => LogicalPlan::Sort(sorted(sort)?),
+                LogicalPlan::Aggregate(aggregate) => {
+                    grouped(&aggregate.group_expr, aggregate.input.schema())?;
+                    LogicalPlan::Aggregate(aggregate)
+                }
+                LogicalPlan::Distinct(distinct) => {
+                    let columns: Vec<Expr> = distinct.input().schema().iter().map(Expr::from).collect();
+                    grouped(&columns, distinct.input().schema())?;
+                    LogicalPlan::Distinct(distinct)
+                }
                 other => other,
             }))
         })?;
@@ -96,6 +109,35 @@ fn in_list(list: InList, schema: &DFSchema) -> Result<InList> {
     Ok(InList::new(Box::new(expr), list, negated))
 }
 
+/// ORDER BY with `jsonb` and intervals in their order.
+fn sorted(mut sort: Sort) -> Result<Sort> {
+    for ordered in &mut sort.expr {
+        let data_type = ordered.expr.get_type(sort.input.schema())?;
+        if data_type == JSON {
+            return Err(no_operator("an ordering"));
+        }
+        if data_type == JSONB {
+            ordered.expr = json_sort_key(ordered.expr.clone());
+        }
+        if matches!(data_type, DataType::Interval(_)) {
+            ordered.expr = interval_length(ordered.expr.clone());
+        }
+    }
+    Ok(sort)
+}
+
+/// Whether rows can be told apart by these values: `json` has no equality.
+fn grouped(expressions: &[Expr], schema: &DFSchema) -> Result<()> {
+    let is_json = |expr: &Expr| expr.get_type(schema).is_ok_and(|data_type| data_type == JSON);
+    if expressions.iter().any(is_json) { Err(no_operator("an equality")) } else { Ok(()) }
+}
+
+fn no_operator(kind: &str) -> DataFusionError {
+    let error =
+        PlanError::new(PlanErrorKind::UndefinedFunction, format!("could not identify {kind} operator for type json"));
+    DataFusionError::External(Box::new(error.with_hint("Cast the value to jsonb.")))
+}
+
 /// An expression and those that operators compare it with, all in types that can be compared.
 fn compared(place: &str, expr: Expr, others: Vec<(&str, Expr)>, schema: &DFSchema) -> Result<(Expr, Vec<Expr>)> {
     let mut all = vec![expr];
@@ -103,7 +145,13 @@ fn compared(place: &str, expr: Expr, others: Vec<(&str, Expr)>, schema: &DFSchem
         resolve(symbol, all[0].clone(), other.clone(), schema)?;
         all.push(other);
     }
-    let mut all = matched(place, all, schema)?.into_iter();
+    let mut all = matched(place, all, schema)?;
+    match all[0].get_type(schema) {
+        Ok(data_type) if data_type == JSONB => all = all.into_iter().map(json_sort_key).collect(),
+        Ok(DataType::Interval(_)) => all = all.into_iter().map(interval_length).collect(),
+        _ => {}
+    }
+    let mut all = all.into_iter();
     let expr = all.next().expect("as many expressions come out as went in");
     Ok((expr, all.collect()))
 }
@@ -152,9 +200,68 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
             }
             Err(args) => args,
         },
-        _ => args,
+        _ => {
+            refuse_text_of_json(&func, &args, schema)?;
+            args
+        }
     };
     Ok(ScalarFunction { func, args })
+}
+
+/// Functions of texts and bytes take no `jsonb` and no `uuid`, which DataFusion would read as such.
+fn refuse_text_of_json(function: &ScalarUDF, args: &[Expr], schema: &DFSchema) -> Result<()> {
+    const OF_ANYTHING: &[&str] = &[
+        "pg_typeof",
+        "arrow_typeof",
+        "arrow_cast",
+        "struct",
+        "row",
+        "named_struct",
+        "concat",
+        "concat_ws",
+        "text_out",
+        "array_append",
+        "array_prepend",
+        "array_position",
+        "array_positions",
+        "array_remove",
+        "array_remove_all",
+        "array_replace",
+        "array_replace_all",
+        "array_has",
+        "array_repeat",
+        "array_fill",
+        "jsonb_sort_key",
+        "num_nulls",
+        "num_nonnulls",
+        "->",
+        "->>",
+        "#>",
+        "#>>",
+        "@>",
+        "<@",
+        "?",
+        "?|",
+        "?&",
+        "||",
+        "-",
+        "#-",
+    ];
+    let name = function.name();
+    if OF_ANYTHING.contains(&name) || name.starts_with("cast to ") || json_literals(name).is_some() {
+        return Ok(());
+    }
+    let types: Vec<DataType> = args.iter().filter_map(|arg| arg.get_type(schema).ok()).collect();
+    if !types.iter().any(|data_type| is_json(data_type) || *data_type == UUID) {
+        return Ok(());
+    }
+    let types: Vec<String> = types.iter().map(sql_type).collect();
+    let error = PlanError::new(
+        PlanErrorKind::UndefinedFunction,
+        format!("function {name}({}) does not exist", types.join(", ")),
+    );
+    let hint = "No function matches the given name and argument types. You might need to add explicit type casts.";
+    Err(DataFusionError::External(Box::new(error.with_hint(hint))))
 }
 
 fn in_subquery(condition: InSubquery, schema: &DFSchema) -> Result<InSubquery> {

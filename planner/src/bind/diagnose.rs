@@ -66,7 +66,10 @@ impl Subject {
                 let is_symbol = |word: &&str| !word.contains(|letter: char| letter.is_alphanumeric() || letter == '[');
                 Some(Self::Operator(operation.split(' ').find(is_symbol)?.to_string()))
             }
-            PlanErrorKind::InvalidTextRepresentation | PlanErrorKind::NumericValueOutOfRange => {
+            PlanErrorKind::InvalidTextRepresentation
+            | PlanErrorKind::InvalidDatetimeFormat
+            | PlanErrorKind::DatetimeFieldOverflow
+            | PlanErrorKind::NumericValueOutOfRange => {
                 let (start, end) = (message.find('"')?, message.rfind('"')?);
                 Some(Self::Literal(message.get(start + 1..end)?.to_string()))
             }
@@ -351,7 +354,9 @@ fn sql_type_names(text: &str) -> String {
         ("Int64", "bigint"),
         ("Float32", "real"),
         ("Float64", "double precision"),
-        ("LargeUtf8", "text"),
+        ("LargeUtf8", "jsonb"),
+        ("LargeBinary", "json"),
+        ("FixedSizeBinary(16)", "uuid"),
         ("Utf8View", "text"),
         ("Utf8", "text"),
         ("Binary", "bytea"),

@@ -127,7 +127,12 @@ impl Binder<'_> {
             return Ok(expr);
         }
         if let Some(text) = literal::quoted(&expr) {
-            return literal::of_type(text, target);
+            return match literal::of_type(text, target)? {
+                Expr::Cast(cast) => {
+                    analyze::postgres_cast(cast, schema, self.style()).map(|cast| cast.data).map_err(plan_error)
+                }
+                literal => Ok(literal),
+            };
         }
         if !assignable(&source, target) {
             return Err(PlanError::new(
@@ -182,10 +187,12 @@ fn assignable(source: &DataType, target: &DataType) -> bool {
         (T::List(from), T::List(to)) => {
             from.data_type() == to.data_type() || assignable(from.data_type(), to.data_type())
         }
+        (T::LargeBinary, T::Utf8) => true,
         (_, T::Utf8) => !source.is_nested() && !source.is_binary(),
         (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) => true,
         (T::Timestamp(..) | T::Interval(_), T::Time64(_)) => true,
-        (T::Utf8View | T::LargeUtf8, _) => assignable(&T::Utf8, target),
+        (T::Utf8View, _) => assignable(&T::Utf8, target),
+        (T::LargeUtf8, T::LargeBinary) | (T::LargeBinary, T::LargeUtf8) => true,
         (T::Struct(from), T::Struct(to)) => {
             from.len() == to.len()
                 && from.iter().zip(to).all(|(from, to)| {

@@ -5,13 +5,14 @@
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::Cast;
 use sqlparser::ast as sql;
 use sqlparser::tokenizer::Span;
 
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
 use crate::types::{DECIMAL128_PRECISION_MAX, DECIMAL256_PRECISION_MAX};
-use crate::values::Decimal;
+use crate::values::{Decimal, TextStyle, input};
 
 /// The literal's text, if the expression is a quoted literal.
 pub(super) fn quoted(expr: &Expr) -> Option<&str> {
@@ -21,38 +22,29 @@ pub(super) fn quoted(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// A literal as a value of a column.
+/// A literal as a value of a type; what depends on the session as a cast, which the analyzer evaluates.
 pub(super) fn of_type(text: &str, target: &DataType) -> Result<Expr> {
-    if *target == DataType::Binary {
-        let bytes = functions::decoded_bytea(text).map_err(|_| invalid(text, target))?;
-        return Ok(Expr::Literal(ScalarValue::Binary(Some(bytes)), None));
+    if !input::can_read(target) {
+        let message = format!("there are no literals of type {}", functions::sql_type(target));
+        return Err(PlanError::unsupported(message).with_hint("Write a cast to another type."));
     }
-    let value = match ScalarValue::Utf8(Some(text.trim().to_string())).cast_to(target) {
-        Ok(value) if !value.is_null() => value,
-        Ok(_) | Err(_) => return Err(invalid(text, target)),
-    };
-    let float = match value {
-        ScalarValue::Float32(Some(float)) => Some(f64::from(float)),
-        ScalarValue::Float64(Some(float)) => Some(float),
-        _ => None,
-    };
-    match float {
-        Some(float) if (float == 0.0 || float.is_infinite()) && !functions::float_fits(text, float) => {
-            let message = functions::float_out_of_range(text, target);
-            Err(PlanError::new(PlanErrorKind::NumericValueOutOfRange, message))
-        }
-        _ => Ok(Expr::Literal(value, None)),
+    if input::asks_for_session(target) {
+        let literal = Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
+        return Ok(Expr::Cast(Cast::new(Box::new(literal), target.clone())));
     }
+    Ok(Expr::Literal(input::read(text, target, TextStyle::default())?, None))
 }
 
 /// A literal as an operand beside one of the type `other`. A numeric keeps all of its digits, whatever the other
-/// one has; of arrays and records DataFusion makes what it can.
+/// one has.
 pub(super) fn beside(text: &str, other: &DataType) -> Result<Expr> {
     let kept = || Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
     match other {
         DataType::Decimal128(..) | DataType::Decimal256(..) => numeric(&Decimal::parse(text)?),
-        other if other.is_string() || other.is_nested() || other.is_null() => Ok(kept()),
+        DataType::Utf8 | DataType::Utf8View | DataType::Null => Ok(kept()),
         DataType::Dictionary(_, values) => beside(text, values),
+        // Types that only DataFusion's own functions give: it makes of the text what it can.
+        other if !input::can_read(other) => Ok(kept()),
         other => of_type(text, other),
     }
 }
@@ -107,21 +99,5 @@ pub(super) fn with_exponent(text: &str, span: Span) -> Result<sql::Expr> {
             let message = functions::float_out_of_range(&text, &DataType::Float64);
             Err(PlanError::new(PlanErrorKind::NumericValueOutOfRange, message))
         }
-    }
-}
-
-fn invalid(text: &str, target: &DataType) -> PlanError {
-    PlanError::new(
-        PlanErrorKind::InvalidTextRepresentation,
-        format!("invalid input syntax for type {}: \"{text}\"", short_name(target)),
-    )
-}
-
-/// The type as Postgres' input functions call themselves.
-fn short_name(target: &DataType) -> String {
-    match target {
-        DataType::Timestamp(_, None) => "timestamp".to_string(),
-        DataType::Time64(_) => "time".to_string(),
-        other => functions::sql_type(other),
     }
 }

@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use sqlparser::ast::{
-    AccessExpr, CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArgumentClause, FunctionArguments,
-    GroupByExpr, Ident, LimitClause, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript,
-    TableAlias, TableAliasColumnDef, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
+    self, AccessExpr, CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript, TableAlias, TableAliasColumnDef, TableFactor,
+    Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
@@ -223,7 +224,10 @@ impl Pass<'_> {
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
         match expr {
-            Expr::Function(function) => self.check_function(function),
+            Expr::Function(function) => {
+                self.type_json_arguments(function);
+                self.check_function(function)
+            }
             Expr::Cast { kind, expr: inner, data_type, format, array } => {
                 let span = inner.span();
                 self.refuse_if(format.is_some() || *array, "CAST ... FORMAT", span)?;
@@ -234,6 +238,10 @@ impl Pass<'_> {
                     self.note_parameter(number, data_type);
                 } else {
                     crate::types::arrow_type(data_type).map_err(|error| error.at(span_position(span)))?;
+                }
+                if let Some(length) = crate::types::declared_length(data_type) {
+                    *data_type = ast::DataType::Text;
+                    *expr = first_characters(expr.clone(), length);
                 }
                 Ok(())
             }
@@ -246,6 +254,31 @@ impl Pass<'_> {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Functions of JSON take literals and parameters as JSON and as paths: there is nothing else that they could be.
+    fn type_json_arguments(&mut self, function: &mut Function) {
+        let name = function.name.to_string().to_lowercase();
+        let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+        let Some(types) = crate::functions::json_literals(name) else { return };
+        let FunctionArguments::List(list) = &mut function.args else { return };
+        for (argument, wanted) in list.args.iter_mut().zip(types) {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { continue };
+            if let Some(number) = parameter_number(expr) {
+                self.note_parameter(number, wanted);
+            } else if matches!(expr, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. })) {
+                let data_type = match wanted {
+                    crate::types::JSONB => ast::DataType::JSONB,
+                    crate::types::JSON => ast::DataType::JSON,
+                    _ => {
+                        ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(Box::new(ast::DataType::Text), None))
+                    }
+                };
+                let literal = Box::new(expr.clone());
+                let kind = CastKind::DoubleColon;
+                *expr = Expr::Cast { kind, expr: literal, data_type, array: false, format: None };
+            }
         }
     }
 
@@ -293,6 +326,27 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// The first characters of a text, as a cast to `varchar(n)` cuts it.
+fn first_characters(text: Expr, length: u64) -> Expr {
+    let count = Expr::Value(Value::Number(length.to_string(), false).with_empty_span());
+    let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+    let list = FunctionArgumentList {
+        duplicate_treatment: None,
+        args: vec![argument(text), argument(count)],
+        clauses: Vec::new(),
+    };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("left")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 /// The number of a bare `$n`.

@@ -10,13 +10,14 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Diagnostic, ScalarValue, Span};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Cast, Placeholder};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator};
 
 use super::diagnose::refuse;
 use super::literal;
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::sql_type;
+use crate::functions::{interval_length, is_json, json_operator, json_sort_key, scaled_interval, sql_type};
+use crate::types::{JSON, JSONB, UUID};
 
 /// Resolves the operators of a text while it is planned: DataFusion asks for the types of what it has planned, and
 /// would refuse what a literal makes possible.
@@ -26,8 +27,84 @@ pub(super) struct Operators;
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = expr;
-        let (left, right) = resolve(&op.to_string(), left, right, schema)?;
+        let symbol = op.to_string();
+        if let Some(call) = json_operation(&symbol, &left, &right, schema)? {
+            return Ok(PlannerResult::Planned(call));
+        }
+        if scales_interval(&symbol, &Operand::of(&left, schema), &Operand::of(&right, schema)) {
+            return Ok(PlannerResult::Planned(scaled(&symbol, left, right, schema)));
+        }
+        let (left, right) = resolve(&symbol, left, right, schema)?;
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+
+    /// `value['key']` and `value[0]` of a `jsonb` are its parts.
+    fn plan_field_access(
+        &self,
+        expr: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        if type_of(&expr.expr, schema) != Some(JSONB) {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let selector = match &expr.field_access {
+            GetFieldAccess::NamedStructField { name } => Expr::Literal(name.clone(), None),
+            GetFieldAccess::ListIndex { key } => narrowed(key.as_ref().clone()),
+            GetFieldAccess::ListRange { .. } => {
+                return Err(external(PlanError::new(
+                    PlanErrorKind::DatatypeMismatch,
+                    "jsonb subscript does not support slices",
+                )));
+            }
+        };
+        Ok(match json_operation("->", &expr.expr, &selector, schema)? {
+            Some(part) => PlannerResult::Planned(part),
+            None => PlannerResult::Original(expr),
+        })
+    }
+}
+
+/// The product or quotient of an interval and a number, which may come first.
+fn scaled(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Expr {
+    let is_interval = |expr: &Expr| matches!(type_of(expr, schema), Some(DataType::Interval(_)));
+    let (interval, factor) = if is_interval(&left) { (left, right) } else { (right, left) };
+    scaled_interval(symbol, interval, Expr::Cast(Cast::new(Box::new(factor), DataType::Float64)))
+}
+
+/// The call that an operator of JSON stands for; `None` for the operators of other types.
+fn json_operation(symbol: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+    let both = matches!(symbol, "@>" | "<@" | "||");
+    if !both && !matches!(symbol, "->" | "->>" | "#>" | "#>>" | "?" | "?|" | "?&" | "#-" | "-") {
+        return Ok(None);
+    }
+    let (left, right) = (&narrowed(left.clone()), &narrowed(right.clone()));
+    let operands = (Operand::of(left, schema), Operand::of(right, schema));
+    let known = |operand: &Operand| matches!(operand, Operand::Typed(data_type) if is_json(data_type));
+    let texts = DataType::new_list(DataType::Utf8, true);
+    let (left, right) = match (known(&operands.0), known(&operands.1)) {
+        (true, true) if both => (left.clone(), right.clone()),
+        (true, _) if both => match &operands.1 {
+            Operand::Unknown => (left.clone(), read(right.clone(), &JSONB)?),
+            _ => return Ok(None),
+        },
+        (_, true) if both => match &operands.0 {
+            Operand::Unknown => (read(left.clone(), &JSONB)?, right.clone()),
+            _ => return Ok(None),
+        },
+        (true, _) => {
+            let wanted = if matches!(symbol, "#>" | "#>>" | "?|" | "?&" | "#-") { texts } else { DataType::Utf8 };
+            let known = !matches!(operands.1, Operand::Unknown);
+            (left.clone(), if known { right.clone() } else { read(right.clone(), &wanted)? })
+        }
+        // Other types have no such operators.
+        _ if !both && symbol != "-" => return Err(located(missing_operator(symbol, &operands), [left, right])),
+        _ => return Ok(None),
+    };
+    let call = json_operator(symbol, left.clone(), right.clone());
+    // What it does not take is no operator.
+    match call.map(|call| (type_of(&call, schema), call)) {
+        Some((Some(_), call)) => Ok(Some(call)),
+        _ => Err(located(missing_operator(symbol, &operands), [&left, &right])),
     }
 }
 
@@ -92,6 +169,9 @@ enum Category {
     Timestamp,
     Time,
     Interval,
+    Uuid,
+    Jsonb,
+    Json,
     Array,
     Record,
     Other,
@@ -105,6 +185,9 @@ impl Category {
             data_type if data_type.is_integer() => Self::Integer,
             data_type if data_type.is_floating() => Self::Float,
             data_type if data_type.is_numeric() => Self::Numeric,
+            data_type if *data_type == JSONB => Self::Jsonb,
+            data_type if *data_type == JSON => Self::Json,
+            data_type if *data_type == UUID => Self::Uuid,
             data_type if data_type.is_string() => Self::Text,
             data_type if data_type.is_binary() => Self::Bytes,
             DataType::Date32 => Self::Date,
@@ -224,7 +307,8 @@ impl Family {
     fn takes(self, symbol: &str, left: &DataType, right: &DataType) -> bool {
         let (left_category, right_category) = (Category::of(left), Category::of(right));
         match self {
-            Self::Comparison => are_alike(left, right),
+            // As in Postgres `json`, being text as it was written, has no equality.
+            Self::Comparison => are_alike(left, right) && left_category != Category::Json,
             Self::Arithmetic => calculates(symbol, (left_category, left), (right_category, right)),
             Self::Bits => left_category == Category::Integer && right_category == Category::Integer,
             Self::Logic | Self::Concatenation | Self::Pattern | Self::Other => true,
@@ -239,6 +323,13 @@ impl Family {
         }
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         let categories = (Category::of(&left.1), Category::of(&right.1));
+        match categories {
+            (Category::Jsonb, Category::Jsonb) => return (json_sort_key(left.0), json_sort_key(right.0)),
+            (Category::Interval, Category::Interval) if self == Self::Comparison => {
+                return (interval_length(left.0), interval_length(right.0));
+            }
+            _ => {}
+        }
         match (symbol, categories) {
             ("+" | "-", (Category::Date, Category::Interval)) => (cast(left.0, &left.1, &timestamp), right.0),
             ("+", (Category::Interval, Category::Date)) => (left.0, cast(right.0, &right.1, &timestamp)),
@@ -391,9 +482,6 @@ fn missing_operator(symbol: &str, (left, right): &(Operand, Operand)) -> DataFus
         symbol => symbol,
     };
     let operation = format!("{} {shown} {}", left.name(), right.name());
-    if scales_interval(symbol, left, right) {
-        return external(PlanError::unsupported(format!("{operation} is not supported")));
-    }
     let error = PlanError::new(PlanErrorKind::UndefinedFunction, format!("operator does not exist: {operation}"));
     external(error.with_hint(NO_OPERATOR))
 }
@@ -417,7 +505,7 @@ fn ambiguous(symbol: &str, operands: &(Operand, Operand)) -> DataFusionError {
     external(error.with_hint("Could not choose a best candidate operator. You might need to add explicit type casts."))
 }
 
-fn external(error: PlanError) -> DataFusionError {
+pub(super) fn external(error: PlanError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 

@@ -59,7 +59,11 @@ impl WindowNode {
         if !matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
             return Err(refuse(
                 PlanErrorKind::DatatypeMismatch,
-                format!("the time column of a window function must be a timestamp, \"{}\" is {data_type}", time.name),
+                format!(
+                    "the time column of a window function must be a timestamp, \"{}\" is {}",
+                    time.name,
+                    crate::functions::sql_type(&data_type)
+                ),
             ));
         }
         let qualifier = single_qualifier(input.schema());

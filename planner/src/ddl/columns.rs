@@ -10,10 +10,13 @@ use millstream_runtime::source::ColumnOrigin;
 use crate::bind::{Binder, Purpose};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Column, CreateRelation, Identifier, Include, Metadata, SqlExpression, Watermark};
-use crate::types::{arrow_type, sql_name};
+use crate::types::{arrow_type, declared_length, sql_name};
 
 use super::nexmark;
 use super::options::{ALLOWED_LATENESS, IDLE_TIMEOUT, Options};
+
+/// Characters of a `varchar(n)`; as in Postgres.
+const VARCHAR_LENGTH_MAX: u64 = 10_485_760;
 
 /// Columns of one relation; as in Postgres.
 const COLUMNS_MAX: usize = 1_600;
@@ -32,6 +35,8 @@ pub(super) struct Columns {
     pub(super) defaults: Vec<Option<String>>,
     /// Columns of the primary key.
     pub(super) primary_key: Vec<usize>,
+    /// Physical columns of a `varchar(n)` with their lengths.
+    pub(super) text_lengths: Vec<(usize, usize)>,
 }
 
 /// Resolves the columns of `relation`.
@@ -53,7 +58,16 @@ pub(super) fn resolve(relation: &CreateRelation, options: &Options, binder: &Bin
         generated.push(physical_expression);
         defaults.push(None);
     }
-    Ok(Columns { schema: Arc::new(Schema::new(fields)), physical, origins, generated, defaults, primary_key })
+    let text_lengths = text_lengths(relation)?;
+    Ok(Columns {
+        schema: Arc::new(Schema::new(fields)),
+        physical,
+        origins,
+        generated,
+        defaults,
+        primary_key,
+        text_lengths,
+    })
 }
 
 /// Columns that the user wrote down, or those that the generator fixes.
@@ -122,6 +136,23 @@ fn default_of(column: &Column, data_type: &DataType, binder: &Binder<'_>) -> Res
         .expression_as(&default.expression, &no_columns, data_type, &column.name.value, Purpose::Default)
         .map_err(|error| error.at(Some(default.position)))?;
     Ok(Some(default.sql.clone()))
+}
+
+/// The stored columns of a `varchar(n)`; they come first, in declared order.
+fn text_lengths(relation: &CreateRelation) -> Result<Vec<(usize, usize)>> {
+    let stored = relation.columns.iter().filter(|column| column.generated.is_none());
+    let lengths = stored.enumerate().filter_map(|(index, column)| {
+        let length = declared_length(column.data_type.as_ref()?)?;
+        Some((index, length, column.type_position))
+    });
+    let checked = lengths.map(|(index, length, position)| match length {
+        1..=VARCHAR_LENGTH_MAX => Ok((index, length as usize)),
+        _ => {
+            let message = format!("length for type varchar cannot exceed {VARCHAR_LENGTH_MAX}");
+            Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message).at(Some(position)))
+        }
+    });
+    checked.collect()
 }
 
 fn included(include: &Include) -> Field {

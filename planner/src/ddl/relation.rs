@@ -50,6 +50,7 @@ pub(crate) fn create_relation(
         watermark,
         changes,
         primary_key: columns.primary_key,
+        text_lengths: columns.text_lengths,
     };
     let if_not_exists = relation.if_not_exists;
     match relation.class {

@@ -19,9 +19,10 @@ use datafusion::logical_expr::{
 use millstream_runtime::aggregates::{self, AggregateSpec, AggregateStates, Update};
 use millstream_runtime::plan::AggregateFunction;
 
-use super::sql_type;
+use super::{is_json, sql_type};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
+use crate::types::UUID;
 
 /// The aggregates that the runtime keeps, beside `count`, which is DataFusion's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,6 +181,11 @@ impl AggregateUDFImpl for ExactAggregate {
             }),
             ExactKind::Min | ExactKind::Max | ExactKind::ArrayAgg if unknown => coerced[0] = DataType::Utf8,
             _ => {}
+        }
+        // Postgres has no such order or sum of them.
+        let unordered = is_json(&coerced[0]) || coerced[0] == UUID;
+        if unordered && !matches!(self.kind, ExactKind::ArrayAgg) {
+            return Err(self.undefined(arg_types));
         }
         self.return_type(&coerced[..1])?;
         Ok(coerced)

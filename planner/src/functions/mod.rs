@@ -5,15 +5,20 @@
 //! query and a view agree to the bit; the other aggregates of DataFusion serve ad hoc queries only.
 
 mod aggregate;
-mod bytea;
 mod checked;
 mod expansion;
 mod float_cast;
+mod interval;
+mod json;
+mod math;
+mod moment_cast;
 mod ordered;
 mod session;
 mod settings;
+mod text_in;
 mod text_out;
 mod use_check;
+mod uuid;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -30,12 +35,18 @@ use crate::bind::plan_error;
 use crate::error::Result;
 
 pub use aggregate::{ExactAggregate, ExactKind};
-pub(crate) use bytea::{bytea_in, decoded as decoded_bytea};
 pub use checked::{checked_functions, fold_constants};
 pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
+pub(crate) use interval::{length as interval_length, scaled as scaled_interval};
+pub(crate) use json::{
+    cast_target as casts_json, is_json, json_cast, literal_types as json_literals, operator_call as json_operator,
+    sort_key as json_sort_key,
+};
+pub(crate) use moment_cast::{moment_cast, needs_moment_cast};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
 pub use settings::{SessionSettings, changes_settings};
+pub(crate) use text_in::{needs_text_in, text_in};
 pub(crate) use text_out::{needs_text_out, text_out};
 pub use use_check::{FunctionUse, check_use, check_view_functions};
 
@@ -73,13 +84,15 @@ impl Registry {
         let mut scalars = HashMap::new();
         for function in SessionStateDefaults::default_scalar_functions() {
             for name in names(function.name(), function.aliases()).filter(|name| !LEFT_OUT.contains(name)) {
-                scalars.insert(name.to_string(), Arc::clone(&function));
+                scalars.insert(name.to_string(), math::checked(Arc::clone(&function)));
             }
         }
-        if let Some(uuid) = scalars.get("uuid").cloned() {
-            scalars.insert("gen_random_uuid".to_string(), uuid);
-        }
-        for function in session::functions().into_iter().chain(settings::functions()) {
+        for function in session::functions()
+            .into_iter()
+            .chain(settings::functions())
+            .chain(json::functions())
+            .chain([uuid::random()])
+        {
             for name in names(function.name(), function.aliases()) {
                 scalars.insert(name.to_string(), Arc::clone(&function));
             }
@@ -182,8 +195,11 @@ pub fn sql_type(data_type: &DataType) -> String {
         DataType::Float16 | DataType::Float32 => "real".to_string(),
         DataType::Float64 => "double precision".to_string(),
         DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::UInt64 => "numeric".to_string(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_string(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_string(),
+        DataType::Utf8 | DataType::Utf8View => "text".to_string(),
+        DataType::LargeUtf8 => "jsonb".to_string(),
+        DataType::LargeBinary => "json".to_string(),
+        DataType::FixedSizeBinary(16) => "uuid".to_string(),
+        DataType::Binary | DataType::BinaryView => "bytea".to_string(),
         DataType::Date32 | DataType::Date64 => "date".to_string(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_string(),
         DataType::Timestamp(_, None) => "timestamp without time zone".to_string(),

@@ -78,6 +78,11 @@ impl Dialect for MillstreamDialect {
 
     // The rest is Postgres'.
 
+    /// Among others that makes `?` an operator, of `jsonb`, not a parameter.
+    fn supports_geometric_types(&self) -> bool {
+        true
+    }
+
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         self.postgres.identifier_quote_style(identifier)
     }

@@ -147,6 +147,38 @@ impl Kind {
         Some((row.0, row.2 != oid))
     }
 
+    /// The Arrow type of its values; `None` where that takes more than the kind.
+    pub fn arrow_type(self) -> Option<DataType> {
+        Some(match self {
+            Self::Bool => DataType::Boolean,
+            Self::Int2 => DataType::Int16,
+            Self::Int4 => DataType::Int32,
+            Self::Int8 | Self::Oid | Self::Regproc => DataType::Int64,
+            Self::Float4 => DataType::Float32,
+            Self::Float8 => DataType::Float64,
+            Self::Text
+            | Self::Varchar
+            | Self::Bpchar
+            | Self::Name
+            | Self::Char
+            | Self::Regclass
+            | Self::Regtype
+            | Self::Int2Vector
+            | Self::OidVector
+            | Self::NodeTree => DataType::Utf8,
+            Self::Json => DataType::LargeBinary,
+            Self::Jsonb => DataType::LargeUtf8,
+            Self::Bytea => DataType::Binary,
+            Self::Date => DataType::Date32,
+            Self::Time => DataType::Time64(TimeUnit::Microsecond),
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            Self::Uuid => DataType::FixedSizeBinary(16),
+            Self::Numeric | Self::Record | Self::Array => return None,
+        })
+    }
+
     /// The type that [`TYPE_METADATA`] names.
     fn of_metadata(name: &str) -> Option<Self> {
         match name {
@@ -219,10 +251,11 @@ impl ColumnType {
                 plain(Kind::Numeric, &DataType::Decimal128(*precision, *scale))
             }
             DataType::Decimal128(..) | DataType::Decimal256(..) => plain(Kind::Numeric, data_type),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => plain(Kind::Text, data_type),
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-                plain(Kind::Bytea, data_type)
-            }
+            DataType::Utf8 | DataType::Utf8View => plain(Kind::Text, data_type),
+            DataType::LargeUtf8 => plain(Kind::Jsonb, data_type),
+            DataType::LargeBinary => plain(Kind::Json, data_type),
+            DataType::FixedSizeBinary(16) => plain(Kind::Uuid, data_type),
+            DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_) => plain(Kind::Bytea, data_type),
             DataType::Date32 | DataType::Date64 => plain(Kind::Date, &DataType::Date32),
             DataType::Time32(_) | DataType::Time64(_) => plain(Kind::Time, &DataType::Time64(TimeUnit::Microsecond)),
             DataType::Timestamp(_, None) => plain(Kind::Timestamp, &DataType::Timestamp(TimeUnit::Microsecond, None)),

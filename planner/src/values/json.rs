@@ -1,4 +1,5 @@
-//! Maps, which Postgres has no type for, as JSON objects. Keys are shown as text.
+//! Values as JSON: what `to_jsonb` makes of them, and how maps are shown, which Postgres has no type for. Keys are text,
+//! a time stands as ISO 8601 has it.
 
 use std::fmt::Write as _;
 
@@ -26,14 +27,21 @@ pub fn put_map(output: &mut BytesMut, entries: &Entries, style: TextStyle) {
     output.put_u8(b'}');
 }
 
-fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, style: TextStyle) {
+/// Writes a value as JSON, `null` for none.
+pub fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, style: TextStyle) {
     let Some(value) = value else {
         output.put_slice(b"null");
         return;
     };
     match value {
         Value::Bool(value) => output.put_slice(if *value { b"true" } else { b"false" }),
-        Value::Int2(_) | Value::Int4(_) | Value::Int8(_) | Value::Oid(_) | Value::Numeric(..) | Value::Jsonb(_) => {
+        Value::Int2(_)
+        | Value::Int4(_)
+        | Value::Int8(_)
+        | Value::Oid(_)
+        | Value::Numeric(..)
+        | Value::Json(_)
+        | Value::Jsonb(_) => {
             text::put(output, value, style);
         }
         Value::Float4(float) if float.is_finite() => text::put(output, value, style),
@@ -77,7 +85,19 @@ fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, style: TextStyle)
 fn put_string(output: &mut BytesMut, value: &Value<'_>, style: TextStyle) {
     let mut shown = BytesMut::new();
     text::put(&mut shown, value, style);
-    escape(output, &String::from_utf8_lossy(&shown));
+    let shown = String::from_utf8_lossy(&shown);
+    match value {
+        // With a `T`, and with the minutes of the zone.
+        Value::Timestamp(_) => escape(output, &shown.replacen(' ', "T", 1)),
+        Value::Timestamptz(_) => {
+            let mut shown = shown.replacen(' ', "T", 1);
+            if shown.len() > 3 && matches!(shown.as_bytes()[shown.len() - 3], b'+' | b'-') {
+                shown.push_str(":00");
+            }
+            escape(output, &shown);
+        }
+        _ => escape(output, &shown),
+    }
 }
 
 fn escape(output: &mut BytesMut, text: &str) {

@@ -9,6 +9,7 @@
 mod column_type;
 pub mod datetime;
 mod float;
+pub mod input;
 mod interval;
 mod json;
 mod numeric;
@@ -22,7 +23,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::error::ArrowError;
 
 pub use column_type::{ColumnType, Kind, TYPE_METADATA};
-pub use json::put_map as put_map_as_json;
+pub use json::{put_map as put_map_as_json, put_value as put_json};
 pub use numeric::Decimal;
 pub use style::{DateForm, DateOrder, IntervalForm, TextForms, TextStyle};
 pub use text::put as put_text;

@@ -110,6 +110,27 @@ impl Decimal {
         Ok(Self::of_digits(negative, digits, fraction.len() as i64 - exponent))
     }
 
+    /// Rounded to at most `scale` digits behind the point, halves away from zero.
+    #[must_use]
+    pub fn rounded(&self, scale: i8) -> Self {
+        let scale = usize::try_from(scale).unwrap_or(0);
+        let Some(cut) = self.scale.checked_sub(scale).filter(|cut| *cut > 0) else { return self.clone() };
+        // One zero more in front takes what is carried over.
+        let padded = format!("{}{}", "0".repeat((cut + 1).saturating_sub(self.digits.len()) + 1), self.digits);
+        let (kept, dropped) = padded.split_at(padded.len() - cut);
+        let mut digits = kept.as_bytes().to_vec();
+        if dropped.as_bytes()[0] >= b'5' {
+            for digit in digits.iter_mut().rev() {
+                *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
+                if *digit != b'0' {
+                    break;
+                }
+            }
+        }
+        let digits = digits.into_iter().map(char::from).collect();
+        Self::of_digits(self.negative, digits, scale as i64)
+    }
+
     /// The digits with `scale` of them behind the point; `None` when that loses some, or takes more than
     /// `precision` in all.
     pub fn unscaled(&self, precision: u8, scale: i8) -> Option<i256> {
@@ -134,6 +155,21 @@ mod tests {
         let mut output = BytesMut::new();
         decimal.put_text(&mut output);
         String::from_utf8(output.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn rounding_carries() {
+        for (written, scale, expected) in [
+            ("1.005", 2, "1.01"),
+            ("-1.004", 2, "-1"),
+            ("9.995", 2, "10"),
+            ("0.004", 2, "0"),
+            ("0.5", 0, "1"),
+            ("7", 2, "7"),
+        ] {
+            assert_eq!(text(&Decimal::parse(written).unwrap().rounded(scale)), expected, "{written}");
+        }
+        assert_eq!(text(&Decimal::parse("0.0001").unwrap().rounded(0)), "0");
     }
 
     #[test]

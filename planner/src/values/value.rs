@@ -35,6 +35,8 @@ pub enum Value<'a> {
     Numeric(i256, i8),
     /// `text` and its relatives.
     Text(&'a str),
+    /// JSON as it was written.
+    Json(&'a str),
     /// Text with a version byte before its binary form.
     Jsonb(&'a str),
     /// `bytea`
@@ -119,7 +121,7 @@ enum Source {
     Decimal256(Decimal256Array, i8),
     Text(Strings, bool),
     Binary(BinaryArray),
-    LargeBinary(LargeBinaryArray),
+    Json(LargeBinaryArray),
     BinaryView(BinaryViewArray),
     FixedSizeBinary(FixedSizeBinaryArray),
     Uuid(FixedSizeBinaryArray),
@@ -167,7 +169,7 @@ impl ColumnReader {
             DataType::LargeUtf8 => Source::Text(Strings::LargeUtf8(array.as_string().clone()), jsonb),
             DataType::Utf8View => Source::Text(Strings::Utf8View(array.as_string_view().clone()), jsonb),
             DataType::Binary => Source::Binary(array.as_binary().clone()),
-            DataType::LargeBinary => Source::LargeBinary(array.as_binary().clone()),
+            DataType::LargeBinary => Source::Json(array.as_binary().clone()),
             DataType::BinaryView => Source::BinaryView(array.as_binary_view().clone()),
             DataType::FixedSizeBinary(16) if kind == Kind::Uuid => Source::Uuid(array.as_fixed_size_binary().clone()),
             DataType::FixedSizeBinary(_) => Source::FixedSizeBinary(array.as_fixed_size_binary().clone()),
@@ -212,7 +214,8 @@ impl ColumnReader {
             Source::Text(strings, false) => Value::Text(strings.get(row)),
             Source::Text(strings, true) => Value::Jsonb(strings.get(row)),
             Source::Binary(array) => Value::Bytes(array.value(row)),
-            Source::LargeBinary(array) => Value::Bytes(array.value(row)),
+            // What is no JSON was refused when it came in, what is no text with it.
+            Source::Json(array) => Value::Json(std::str::from_utf8(array.value(row)).unwrap_or_default()),
             Source::BinaryView(array) => Value::Bytes(array.value(row)),
             Source::FixedSizeBinary(array) => Value::Bytes(array.value(row)),
             Source::Uuid(array) => Value::Uuid(array.value(row).try_into().expect("the array is 16 bytes wide")),

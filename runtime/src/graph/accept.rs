@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
@@ -51,6 +51,7 @@ pub struct Acceptor {
     physical_columns: usize,
     generated: Option<RowExpressions>,
     not_null: Vec<usize>,
+    text_lengths: Vec<(usize, usize)>,
     watermark: Option<(WatermarkSpec, RowExpressions)>,
 }
 
@@ -71,7 +72,8 @@ impl Acceptor {
             }
         };
         let not_null = (0..schema.fields().len()).filter(|column| !schema.field(*column).is_nullable()).collect();
-        Ok(Self { schema, physical_columns: relation.physical_columns, generated, not_null, watermark })
+        let text_lengths = relation.text_lengths.clone();
+        Ok(Self { schema, physical_columns: relation.physical_columns, generated, not_null, text_lengths, watermark })
     }
 
     /// Accepts rows of one split, in the order of their positions, and moves its clock on.
@@ -85,6 +87,7 @@ impl Acceptor {
         let mut rejected = Vec::new();
         let (rows, mut numbers) = self.generate(physical, &mut rejected)?;
         let rows = self.refuse_nulls(rows, &mut numbers, &mut rejected)?;
+        let rows = self.refuse_long_texts(rows, &mut numbers, &mut rejected)?;
         let (rows, late) = match &self.watermark {
             None => {
                 let late = rows.slice(0, 0);
@@ -158,16 +161,48 @@ impl Acceptor {
         }
         match keep {
             None => Ok(rows),
-            Some(keep) => {
-                *numbers = numbers.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(number, _)| *number).collect();
-                Ok(compute::filter_record_batch(&rows, &BooleanArray::from(keep))?)
-            }
+            Some(keep) => kept(&rows, numbers, keep),
         }
+    }
+
+    /// Texts longer than their columns take are refused; as in Postgres, blanks that are too many are cut.
+    fn refuse_long_texts(
+        &self,
+        mut rows: RecordBatch,
+        numbers: &mut Vec<usize>,
+        rejected: &mut Vec<(usize, String)>,
+    ) -> Result<RecordBatch> {
+        for (column, length_max) in &self.text_lengths {
+            let texts = rows.column(*column).as_string::<i32>();
+            // A character has at least one byte.
+            let within = |text: &str| text.len() <= *length_max || text.chars().count() <= *length_max;
+            if texts.iter().flatten().all(within) {
+                continue;
+            }
+            let end = |text: &str| text.char_indices().nth(*length_max).map_or(text.len(), |(end, _)| end);
+            let fits = |text: &str| text[end(text)..].bytes().all(|byte| byte == b' ');
+            let keep: Vec<bool> = texts.iter().map(|text| text.is_none_or(fits)).collect();
+            let cut: StringArray = texts.iter().map(|text| text.map(|text| &text[..end(text)])).collect();
+            let reason = format!("value too long for type character varying({length_max})");
+            let long = keep.iter().zip(numbers.iter()).filter(|(keep, _)| !**keep);
+            rejected.extend(long.map(|(_, number)| (*number, reason.clone())));
+            let mut columns = rows.columns().to_vec();
+            columns[*column] = Arc::new(cut);
+            let shortened = batch(rows.schema(), columns, rows.num_rows())?;
+            rows = kept(&shortened, numbers, keep)?;
+        }
+        Ok(rows)
     }
 
     fn declared(&self, rows: RecordBatch) -> Result<RecordBatch> {
         batch(Arc::clone(&self.schema), rows.columns().to_vec(), rows.num_rows())
     }
+}
+
+/// The rows to keep, and their numbers.
+fn kept(rows: &RecordBatch, numbers: &mut Vec<usize>, keep: Vec<bool>) -> Result<RecordBatch> {
+    *numbers = numbers.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(number, _)| *number).collect();
+    Ok(compute::filter_record_batch(rows, &BooleanArray::from(keep))?)
 }
 
 /// Parts the rows into accepted and late ones; a row without event time is rejected.
@@ -196,6 +231,11 @@ fn split_late(
     for (row, number) in kept.iter().enumerate() {
         if times.is_null(row) {
             rejected.push((*number, "the event time is null".to_string()));
+            continue;
+        }
+        // One such row would make all others late.
+        if matches!(times.value(row), i64::MAX | i64::MIN) {
+            rejected.push((*number, "the event time is infinite".to_string()));
             continue;
         }
         if on_time(spec, times.value(row), clock) {
@@ -283,6 +323,7 @@ mod tests {
             }),
             changes: Changes::Append,
             primary_key: Vec::new(),
+            text_lengths: Vec::new(),
         }
     }
 

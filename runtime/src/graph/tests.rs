@@ -169,6 +169,7 @@ fn input(id: RelationId, watermark: Option<WatermarkSpec>, changes: Changes) -> 
         watermark,
         changes,
         primary_key: Vec::new(),
+        text_lengths: Vec::new(),
     }
 }
 

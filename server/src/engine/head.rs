@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use bytes::BytesMut;
 use millstream_planner::catalog::TableDefinition;
+use millstream_planner::values::{ColumnReader, ColumnType, TextStyle, as_stored, put_text};
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::graph::{Acceptor, SplitClock};
 use millstream_runtime::relation::RelationStore;
@@ -166,6 +168,9 @@ impl TableHead {
             let message = reason.replacen("\" violates", &format!("\" of relation \"{}\" violates", self.name()), 1);
             return SqlError::new(Condition::NotNullViolation, message).with_detail(failing);
         }
+        if reason.starts_with("value too long for type") {
+            return SqlError::new(Condition::StringDataRightTruncation, reason).with_detail(failing);
+        }
         if reason == "the event time is null" {
             let message = format!("null value in the event time column of relation \"{}\"", self.name());
             return SqlError::new(Condition::NotNullViolation, message).with_detail(failing);
@@ -184,7 +189,7 @@ pub fn row_text(rows: &RecordBatch, row: usize) -> String {
             if column.is_null(row) {
                 return "null".to_string();
             }
-            let text = arrow::util::display::array_value_to_string(column, row).unwrap_or_else(|_| "?".to_string());
+            let text = shown(column, row).unwrap_or_else(|_| "?".to_string());
             match text.char_indices().nth(VALUE_CHARACTERS) {
                 None => text,
                 Some((end, _)) => format!("{}...", &text[..end]),
@@ -192,4 +197,16 @@ pub fn row_text(rows: &RecordBatch, row: usize) -> String {
         })
         .collect();
     texts.join(", ")
+}
+
+/// A value as the wire shows it, in UTC.
+fn shown(column: &ArrayRef, row: usize) -> Result<String, SqlError> {
+    let column_type = ColumnType::of_type(column.data_type())?;
+    let one = as_stored(&column.slice(row, 1), &column_type)?;
+    let mut text = BytesMut::new();
+    ColumnReader::new(&one, &column_type)?
+        .get(0)
+        .iter()
+        .for_each(|value| put_text(&mut text, value, TextStyle::default()));
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -47,6 +47,7 @@ fn catalog() -> Catalog {
         watermark: None,
         changes: Changes::Retract,
         primary_key: vec![0],
+        text_lengths: Vec::new(),
     };
     let defaults = vec![None, Some("'x'".into()), None, None];
     let table = TableDefinition { input, defaults, on_conflict: OnConflict::Error, append_only: false };

@@ -41,6 +41,8 @@ pub enum Condition {
     DivisionByZero,
     /// 22021: text that is not UTF-8.
     CharacterNotInRepertoire,
+    /// 22001
+    StringDataRightTruncation,
     /// 22023: a setting or an option with a wrong value.
     InvalidParameterValue,
     /// 22P02: a text that its type does not read.
@@ -145,6 +147,7 @@ impl Condition {
             Self::DatetimeFieldOverflow => "22008",
             Self::DivisionByZero => "22012",
             Self::CharacterNotInRepertoire => "22021",
+            Self::StringDataRightTruncation => "22001",
             Self::InvalidParameterValue => "22023",
             Self::InvalidTextRepresentation => "22P02",
             Self::InvalidBinaryRepresentation => "22P03",
@@ -258,6 +261,12 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::WrongObjectType => Condition::WrongObjectType.code(),
         PlanErrorKind::IndeterminateDatatype => "42P18",
         PlanErrorKind::InvalidTextRepresentation => Condition::InvalidTextRepresentation.code(),
+        PlanErrorKind::InvalidDatetimeFormat => Condition::InvalidDatetimeFormat.code(),
+        PlanErrorKind::DatetimeFieldOverflow => Condition::DatetimeFieldOverflow.code(),
+        PlanErrorKind::StringDataRightTruncation => Condition::StringDataRightTruncation.code(),
+        PlanErrorKind::InvalidArgumentForLogarithm => "2201E",
+        PlanErrorKind::InvalidArgumentForPower => "2201F",
+        PlanErrorKind::CannotCoerce => "42846",
         PlanErrorKind::DivisionByZero => Condition::DivisionByZero.code(),
         PlanErrorKind::NumericValueOutOfRange => Condition::NumericValueOutOfRange.code(),
         PlanErrorKind::InvalidParameterValue => Condition::InvalidParameterValue.code(),
@@ -360,6 +369,9 @@ fn from_shared(error: &DataFusionError) -> SqlError {
         DataFusionError::External(inner) => {
             if let Some(own) = inner.downcast_ref::<SqlError>() {
                 return own.clone();
+            }
+            if let Some(planning) = inner.downcast_ref::<PlanError>() {
+                return SqlError::from(planning.clone());
             }
             match inner.downcast_ref::<millstream_runtime::Error>() {
                 Some(runtime) => SqlError::from(runtime.clone()),

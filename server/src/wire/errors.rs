@@ -65,17 +65,6 @@ pub(super) fn out_of_range(message: impl Into<String>) -> SqlError {
     error(Condition::NumericValueOutOfRange, message)
 }
 
-/// Text that is no date or time.
-pub(super) fn invalid_datetime(type_name: &str, text: &str) -> SqlError {
-    error(Condition::InvalidDatetimeFormat, format!("invalid input syntax for type {type_name}: \"{text}\""))
-}
-
-/// A date whose parts stand in another order, most likely.
-pub(super) fn datetime_field_out_of_range(text: &str) -> SqlError {
-    error(Condition::DatetimeFieldOverflow, format!("date/time field value out of range: \"{text}\""))
-        .with_hint("Perhaps you need a different \"datestyle\" setting.")
-}
-
 /// A date or time beyond its type.
 pub(super) fn datetime_out_of_range(message: impl Into<String>) -> SqlError {
     error(Condition::DatetimeFieldOverflow, message)

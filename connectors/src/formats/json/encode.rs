@@ -7,7 +7,7 @@
 //! | varchar, uuid | a string |
 //! | bytea | a string: base64 |
 //! | date, time, timestamp, timestamptz, interval | a string: ISO 8601, a timestamptz with `Z` |
-//! | jsonb | itself |
+//! | jsonb, json | itself |
 //! | array, struct | an array, an object |
 
 use arrow::array::RecordBatch;
@@ -81,9 +81,15 @@ pub(crate) fn write_value(cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) -> R
             write_string(array.value(row), out);
             Ok(())
         }
+        CellKind::Jsonb(array) => {
+            out.extend_from_slice(array.value(row).as_bytes());
+            Ok(())
+        }
         CellKind::Json(array) => {
             // Between its tokens JSON may have line ends, which would break JSON lines; in strings it has none.
-            out.extend(array.value(row).bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+            out.extend(
+                array.value(row).iter().copied().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
+            );
             Ok(())
         }
         CellKind::Bytes(_) | CellKind::Uuid(_) | CellKind::Date(_) | CellKind::Time(_) => quoted(cells, row, out),

@@ -10,7 +10,7 @@
 //! | bytea | a string: base64, or `\x` and hexadecimal digits |
 //! | date, time, uuid | a string |
 //! | timestamp, timestamptz | a string (`2024-01-01 00:00:00.123`, `2024-01-01T00:00:00.123Z`), or a number: milliseconds since 1970. Without an offset a timestamptz is UTC; a timestamp takes no offset but zero |
-//! | jsonb | any value, kept as it was written |
+//! | jsonb, json | any value: in canonical form, and as it was written |
 //! | array, struct | an array, an object |
 //!
 //! `null` is NULL for every type.
@@ -26,7 +26,7 @@ pub(crate) fn read(scanner: &mut Scanner<'_>, node: &mut Node) -> Scanned<Result
         return Err(scanner.unexpected("a value"));
     };
     match (first, &mut node.kind) {
-        (b'n', Kind::Json) | (b'n', _) => {
+        (b'n', _) => {
             scanner.word("null")?;
             Ok(null(node))
         }
@@ -42,11 +42,10 @@ pub(crate) fn read(scanner: &mut Scanner<'_>, node: &mut Node) -> Scanned<Result
             }
             Ok(Ok(()))
         }
-        (_, Kind::Json) => {
+        (_, Kind::Json { .. }) => {
             let start = scanner.at();
             scanner.skip()?;
-            node.column.push_bytes(scanner.since(start).as_bytes());
-            Ok(Ok(()))
+            Ok(node.push_text(scanner.since(start)))
         }
         (b'-' | b'0'..=b'9', _) => number(scanner, node),
         (b'{', Kind::Struct(object)) => {
@@ -114,7 +113,7 @@ fn number(scanner: &mut Scanner<'_>, node: &mut Node) -> Scanned<Result<(), Faul
             None if number.whole => return Ok(Err(out_of_range(number.text, &node.sql_type))),
             None => return Ok(Err(wrong(node, "milliseconds, which must be whole: ", &shorten(number.text)))),
         },
-        Kind::Boolean | Kind::Text | Kind::Json | Kind::Bytes | Kind::Uuid | Kind::Date | Kind::Time => {
+        Kind::Boolean | Kind::Text | Kind::Json { .. } | Kind::Bytes | Kind::Uuid | Kind::Date | Kind::Time => {
             return Ok(Err(wrong(node, "number ", &shorten(number.text))));
         }
         Kind::List(_) | Kind::Struct(_) => {
@@ -139,7 +138,7 @@ fn string_value(string: Quoted<'_>, node: &mut Node) -> Result<(), Fault> {
             node.push_text(text)
         }
         Kind::Real | Kind::Double if matches!(text, "NaN" | "Infinity" | "-Infinity") => node.push_text(text),
-        Kind::Boolean | Kind::Integer { .. } | Kind::Real | Kind::Double | Kind::Text | Kind::Json => {
+        Kind::Boolean | Kind::Integer { .. } | Kind::Real | Kind::Double | Kind::Text | Kind::Json { .. } => {
             Err(wrong(node, "string ", &excerpt(text)))
         }
         Kind::List(_) | Kind::Struct(_) => Err(wrong(node, "string ", &excerpt(text))),

@@ -22,7 +22,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Float4(value) => output.put_f32(*value),
         Value::Float8(value) => output.put_f64(*value),
         Value::Numeric(unscaled, scale) => numeric::put_binary(output, &Decimal::new(*unscaled, *scale)),
-        Value::Text(text) => output.put_slice(text.as_bytes()),
+        Value::Text(text) | Value::Json(text) => output.put_slice(text.as_bytes()),
         Value::Jsonb(text) => {
             output.put_u8(1);
             output.put_slice(text.as_bytes());

@@ -8,8 +8,6 @@ mod binary;
 mod numeric;
 pub mod parameter;
 mod parse_binary;
-mod parse_datetime;
-mod parse_text;
 
 use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
@@ -106,14 +104,10 @@ fn put_sized(output: &mut BytesMut, write: impl FnOnce(&mut BytesMut) -> Result<
     Ok(())
 }
 
-/// The text, if it is JSON.
-fn json_text(kind: Kind, text: &str) -> Result<&str, SqlError> {
-    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            Err(errors::malformed(format!("invalid input syntax for type {}", kind.sql_name()), format!("{error}.")))
-        }
-    }
+/// The bytes as text.
+fn utf8(bytes: &[u8]) -> Result<&str, SqlError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| errors::invalid_encoding())?;
+    if text.contains('\0') { Err(errors::invalid_encoding()) } else { Ok(text) }
 }
 
 #[cfg(test)]

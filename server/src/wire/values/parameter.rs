@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit, i256};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, i256};
+use bytes::BytesMut;
 use datafusion::common::ScalarValue;
-use millstream_planner::values::Decimal;
+use datafusion::common::scalar::ScalarStructBuilder;
+use millstream_planner::values::input::{self, ArrayItem};
+use millstream_planner::values::{ColumnReader, Decimal, put_text};
 
 use super::parse_binary::{self, BinaryArray};
-use super::parse_text::{self, ArrayItem};
-use super::{ColumnType, DisplaySettings, Kind, TextStyle, numeric};
+use super::{ColumnType, DisplaySettings, Kind, TextStyle, numeric, utf8};
 use crate::session::SqlError;
 use crate::wire::errors;
 
@@ -21,13 +23,13 @@ pub fn is_known(oid: u32) -> bool {
 }
 
 /// The Arrow type that a client means by an OID; `None` leaves it to the planner, which alone knows the
-/// precision and scale of a numeric. An error for types that are not known.
+/// precision and scale of a numeric and the fields of a record. An error for types that are not known.
 pub fn type_of_oid(oid: u32) -> Result<Option<DataType>, SqlError> {
     if OPEN_OIDS.contains(&oid) {
         return Ok(None);
     }
     let (kind, array) = Kind::of_oid(oid).ok_or_else(|| errors::unknown_type(oid))?;
-    let Some(element) = plain_type(kind) else {
+    let Some(element) = kind.arrow_type() else {
         return match kind {
             Kind::Numeric => Ok(None),
             _ => Err(errors::unsupported(
@@ -37,38 +39,6 @@ pub fn type_of_oid(oid: u32) -> Result<Option<DataType>, SqlError> {
         };
     };
     Ok(Some(if array { DataType::List(Field::new_list_field(element, true).into()) } else { element }))
-}
-
-/// The Arrow type of a parameter of a kind; `None` where it needs more than the kind.
-fn plain_type(kind: Kind) -> Option<DataType> {
-    Some(match kind {
-        Kind::Bool => DataType::Boolean,
-        Kind::Int2 => DataType::Int16,
-        Kind::Int4 => DataType::Int32,
-        Kind::Int8 | Kind::Oid | Kind::Regproc => DataType::Int64,
-        Kind::Float4 => DataType::Float32,
-        Kind::Float8 => DataType::Float64,
-        Kind::Text
-        | Kind::Varchar
-        | Kind::Bpchar
-        | Kind::Name
-        | Kind::Char
-        | Kind::Json
-        | Kind::Jsonb
-        | Kind::Regclass
-        | Kind::Regtype
-        | Kind::Int2Vector
-        | Kind::OidVector
-        | Kind::NodeTree => DataType::Utf8,
-        Kind::Bytea => DataType::Binary,
-        Kind::Date => DataType::Date32,
-        Kind::Time => DataType::Time64(TimeUnit::Microsecond),
-        Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-        Kind::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        Kind::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
-        Kind::Uuid => DataType::FixedSizeBinary(16),
-        Kind::Numeric | Kind::Record | Kind::Array => return None,
-    })
 }
 
 /// A parameter's value. `oid` is its type as ParameterDescription said, `target` what the planner expects,
@@ -82,20 +52,38 @@ pub fn decode(
 ) -> Result<ScalarValue, SqlError> {
     let Some(bytes) = bytes else { return null(target) };
     let (kind, array) = Kind::of_oid(oid).ok_or_else(|| errors::unknown_type(oid))?;
-    let reader = Reader { kind, style: display.style };
+    let reader = Reader { kind, display };
     let value = match (array, format) {
-        (false, 0) => reader.text(parse_text::utf8(bytes)?, target)?,
+        (false, 0) => reader.text(utf8(bytes)?, target)?,
         (false, _) => reader.binary(bytes, target)?,
-        (true, 0) => reader.array(&parse_text::array(parse_text::utf8(bytes)?)?, target)?,
+        (true, 0) => reader.array(&input::array(utf8(bytes)?)?, target)?,
         (true, _) => reader.binary_array(&parse_binary::array(bytes)?, target)?,
     };
-    if &value.data_type() == target {
-        return Ok(value);
-    }
-    value.cast_to(target).map_err(|_| {
+    brought_to(value, target, display.style)?.ok_or_else(|| {
         let wanted = ColumnType::of_type(target).map_or_else(|_| target.to_string(), |column| column.sql_name());
         errors::out_of_range(format!("a parameter of type {} does not fit {wanted}", kind.sql_name()))
     })
+}
+
+/// The value in the planned type, text read and written as everywhere; `None` where it does not fit.
+fn brought_to(value: ScalarValue, target: &DataType, style: TextStyle) -> Result<Option<ScalarValue>, SqlError> {
+    if &value.data_type() == target {
+        return Ok(Some(value));
+    }
+    match (&value, target) {
+        (ScalarValue::Utf8(Some(text)), target) if input::can_read(target) => {
+            Ok(Some(input::read(text, target, style)?))
+        }
+        (value, DataType::Utf8) => {
+            let column = ColumnType::of_type(&value.data_type())?;
+            let array = value.to_array().map_err(|error| errors::internal(error.to_string()))?;
+            let reader = ColumnReader::new(&array, &column)?;
+            let mut text = BytesMut::new();
+            reader.get(0).iter().for_each(|value| put_text(&mut text, value, style));
+            Ok(Some(ScalarValue::Utf8(Some(utf8(&text)?.to_owned()))))
+        }
+        (value, target) => Ok(value.cast_to(target).ok()),
+    }
 }
 
 fn null(target: &DataType) -> Result<ScalarValue, SqlError> {
@@ -103,26 +91,56 @@ fn null(target: &DataType) -> Result<ScalarValue, SqlError> {
 }
 
 /// Reads single values of one type.
-struct Reader {
+struct Reader<'a> {
     kind: Kind,
-    style: TextStyle,
+    display: &'a DisplaySettings,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn text(&self, text: &str, target: &DataType) -> Result<ScalarValue, SqlError> {
-        match self.kind {
-            Kind::Numeric => numeric_value(&Decimal::parse(text)?, target),
-            Kind::Uuid => uuid(parse_text::uuid(text)?, target),
-            kind => parse_text::scalar(kind, text, self.style),
+        match (self.kind, target) {
+            (Kind::Numeric, target) => numeric_value(&Decimal::parse(text)?, target),
+            (Kind::Record, DataType::Struct(_)) => Ok(input::read(text, target, self.display.style)?),
+            // OIDs have no sign.
+            (Kind::Oid | Kind::Regproc, _) => {
+                let number: Result<u32, _> = text.trim_ascii().parse();
+                let number = number.map_err(|_| errors::invalid_text("oid", text))?;
+                Ok(ScalarValue::Int64(Some(i64::from(number))))
+            }
+            (kind, _) => match kind.arrow_type() {
+                Some(own) => Ok(input::read(text, &own, self.display.style)?),
+                None => Err(self.unsupported()),
+            },
         }
     }
 
-    fn binary(&self, bytes: &[u8], target: &DataType) -> Result<ScalarValue, SqlError> {
-        match self.kind {
-            Kind::Numeric => numeric_value(&numeric::parse_binary(bytes)?, target),
-            Kind::Uuid => uuid(parse_binary::exact(bytes, Kind::Uuid)?, target),
-            kind => parse_binary::scalar(kind, bytes),
+    fn binary(&self, bytes: &Bytes, target: &DataType) -> Result<ScalarValue, SqlError> {
+        match (self.kind, target) {
+            (Kind::Numeric, target) => numeric_value(&numeric::parse_binary(bytes)?, target),
+            (Kind::Record, DataType::Struct(fields)) => self.record(&parse_binary::record(bytes)?, fields),
+            (Kind::Record | Kind::Array, _) => Err(self.unsupported()),
+            (kind, _) => parse_binary::scalar(kind, bytes),
         }
+    }
+
+    fn unsupported(&self) -> SqlError {
+        errors::unsupported(
+            format!("parameters of type {} are not supported here", self.kind.sql_name()),
+            "Pass the value as text and cast it.",
+        )
+    }
+
+    fn record(&self, values: &[(u32, Option<Bytes>)], fields: &Fields) -> Result<ScalarValue, SqlError> {
+        if values.len() != fields.len() {
+            let message = format!("wrong number of columns: {}, expected {}", values.len(), fields.len());
+            return Err(errors::invalid_binary(message));
+        }
+        let mut record = ScalarStructBuilder::new();
+        for ((oid, bytes), field) in values.iter().zip(fields) {
+            let value = decode(bytes.as_ref(), 1, *oid, field.data_type(), self.display)?;
+            record = record.with_scalar(FieldRef::clone(field), value);
+        }
+        record.build().map_err(|error| errors::internal(error.to_string()))
     }
 
     fn array(&self, items: &[ArrayItem], target: &DataType) -> Result<ScalarValue, SqlError> {
@@ -132,7 +150,7 @@ impl Reader {
             ArrayItem::Text(text) => self.text(text, &element),
             ArrayItem::Array(inner) => self.array(inner, &element),
         });
-        list(values.collect::<Result<_, _>>()?, &element)
+        self.list(values.collect::<Result<_, _>>()?, &element)
     }
 
     fn binary_array(&self, array: &BinaryArray, target: &DataType) -> Result<ScalarValue, SqlError> {
@@ -165,7 +183,14 @@ impl Reader {
                 values.collect::<Result<_, _>>()?
             }
         };
-        list(values, &element)
+        self.list(values, &element)
+    }
+
+    fn list(&self, values: Vec<ScalarValue>, element: &DataType) -> Result<ScalarValue, SqlError> {
+        let misfit = || errors::malformed("malformed array literal", "An element does not fit the array's type.");
+        let fitting = |value| brought_to(value, element, self.display.style)?.ok_or_else(misfit);
+        let values = values.into_iter().map(fitting).collect::<Result<Vec<_>, _>>()?;
+        Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, element)))
     }
 }
 
@@ -174,19 +199,8 @@ fn element_type(target: &DataType, kind: Kind) -> DataType {
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
             field.data_type().clone()
         }
-        _ => plain_type(kind).unwrap_or(DataType::Utf8),
+        _ => kind.arrow_type().unwrap_or(DataType::Utf8),
     }
-}
-
-fn list(values: Vec<ScalarValue>, element: &DataType) -> Result<ScalarValue, SqlError> {
-    let cast = |value: ScalarValue| match &value.data_type() == element {
-        true => Ok(value),
-        false => value
-            .cast_to(element)
-            .map_err(|_| errors::malformed("malformed array literal", "An element does not fit the array's type.")),
-    };
-    let values = values.into_iter().map(cast).collect::<Result<Vec<_>, _>>()?;
-    Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, element)))
 }
 
 /// A numeric in the planned precision and scale; where no numeric is planned, as its text would be read.
@@ -202,20 +216,9 @@ fn numeric_value(decimal: &Decimal, target: &DataType) -> Result<ScalarValue, Sq
             Ok(ScalarValue::Decimal256(Some(unscaled), *precision, *scale))
         }
         _ => {
-            let mut text = bytes::BytesMut::new();
+            let mut text = BytesMut::new();
             decimal.put_text(&mut text);
-            let kind = ColumnType::of_type(target)?.kind();
-            parse_text::scalar(kind, parse_text::utf8(&text)?, TextStyle::default())
+            Ok(input::read(utf8(&text)?, target, TextStyle::default())?)
         }
     }
-}
-
-/// A uuid as bytes, or as text where text is planned.
-fn uuid(bytes: [u8; 16], target: &DataType) -> Result<ScalarValue, SqlError> {
-    Ok(match target {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            ScalarValue::Utf8(Some(uuid::Uuid::from_bytes(bytes).to_string()))
-        }
-        _ => ScalarValue::FixedSizeBinary(16, Some(bytes.to_vec())),
-    })
 }

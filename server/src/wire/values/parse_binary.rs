@@ -2,10 +2,13 @@
 
 use bytes::{Buf, Bytes};
 use datafusion::common::ScalarValue;
+use millstream_planner::types::{JSON, JSONB};
 use millstream_planner::values::datetime::{DAY_MICROS, POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS};
 
-use super::parse_datetime::Interval;
-use super::{Kind, json_text, parse_text};
+use millstream_planner::values::input;
+use millstream_planner::values::input::datetime::Interval;
+
+use super::{Kind, TextStyle, utf8};
 use crate::session::SqlError;
 use crate::wire::errors;
 
@@ -17,7 +20,7 @@ pub(super) fn exact<const N: usize>(bytes: &[u8], kind: Kind) -> Result<[u8; N],
     })
 }
 
-/// A single value; numeric and uuid, whose form depends on what is planned, are read elsewhere.
+/// A single value; numeric, whose form depends on what is planned, and composites are read elsewhere.
 pub(super) fn scalar(kind: Kind, bytes: &[u8]) -> Result<ScalarValue, SqlError> {
     Ok(match kind {
         Kind::Bool => ScalarValue::Boolean(Some(exact::<1>(bytes, kind)? != [0])),
@@ -28,13 +31,14 @@ pub(super) fn scalar(kind: Kind, bytes: &[u8]) -> Result<ScalarValue, SqlError> 
         Kind::Float4 => ScalarValue::Float32(Some(f32::from_be_bytes(exact(bytes, kind)?))),
         Kind::Float8 => ScalarValue::Float64(Some(f64::from_be_bytes(exact(bytes, kind)?))),
         Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name | Kind::Char => {
-            ScalarValue::Utf8(Some(parse_text::utf8(bytes)?.to_owned()))
+            ScalarValue::Utf8(Some(utf8(bytes)?.to_owned()))
         }
-        Kind::Json => ScalarValue::Utf8(Some(json_text(kind, parse_text::utf8(bytes)?)?.to_owned())),
+        Kind::Json => input::read(utf8(bytes)?, &JSON, TextStyle::default())?,
         Kind::Jsonb => match bytes {
-            [1, text @ ..] => ScalarValue::Utf8(Some(json_text(kind, parse_text::utf8(text)?)?.to_owned())),
+            [1, text @ ..] => input::read(utf8(text)?, &JSONB, TextStyle::default())?,
             _ => return Err(errors::invalid_binary("unsupported jsonb version number")),
         },
+        Kind::Uuid => ScalarValue::FixedSizeBinary(16, Some(exact::<16>(bytes, kind)?.to_vec())),
         Kind::Bytea => ScalarValue::Binary(Some(bytes.to_vec())),
         Kind::Date => ScalarValue::Date32(Some(date(i32::from_be_bytes(exact(bytes, kind)?))?)),
         Kind::Time => ScalarValue::Time64Microsecond(Some(time(i64::from_be_bytes(exact(bytes, kind)?))?)),
@@ -56,7 +60,6 @@ pub(super) fn scalar(kind: Kind, bytes: &[u8]) -> Result<ScalarValue, SqlError> 
         | Kind::OidVector
         | Kind::NodeTree
         | Kind::Numeric
-        | Kind::Uuid
         | Kind::Record
         | Kind::Array => {
             return Err(errors::unsupported(
@@ -144,6 +147,34 @@ pub(super) fn array(bytes: &Bytes) -> Result<BinaryArray, SqlError> {
         return Err(errors::invalid_binary("too much data in an array"));
     }
     Ok(BinaryArray { element_oid, lengths, elements })
+}
+
+/// Cuts a record into the OIDs and values of its fields.
+pub(super) fn record(bytes: &Bytes) -> Result<Vec<(u32, Option<Bytes>)>, SqlError> {
+    let mut bytes = bytes.clone();
+    let short = || errors::invalid_binary("insufficient data left in a record");
+    let word = |bytes: &mut Bytes| if bytes.len() < 4 { Err(short()) } else { Ok(bytes.get_i32()) };
+    let count = usize::try_from(word(&mut bytes)?).map_err(|_| short())?;
+    // Every field has a type and a length: more can't have been sent.
+    if count > bytes.len() / 8 {
+        return Err(short());
+    }
+    let mut fields = Vec::with_capacity(count);
+    for _ in 0..count {
+        let oid = word(&mut bytes)? as u32;
+        let value = match word(&mut bytes)? {
+            -1 => None,
+            length => {
+                let length = usize::try_from(length).ok().filter(|length| *length <= bytes.len()).ok_or_else(short)?;
+                Some(bytes.split_to(length))
+            }
+        };
+        fields.push((oid, value));
+    }
+    match bytes.is_empty() {
+        true => Ok(fields),
+        false => Err(errors::invalid_binary("too much data in a record")),
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, DictionaryArray,
     DurationSecondArray, FixedSizeBinaryArray, Float16Array, Float32Array, Float64Array, Int8Array, Int16Array,
-    Int32Array, Int64Array, IntervalDayTimeArray, IntervalYearMonthArray, LargeStringArray, ListArray, MapBuilder,
-    NullArray, RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray, Time32SecondArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt8Array,
-    UInt16Array, UInt32Array, UInt64Array,
+    Int32Array, Int64Array, IntervalDayTimeArray, IntervalYearMonthArray, LargeBinaryArray, LargeStringArray,
+    ListArray, MapBuilder, NullArray, RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray,
+    Time32SecondArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
+    TimestampSecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalDayTime, Schema, TimeUnit, i256};
@@ -94,7 +94,8 @@ fn texts_and_bytes() {
         25,
         &[Some(""), Some("ä\\\"b"), None],
     );
-    check(plain(Arc::new(LargeStringArray::from(vec!["x"]))), 25, &[Some("x")]);
+    check(plain(Arc::new(LargeStringArray::from(vec!["1"]))), 3802, &[Some("1")]);
+    check(plain(Arc::new(LargeBinaryArray::from(vec![&b" 1"[..]]))), 114, &[Some(" 1")]);
     check(
         plain(Arc::new(StringViewArray::from(vec!["a text that is too long to be inlined"]))),
         25,

@@ -4,11 +4,11 @@
 
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
-use millstream_planner::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
-use millstream_planner::values::{DateOrder, TextStyle, Zone, offset_seconds};
 
-use crate::session::SqlError;
-use crate::wire::errors;
+use super::errors;
+use crate::error::Result;
+use crate::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
+use crate::values::{DateOrder, TextStyle, Zone, offset_seconds};
 
 /// Years that Postgres' dates can have.
 const DATE_YEARS: std::ops::RangeInclusive<i64> = -4712..=5_874_897;
@@ -17,7 +17,7 @@ const DATE_YEARS: std::ops::RangeInclusive<i64> = -4712..=5_874_897;
 const YEARS: std::ops::RangeInclusive<i64> = -4712..=294_276;
 
 /// A `date`: days since 1970.
-pub(super) fn date(text: &str, order: DateOrder) -> Result<i32, SqlError> {
+pub fn date(text: &str, order: DateOrder) -> Result<i32> {
     match special(text) {
         Some(Special::Infinity) => Ok(i32::MAX),
         Some(Special::MinusInfinity) => Ok(i32::MIN),
@@ -31,14 +31,14 @@ pub(super) fn date(text: &str, order: DateOrder) -> Result<i32, SqlError> {
 }
 
 /// A `time`: microseconds since midnight. A zone is ignored, as in Postgres.
-pub(super) fn time(text: &str) -> Result<i64, SqlError> {
+pub fn time(text: &str) -> Result<i64> {
     let invalid = || errors::invalid_datetime("time", text);
     let (clock, _) = split_zone(text.trim_ascii()).ok_or_else(invalid)?;
     clock_micros(clock).ok_or_else(invalid)?.within("time", text)
 }
 
 /// A `timestamp`: microseconds since 1970. A zone is ignored, as in Postgres.
-pub(super) fn timestamp(text: &str, order: DateOrder) -> Result<i64, SqlError> {
+pub fn timestamp(text: &str, order: DateOrder) -> Result<i64> {
     match special(text) {
         Some(special) => Ok(special.micros()),
         None => Moment::parse("timestamp", text, order)?.micros("timestamp", text),
@@ -46,7 +46,7 @@ pub(super) fn timestamp(text: &str, order: DateOrder) -> Result<i64, SqlError> {
 }
 
 /// A `timestamptz`: microseconds since 1970 UTC; without a zone of its own it is of the style's.
-pub(super) fn timestamptz(text: &str, style: TextStyle) -> Result<i64, SqlError> {
+pub fn timestamptz(text: &str, style: TextStyle) -> Result<i64> {
     if let Some(special) = special(text) {
         return Ok(special.micros());
     }
@@ -89,7 +89,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn parse(type_name: &str, text: &str, order: DateOrder) -> Result<Self, SqlError> {
+    fn parse(type_name: &str, text: &str, order: DateOrder) -> Result<Self> {
         let invalid = || errors::invalid_datetime(type_name, text);
         let mut rest = text.trim_ascii();
         let before_christ = match rest.get(rest.len().saturating_sub(2)..) {
@@ -124,7 +124,7 @@ impl Moment {
         Ok(Self { days: days_from_civil(year, month, day), of_day, zone })
     }
 
-    fn micros(&self, type_name: &str, text: &str) -> Result<i64, SqlError> {
+    fn micros(&self, type_name: &str, text: &str) -> Result<i64> {
         let micros = self.days.checked_mul(DAY_MICROS).and_then(|micros| micros.checked_add(self.of_day));
         micros.ok_or_else(|| errors::datetime_out_of_range(format!("{type_name} out of range: \"{text}\"")))
     }
@@ -181,7 +181,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn within(&self, type_name: &str, text: &str) -> Result<i64, SqlError> {
+    fn within(&self, type_name: &str, text: &str) -> Result<i64> {
         let total = (self.hours * 60 + self.minutes) * 60_000_000 + self.micros;
         if self.minutes > 59 || self.micros > 60_000_000 || total > DAY_MICROS {
             let message = format!("date/time field value out of range for type {type_name}: \"{text}\"");
@@ -221,15 +221,18 @@ fn fraction_micros(digits: &str) -> Option<i64> {
 
 /// An interval in Postgres' fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Interval {
-    pub(super) months: i32,
-    pub(super) days: i32,
-    pub(super) micros: i64,
+pub struct Interval {
+    /// Months.
+    pub months: i32,
+    /// Days.
+    pub days: i32,
+    /// Microseconds.
+    pub micros: i64,
 }
 
 impl Interval {
     /// In Arrow's form, which counts nanoseconds and so reaches 292 years of hours.
-    pub(super) fn into_scalar(self) -> Result<ScalarValue, SqlError> {
+    pub fn into_scalar(self) -> Result<ScalarValue> {
         let nanoseconds =
             self.micros.checked_mul(1_000).ok_or_else(|| errors::datetime_out_of_range("interval out of range"))?;
         let value = IntervalMonthDayNano { months: self.months, days: self.days, nanoseconds };
@@ -295,7 +298,7 @@ impl Sum {
         self.micros += millionths % 1_000_000 * i128::from(DAY_MICROS) / 1_000_000;
     }
 
-    fn finish(self, negative: bool, text: &str) -> Result<Interval, SqlError> {
+    fn finish(self, negative: bool, text: &str) -> Result<Interval> {
         let sign = if negative { -1 } else { 1 };
         let interval = || {
             Some(Interval {
@@ -336,7 +339,7 @@ fn unit(word: &str) -> Option<Unit> {
 }
 
 /// An `interval`: `1 year 2 mons 3 days 04:05:06.7`, `@ 1 day ago`, `P1Y2M3DT4H5M6.7S`.
-pub(super) fn interval(text: &str) -> Result<Interval, SqlError> {
+pub fn interval(text: &str) -> Result<Interval> {
     let lower = text.trim_ascii().to_ascii_lowercase();
     let parsed = match lower.strip_prefix('p') {
         Some(designators) => iso_interval(designators).map(|sum| (sum, false)),
@@ -453,7 +456,7 @@ mod tests {
             ("2024-01-01 25:00", "22008"),
             ("9999999-01-01", "22008"),
         ] {
-            assert_eq!(date(wrong, DateOrder::Mdy).unwrap_err().sqlstate, sqlstate, "{wrong}");
+            assert_eq!(errors::sqlstate(&date(wrong, DateOrder::Mdy).unwrap_err()), sqlstate, "{wrong}");
         }
     }
 
@@ -477,7 +480,7 @@ mod tests {
         }
         let error = date("01/02/2024", DateOrder::Ymd).unwrap_err();
         assert_eq!(error.hint.as_deref(), Some("Perhaps you need a different \"datestyle\" setting."));
-        assert_eq!(error.sqlstate, "22008");
+        assert_eq!(errors::sqlstate(&error), "22008");
     }
 
     #[test]
@@ -485,15 +488,15 @@ mod tests {
         assert_eq!(time("04:05:06.789").unwrap(), 14_706_789_000);
         assert_eq!(time("24:00").unwrap(), DAY_MICROS);
         assert_eq!(time("04:05+02").unwrap(), 14_700_000_000);
-        assert_eq!(time("24:00:01").unwrap_err().sqlstate, "22008");
-        assert_eq!(time("4").unwrap_err().sqlstate, "22007");
+        assert_eq!(errors::sqlstate(&time("24:00:01").unwrap_err()), "22008");
+        assert_eq!(errors::sqlstate(&time("4").unwrap_err()), "22007");
         for text in
             ["2024-01-01 00:00:00.1", "2024-01-01T00:00:00.1", "2024-01-01 00:00:00.1Z", "2024-01-01 00:00:00.0999995"]
         {
             assert_eq!(timestamp(text, DateOrder::Mdy).unwrap(), 1_704_067_200_100_000, "{text}");
         }
         assert_eq!(timestamp("infinity", DateOrder::Mdy).unwrap(), i64::MAX);
-        assert_eq!(timestamp("300000-01-01", DateOrder::Mdy).unwrap_err().sqlstate, "22008");
+        assert_eq!(errors::sqlstate(&timestamp("300000-01-01", DateOrder::Mdy).unwrap_err()), "22008");
         let berlin = TextStyle::from(Zone::named("Europe/Berlin").unwrap());
         for (text, micros) in [
             ("2024-01-01 00:00:00+00", 1_704_067_200_000_000),
@@ -505,7 +508,7 @@ mod tests {
         ] {
             assert_eq!(timestamptz(text, berlin).unwrap(), micros, "{text}");
         }
-        assert_eq!(timestamptz("2024-01-01 00:00 Nowhere", berlin).unwrap_err().sqlstate, "22007");
+        assert_eq!(errors::sqlstate(&timestamptz("2024-01-01 00:00 Nowhere", berlin).unwrap_err()), "22007");
     }
 
     #[test]
@@ -536,7 +539,7 @@ mod tests {
             ("PT1H T1M", "22007"),
             ("999999999999 years", "22008"),
         ] {
-            assert_eq!(interval(wrong).unwrap_err().sqlstate, sqlstate, "{wrong}");
+            assert_eq!(errors::sqlstate(&interval(wrong).unwrap_err()), sqlstate, "{wrong}");
         }
     }
 }

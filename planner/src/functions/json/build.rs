@@ -1,0 +1,163 @@
+//! JSON out of other values, and other values out of JSON.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, LargeBinaryBuilder, LargeStringBuilder};
+use arrow::datatypes::{DataType, FieldRef};
+use bytes::BytesMut;
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use millstream_runtime::jsonb::{self, Json, quoted};
+
+use super::{Operation, json_text, parse, type_name};
+use crate::bind::refuse;
+use crate::error::{PlanError, PlanErrorKind};
+use crate::functions::sql_type;
+use crate::types::{JSON, JSONB};
+use crate::values::{ColumnReader, ColumnType, TextStyle, Value, as_stored, input, put_json, put_text};
+
+/// The values of `jsonb_build_object`, `jsonb_build_array`, `to_jsonb` and their relatives.
+pub(super) fn built(
+    operation: Operation,
+    target: &DataType,
+    columns: &[ArrayRef],
+    fields: &[FieldRef],
+    rows: usize,
+) -> Result<ArrayRef> {
+    let readers = columns.iter().zip(fields).map(|(column, field)| {
+        let column_type = ColumnType::of_field(field).map_err(external)?;
+        ColumnReader::new(&as_stored(column, &column_type)?, &column_type).map_err(external)
+    });
+    let readers = readers.collect::<Result<Vec<_>>>()?;
+    let mut jsonb_values = LargeStringBuilder::new();
+    let mut json_values = LargeBinaryBuilder::new();
+    for row in 0..rows {
+        let text = match operation {
+            Operation::BuildObject => Some(object(&readers, row)?),
+            Operation::BuildArray => {
+                let items: Result<Vec<_>> = readers.iter().map(|reader| value(reader.get(row).as_ref())).collect();
+                Some(format!("[{}]", items?.join(", ")))
+            }
+            _ => readers[0].get(row).map(|found| value(Some(&found))).transpose()?,
+        };
+        match (text, *target == JSON) {
+            (Some(text), true) => json_values.append_value(text),
+            (Some(text), false) => jsonb_values.append_value(parse(&text)?.to_string()),
+            (None, true) => json_values.append_null(),
+            (None, false) => jsonb_values.append_null(),
+        }
+    }
+    Ok(if *target == JSON { Arc::new(json_values.finish()) } else { Arc::new(jsonb_values.finish()) })
+}
+
+fn external(error: PlanError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+fn object(readers: &[ColumnReader], row: usize) -> Result<String> {
+    let mut members = Vec::with_capacity(readers.len() / 2);
+    for (number, pair) in readers.chunks_exact(2).enumerate() {
+        let key = pair[0].get(row).ok_or_else(|| {
+            let message = format!("argument {}: key must not be null", number * 2 + 1);
+            refuse(PlanErrorKind::InvalidParameterValue, message)
+        })?;
+        if matches!(key, Value::Array(_) | Value::Record(..) | Value::Json(_) | Value::Jsonb(_) | Value::Map(_)) {
+            let message = "key value must be scalar, not array, composite, or json";
+            return Err(refuse(PlanErrorKind::InvalidParameterValue, message));
+        }
+        let mut text = BytesMut::new();
+        put_text(&mut text, &key, TextStyle::default());
+        members.push(format!("{}: {}", quoted(&String::from_utf8_lossy(&text)), value(pair[1].get(row).as_ref())?));
+    }
+    Ok(format!("{{{}}}", members.join(", ")))
+}
+
+/// A value as JSON.
+fn value(value: Option<&Value<'_>>) -> Result<String> {
+    let mut text = BytesMut::new();
+    put_json(&mut text, value, TextStyle::default());
+    String::from_utf8(text.to_vec()).map_err(|error| DataFusionError::Internal(error.to_string()))
+}
+
+/// The type to which JSON is cast by a function of ours; `None` where there is no such cast.
+pub(crate) fn cast_target(source: &DataType, target: &DataType) -> bool {
+    let scalar = target.is_numeric() || *target == DataType::Boolean;
+    (*source == JSONB && (scalar || *target == JSON)) || (*source == JSON && *target == JSONB)
+}
+
+/// The value of JSON as a value of another type.
+pub(crate) fn json_cast(json: Expr, target: &DataType) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let function = JsonCast { name: format!("cast to {}", sql_type(target)), target: target.clone(), signature };
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![json]))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JsonCast {
+    name: String,
+    target: DataType,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for JsonCast {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.target.clone())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = matches!(arguments.args[0], ColumnarValue::Scalar(_));
+        let column = arguments.args[0].to_array(if scalar { 1 } else { arguments.number_rows })?;
+        let values = (0..column.len()).map(|row| match column.is_null(row) {
+            true => ScalarValue::try_from(&self.target),
+            false => self.value(json_text(&column, row)?),
+        });
+        let values = values.collect::<Result<Vec<_>>>()?;
+        match (scalar, values.is_empty()) {
+            (true, _) => Ok(ColumnarValue::Scalar(values[0].clone())),
+            (false, true) => Ok(ColumnarValue::Array(arrow::array::new_empty_array(&self.target))),
+            (false, false) => Ok(ColumnarValue::Array(ScalarValue::iter_to_array(values)?)),
+        }
+    }
+}
+
+impl JsonCast {
+    fn value(&self, text: &str) -> Result<ScalarValue> {
+        if self.target == JSON || self.target == JSONB {
+            return input::read(text, &self.target, TextStyle::default()).map_err(external);
+        }
+        match (parse(text)?, &self.target) {
+            (Json::Bool(value), DataType::Boolean) => Ok(ScalarValue::Boolean(Some(value))),
+            (Json::Number(digits), target) if target.is_integer() => {
+                input::read(&whole(&digits)?, target, TextStyle::default()).map_err(external)
+            }
+            (Json::Number(digits), target) if target.is_numeric() => {
+                input::read(&digits, target, TextStyle::default()).map_err(external)
+            }
+            (other, target) => {
+                let found = type_name(jsonb::kind(&other.to_string()));
+                let found = if matches!(other, Json::Number(_)) { "numeric" } else { found };
+                let message = format!("cannot cast jsonb {found} to type {}", sql_type(target));
+                Err(refuse(PlanErrorKind::InvalidParameterValue, message))
+            }
+        }
+    }
+}
+
+/// Digits rounded to a whole number.
+fn whole(digits: &str) -> Result<String> {
+    let mut text = BytesMut::new();
+    crate::values::Decimal::parse(digits).map_err(external)?.rounded(0).put_text(&mut text);
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}

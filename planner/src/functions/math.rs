@@ -1,0 +1,130 @@
+//! Functions of floats that fail where Postgres' do: DataFusion's give an infinity, a zero or NaN.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, FieldRef, Float64Type};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+use super::checked::{FLOAT_OVERFLOW, FLOAT_UNDERFLOW};
+use crate::bind::refuse;
+use crate::error::PlanErrorKind;
+
+/// The functions that are checked.
+const CHECKED: [&str; 10] = ["exp", "power", "pow", "ln", "log10", "log2", "log", "sqrt", "sinh", "cosh"];
+
+/// A function of DataFusion's with its results checked, or the function itself.
+pub(super) fn checked(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    match CHECKED.contains(&function.name()) {
+        true => Arc::new(ScalarUDF::from(Checked { inner: function })),
+        false => function,
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked {
+    inner: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for Checked {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(arguments)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.inner.return_field_from_args(arguments)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = arguments.number_rows;
+        let arrays = |values: &[ColumnarValue]| {
+            let floats = |value: &ColumnarValue| Ok(arrow::compute::cast(&value.to_array(rows)?, &DataType::Float64)?);
+            values.iter().map(floats).collect::<Result<Vec<ArrayRef>>>()
+        };
+        let floating = arguments.return_field.data_type().is_floating();
+        let given = if floating { arrays(&arguments.args)? } else { Vec::new() };
+        for row in 0..if floating { rows } else { 0 } {
+            if let Some(values) = row_of(&given, row) {
+                check_arguments(self.name(), &values)?;
+            }
+        }
+        let result = self.inner.inner().invoke_with_args(arguments)?;
+        if floating {
+            let results = arrays(std::slice::from_ref(&result))?;
+            for row in 0..rows {
+                if let (Some(values), Some(result)) = (row_of(&given, row), row_of(&results, row)) {
+                    check_result(self.name(), &values, result[0])?;
+                }
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// The values of a row; `None` where one is NULL.
+fn row_of(columns: &[ArrayRef], row: usize) -> Option<Vec<f64>> {
+    columns
+        .iter()
+        .map(|column| (!column.is_null(row)).then(|| column.as_primitive::<Float64Type>().value(row)))
+        .collect()
+}
+
+fn check_arguments(name: &str, values: &[f64]) -> Result<()> {
+    let power = |message: &str| Err(refuse(PlanErrorKind::InvalidArgumentForPower, message));
+    let logarithm = |message: &str| Err(refuse(PlanErrorKind::InvalidArgumentForLogarithm, message));
+    match (name, values) {
+        ("ln" | "log10" | "log2", [value]) | ("log", [value]) | ("log", [_, value]) if *value == 0.0 => {
+            logarithm("cannot take logarithm of zero")
+        }
+        ("ln" | "log10" | "log2" | "log", [value]) | ("log", [_, value]) if *value < 0.0 => {
+            logarithm("cannot take logarithm of a negative number")
+        }
+        ("sqrt", [value]) if *value < 0.0 => power("cannot take square root of a negative number"),
+        ("power" | "pow", [base, exponent]) if *base == 0.0 && *exponent < 0.0 => {
+            power("zero raised to a negative power is undefined")
+        }
+        ("power" | "pow", [base, exponent])
+            if *base < 0.0 && base.is_finite() && exponent.is_finite() && exponent.fract() != 0.0 =>
+        {
+            power("a negative number raised to a non-integer power yields a complex result")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_result(name: &str, values: &[f64], result: f64) -> Result<()> {
+    if values.iter().any(|value| !value.is_finite()) {
+        return Ok(());
+    }
+    if result.is_infinite() {
+        return Err(DataFusionError::Execution(FLOAT_OVERFLOW.to_string()));
+    }
+    let vanished = match (name, values) {
+        ("exp", _) => true,
+        ("power" | "pow", [base, _]) => *base != 0.0,
+        _ => false,
+    };
+    if result == 0.0 && vanished {
+        return Err(DataFusionError::Execution(FLOAT_UNDERFLOW.to_string()));
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Casts between `date`, `timestamp` and `timestamptz`: by the clocks of the session's zone, infinity staying infinity.
+//! Arrow's own know neither: they would make a date in the year 294247 of it.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::sql_type;
+use crate::bind::refuse;
+use crate::error::PlanErrorKind;
+use crate::values::Zone;
+use crate::values::datetime::DAY_MICROS;
+
+/// Whether a cast is one of these.
+pub(crate) fn needs_moment_cast(source: &DataType, target: &DataType) -> bool {
+    source != target && is_moment(source) && is_moment(target)
+}
+
+fn is_moment(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _))
+}
+
+/// The value as another type; clocks are those of `zone`.
+pub(crate) fn moment_cast(value: Expr, source: &DataType, target: &DataType, zone: Zone) -> Expr {
+    let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
+    let function = MomentCast {
+        name: format!("cast to {}", sql_type(target)),
+        target: target.clone(),
+        zone: if zoned(source) == zoned(target) { Zone::Utc } else { zone },
+        signature: Signature::any(1, Volatility::Immutable),
+    };
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![value]))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct MomentCast {
+    name: String,
+    target: DataType,
+    zone: Zone,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for MomentCast {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.target.clone())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(match &arguments.args[0] {
+            ColumnarValue::Array(values) => ColumnarValue::Array(self.cast(values)?),
+            ColumnarValue::Scalar(value) => {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&self.cast(&value.to_array()?)?, 0)?)
+            }
+        })
+    }
+}
+
+impl MomentCast {
+    fn cast(&self, values: &ArrayRef) -> Result<ArrayRef> {
+        let from_zone = matches!(values.data_type(), DataType::Timestamp(_, Some(_)));
+        let local = match values.data_type() {
+            DataType::Date32 => {
+                let days = values.as_primitive::<Date32Type>();
+                days.iter().map(|days| days.map(midnight).transpose()).collect::<Result<Vec<_>>>()?
+            }
+            _ => {
+                let micros = values.as_primitive::<TimestampMicrosecondType>();
+                // An instant becomes what the clocks of the zone show.
+                let shown = |micros: i64| match from_zone && !is_infinite(micros) {
+                    true => micros.saturating_add(i64::from(self.zone.offset_at(micros)) * 1_000_000),
+                    false => micros,
+                };
+                micros.iter().map(|micros| micros.map(shown)).collect()
+            }
+        };
+        let zone = match &self.target {
+            DataType::Timestamp(_, zone) => zone.clone(),
+            _ => {
+                let days = local.into_iter().map(|local| local.map(day));
+                return Ok(Arc::new(days.collect::<Date32Array>()));
+            }
+        };
+        let instants = local.into_iter().map(|local| match local {
+            Some(local) if zone.is_some() && !is_infinite(local) => {
+                self.zone.instant_of(local).map(Some).ok_or_else(|| out_of_range("timestamp out of range"))
+            }
+            other => Ok(other),
+        });
+        let instants = instants.collect::<Result<TimestampMicrosecondArray>>()?;
+        Ok(Arc::new(instants.with_timezone_opt(zone)))
+    }
+}
+
+fn is_infinite(micros: i64) -> bool {
+    matches!(micros, i64::MAX | i64::MIN)
+}
+
+/// Midnight of a day in microseconds.
+fn midnight(days: i32) -> Result<i64> {
+    match days {
+        i32::MAX => Ok(i64::MAX),
+        i32::MIN => Ok(i64::MIN),
+        days => i64::from(days).checked_mul(DAY_MICROS).ok_or_else(|| out_of_range("date out of range for timestamp")),
+    }
+}
+
+/// The day of a local time; those of 64 bits of microseconds fit.
+fn day(micros: i64) -> i32 {
+    match micros {
+        i64::MAX => i32::MAX,
+        i64::MIN => i32::MIN,
+        micros => micros.div_euclid(DAY_MICROS) as i32,
+    }
+}
+
+fn out_of_range(message: &str) -> DataFusionError {
+    refuse(PlanErrorKind::DatetimeFieldOverflow, message)
+}
