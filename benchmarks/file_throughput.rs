@@ -157,7 +157,7 @@ async fn once(connector: &str, expected: &Counts) -> Run {
     let mut config = EngineConfig::new("memory://");
     (config.slots, config.parallelism) = (1, 1);
     let engine = Engine::open(config).await.unwrap();
-    let mut session = Session::new(Arc::clone(&engine), "millstream", "millstream");
+    let mut session = Session::new(Arc::clone(&engine), "millstream");
     let source = format!("CREATE SOURCE events ({COLUMNS}) WITH {connector} FORMAT PLAIN ENCODE JSON");
     process::reset_peak_memory();
     let (started, cpu) = (Instant::now(), process::cpu_seconds());

@@ -10,6 +10,7 @@ pub use millstream_runtime::graph::{rejected_record_schema, rejected_row_schema}
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
 
+use crate::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, Roles};
 use crate::settings::PlanSettings;
 use crate::statement::OnConflict;
 
@@ -41,6 +42,8 @@ pub struct Relation {
     pub sql: String,
     /// The settings under which `sql` was planned.
     pub settings: PlanSettings,
+    /// Whose it is, and who else may read or change it.
+    pub access: ObjectAccess,
 }
 
 /// The kinds of relations.
@@ -146,8 +149,11 @@ pub enum Resolved {
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     schemas: BTreeMap<String, u32>,
+    schema_access: BTreeMap<String, ObjectAccess>,
     relations: BTreeMap<RelationId, Arc<Relation>>,
     names: BTreeMap<QualifiedName, RelationId>,
+    roles: Roles,
+    database_access: ObjectAccess,
 }
 
 impl Catalog {
@@ -164,6 +170,49 @@ impl Catalog {
     /// Takes a schema out.
     pub fn remove_schema(&mut self, name: &str) {
         self.schemas.remove(name);
+        self.schema_access.remove(name);
+    }
+
+    /// The roles.
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// The roles, for a change.
+    pub fn roles_mut(&mut self) -> &mut Roles {
+        &mut self.roles
+    }
+
+    /// Whose a schema is, and who may use it. Until somebody says otherwise the one of a schema that everybody may
+    /// use (`public`, the server's own) lets everybody name what is in it.
+    pub fn schema_access(&self, name: &str) -> ObjectAccess {
+        if let Some(access) = self.schema_access.get(name) {
+            return access.clone();
+        }
+        let everybody = AclItem::new(PUBLIC, BOOTSTRAP, Privileges::USAGE, Privileges::NONE);
+        let own = AclItem::new(BOOTSTRAP, BOOTSTRAP, Privileges::USAGE.with(Privileges::CREATE), Privileges::NONE);
+        let shared = ["public", "millstream", "pg_catalog", "information_schema"].contains(&name);
+        ObjectAccess { owner: BOOTSTRAP, acl: shared.then(|| vec![own, everybody]) }
+    }
+
+    /// Sets whose a schema is, and who may use it.
+    pub fn set_schema_access(&mut self, name: String, access: ObjectAccess) {
+        self.schema_access.insert(name, access);
+    }
+
+    /// The schemas of which more is known than their names, for a snapshot.
+    pub fn schemas_with_access(&self) -> &BTreeMap<String, ObjectAccess> {
+        &self.schema_access
+    }
+
+    /// Who may connect and make schemas.
+    pub fn database_access(&self) -> &ObjectAccess {
+        &self.database_access
+    }
+
+    /// Sets who may connect and make schemas.
+    pub fn set_database_access(&mut self, access: ObjectAccess) {
+        self.database_access = access;
     }
 
     /// Adds a relation, or puts one with the same id in its place (a rename).

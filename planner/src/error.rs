@@ -75,6 +75,10 @@ pub enum PlanErrorKind {
     NotNullViolation,
     /// 54000, 54001: a limit of ours
     ProgramLimitExceeded,
+    /// 42939
+    ReservedName,
+    /// 0LP01
+    InvalidGrant,
     /// XX000: a bug of ours
     Internal,
 }

@@ -8,6 +8,7 @@
 //! against the [`catalog`] with DataFusion's `SqlToRel`, and [`optimize`], whose rules are sound for changes;
 //! then [`lower`] puts a view onto the runtime's dataflow, while [`batch`] runs a query with DataFusion's engine.
 
+pub mod access;
 pub mod batch;
 pub mod bind;
 pub mod catalog;

@@ -61,6 +61,11 @@ impl Planner<'_> {
             Parsed::AdvanceClock { by } => advance_clock(&by),
             Parsed::AdvanceWatermark { name, to } => self.advance_watermark(&name, &to),
             Parsed::Prepare { name, parameter_types, sql } => prepare(name, &parameter_types, sql),
+            Parsed::Grant(grant) => ddl::grant(*grant, catalog, settings),
+            Parsed::OwnerTo { object, if_exists, name, owner } => {
+                ddl::owner_to(object, if_exists, &name, owner, catalog, settings)
+            }
+            Parsed::Access(statement) => Ok(Statement::Access(Box::new(statement))),
             Parsed::Command(command) => Ok(Statement::Command(command)),
         }
     }

@@ -8,6 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
 
+use crate::access::{AccessStatement, Privileges};
 use crate::catalog::{QualifiedName, ViewDefinition};
 use crate::error::TextPosition;
 
@@ -97,6 +98,8 @@ pub enum Statement {
         /// The text behind AS.
         sql: String,
     },
+    /// Roles, owners, privileges.
+    Access(Box<AccessStatement>),
     /// What needs no plan.
     Command(Command),
     /// A statement without text.
@@ -262,6 +265,8 @@ pub struct CreateView {
     pub schema: SchemaRef,
     /// What it reads.
     pub depends_on: Vec<RelationId>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// `CREATE MATERIALIZED VIEW`.
@@ -281,6 +286,8 @@ pub struct CreateMaterializedView {
     pub depends_on: Vec<RelationId>,
     /// Options of WITH, names lower case.
     pub options: BTreeMap<String, String>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// `CREATE SINK`.
@@ -296,6 +303,8 @@ pub struct CreateSink {
     pub connector: ConnectorSpec,
     /// What it reads.
     pub depends_on: Vec<RelationId>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// `DROP` of relations, resolved: dependents are in the list already if CASCADE was said.
@@ -305,6 +314,8 @@ pub struct Drop {
     pub object: ObjectKind,
     /// What goes, dependents before what they read.
     pub relations: Vec<RelationId>,
+    /// Those of them that the statement names.
+    pub named: Vec<RelationId>,
     /// Notices: what was not there, what CASCADE takes along.
     pub notices: Vec<String>,
 }
@@ -337,6 +348,8 @@ pub struct Insert {
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number, as far as their types are known.
     pub parameters: Vec<Option<DataType>>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// `UPDATE`.
@@ -351,6 +364,8 @@ pub struct Update {
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// `DELETE`.
@@ -364,6 +379,8 @@ pub struct Delete {
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// `SELECT`.
@@ -379,6 +396,8 @@ pub struct Query {
     pub parameters: Vec<Option<DataType>>,
     /// It calls `set_config`: what it sets holds when it has run to its end.
     pub changes_settings: bool,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 /// A relation that a query reads.
@@ -388,6 +407,17 @@ pub struct Read {
     pub relation: RelationId,
     /// Set for `$rejected`, `$late`, `$refused`.
     pub auxiliary: Option<crate::catalog::Auxiliary>,
+}
+
+/// A relation that a statement names, and what the one who runs it must be allowed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// The relation, or the owner of the auxiliary one.
+    pub relation: RelationId,
+    /// The plain view whose text names it: its owner is asked. `None`: whoever runs the statement.
+    pub through: Option<RelationId>,
+    /// What is needed.
+    pub privileges: Privileges,
 }
 
 /// `EXPLAIN`.

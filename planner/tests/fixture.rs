@@ -19,6 +19,7 @@ pub fn facts() -> SessionFacts {
     SessionFacts {
         now_micros: 1_700_000_000_000_000,
         user: "ada".to_string(),
+        session_user: "ada".to_string(),
         database: "millstream".to_string(),
         schema: "public".to_string(),
         version: "PostgreSQL 16.0 (Millstream)".to_string(),
@@ -87,6 +88,7 @@ fn relation(id: u32, relation: &str, schema: SchemaRef, kind: RelationKind, depe
         depends_on: depends_on.into_iter().map(RelationId).collect(),
         sql: String::new(),
         settings: PlanSettings::default(),
+        access: Default::default(),
     }
 }
 

@@ -233,6 +233,7 @@ const REFUSED: &[&str] = &[
     "current_setting('timezone')",
     "set_config('timezone', 'UTC', false)",
     "current_user",
+    "session_user",
     "localtime",
     "localtimestamp",
     "now()",

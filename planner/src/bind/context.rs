@@ -56,6 +56,10 @@ impl<'a> Context<'a> {
 
     /// The plain views that were put in.
     pub fn views(&self) -> BTreeSet<RelationId> {
+        self.used().into_iter().map(|(view, _)| view).collect()
+    }
+
+    fn used(&self) -> BTreeSet<(RelationId, Option<RelationId>)> {
         self.used.lock().expect("no panic while the set of views is locked").clone()
     }
 
@@ -90,7 +94,8 @@ impl<'a> Context<'a> {
             plan,
             schema: Arc::clone(&relation.schema),
             used: Arc::clone(&self.used),
-            uses: inner.views(),
+            through: self.path.last().copied(),
+            uses: inner.used(),
         });
         self.planned.borrow_mut().insert(relation.id, Arc::clone(&planned));
         Ok(planned)
@@ -202,6 +207,7 @@ impl ContextProvider for Context<'_> {
                     name: relation.name.clone(),
                     schema: Arc::clone(&relation.schema),
                     resolved: resolved.clone(),
+                    through: self.path.last().copied(),
                 },
             },
             Resolved::Auxiliary { owner, auxiliary, schema } => RelationTable {
@@ -212,6 +218,7 @@ impl ContextProvider for Context<'_> {
                 },
                 schema: Arc::clone(schema),
                 resolved: resolved.clone(),
+                through: self.path.last().copied(),
             },
         };
         Ok(Arc::new(table))

@@ -15,10 +15,11 @@ use sqlparser::ast::{
 use super::context::{resolve, unknown_relation};
 use super::diagnose::{nearest, plan_error, span_position};
 use super::normalize::{folded, parameter_number};
-use super::{Binder, BoundQuery};
+use super::{Binder, BoundQuery, needs};
+use crate::access::Privileges;
 use crate::catalog::{Relation, RelationKind, Resolved, TableDefinition};
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::statement::{Delete, Insert, OnConflict, Update};
+use crate::statement::{Delete, Insert, OnConflict, Update, Use};
 
 /// The qualifier of the old row in the expressions of `DO UPDATE SET`.
 const TARGET: &str = "target";
@@ -97,9 +98,13 @@ impl Binder<'_> {
         let target = self.target(name, insert.table_alias.as_ref().map(|alias| &alias.alias), "insert into")?;
         let columns = insert_columns(&target, &insert.columns)?;
         let mut parameters = parameter_types.to_vec();
+        let mut uses = Vec::new();
         let rows = match &insert.source {
             None => self.default_row(&target)?,
-            Some(source) => self.insert_rows(&target, source, &columns, !insert.columns.is_empty(), &mut parameters)?,
+            Some(source) => {
+                let listed = !insert.columns.is_empty();
+                self.insert_rows(&target, source, &columns, listed, &mut parameters, &mut uses)?
+            }
         };
         let (on_conflict, conflict_assignments) = match &insert.on {
             None => (target.definition().on_conflict.clone(), None),
@@ -112,7 +117,19 @@ impl Binder<'_> {
         };
         let returning = self.returning(&target, insert.returning.as_deref(), &mut parameters)?;
         let relation = target.relation.id;
-        Ok(Insert { relation, rows, on_conflict, conflict_assignments, returning, parameters: known(parameters) })
+        let (mut privileges, mut reads) = (Privileges::INSERT, needs::returning_reads(insert.returning.as_deref()));
+        if let Some(OnInsert::OnConflict(on_conflict)) = &insert.on {
+            reads |= on_conflict.conflict_target.is_some();
+            if matches!(on_conflict.action, OnConflictAction::DoUpdate(_)) {
+                privileges = privileges.with(Privileges::UPDATE);
+            }
+        }
+        if reads {
+            privileges = privileges.with(Privileges::SELECT);
+        }
+        uses.push(Use { relation, through: None, privileges });
+        let parameters = known(parameters);
+        Ok(Insert { relation, rows, on_conflict, conflict_assignments, returning, parameters, uses })
     }
 
     /// Plans an UPDATE of a table: the old row, then the new physical columns.
@@ -128,7 +145,7 @@ impl Binder<'_> {
         let target = self.target(name, alias, "update")?;
         refuse_append_only(&target, "update")?;
         let mut parameters = parameter_types.to_vec();
-        let mut items = vec![all_columns(&target.name)];
+        let mut items = vec![all_columns(name, alias)];
         let mut columns = Vec::with_capacity(update.assignments.len());
         for assignment in &update.assignments {
             let (column, value) = self.assignment(&target, assignment, &mut parameters)?;
@@ -144,9 +161,17 @@ impl Binder<'_> {
         let query = select(items, vec![update.table.clone()], update.selection.clone());
         let bound = self.bind_query(&query, &parameters)?;
         let rows = self.updated_rows(&target, &bound, &columns)?;
+        let reads = update.selection.as_ref().is_some_and(needs::reads)
+            || update
+                .assignments
+                .iter()
+                .map(|assignment| &assignment.value)
+                .any(|value| !is_default(value) && needs::reads(value))
+            || needs::returning_reads(update.returning.as_deref());
+        let uses = needs::of_change(bound.uses, target.relation.id, Privileges::UPDATE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
         let returning = self.returning(&target, update.returning.as_deref(), &mut parameters)?;
-        Ok(Update { relation: target.relation.id, rows, returning, parameters: known(parameters) })
+        Ok(Update { relation: target.relation.id, rows, returning, parameters: known(parameters), uses })
     }
 
     /// Plans a DELETE from a table: the rows that go.
@@ -165,11 +190,14 @@ impl Binder<'_> {
         let (name, alias) = single_table(table)?;
         let target = self.target(name, alias, "delete from")?;
         refuse_append_only(&target, "delete from")?;
-        let query = select(vec![all_columns(&target.name)], vec![table.clone()], delete.selection.clone());
+        let query = select(vec![all_columns(name, alias)], vec![table.clone()], delete.selection.clone());
         let bound = self.bind_query(&query, parameter_types)?;
+        let reads =
+            delete.selection.as_ref().is_some_and(needs::reads) || needs::returning_reads(delete.returning.as_deref());
+        let uses = needs::of_change(bound.uses, target.relation.id, Privileges::DELETE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
         let returning = self.returning(&target, delete.returning.as_deref(), &mut parameters)?;
-        Ok(Delete { relation: target.relation.id, rows: bound.plan, returning, parameters: known(parameters) })
+        Ok(Delete { relation: target.relation.id, rows: bound.plan, returning, parameters: known(parameters), uses })
     }
 
     fn target(&self, name: &ObjectName, alias: Option<&Ident>, verb: &str) -> Result<Target> {
@@ -206,6 +234,7 @@ impl Binder<'_> {
         columns: &[usize],
         listed: bool,
         parameters: &mut Parameters,
+        uses: &mut Vec<Use>,
     ) -> Result<LogicalPlan> {
         let mut source = source.clone();
         let simple = source.with.is_none() && source.order_by.is_none() && source.limit_clause.is_none();
@@ -219,12 +248,13 @@ impl Binder<'_> {
                     note_parameter(cell, target.schema().field(*column).data_type(), parameters);
                 }
             }
-            return self.insert_values(target, values, columns, parameters);
+            return self.insert_values(target, values, columns, parameters, uses);
         }
         let bound = self.bind_query(&source, parameters)?;
         let width = bound.plan.schema().fields().len();
         check_arity(columns, width, listed)?;
         *parameters = bound.parameters.iter().cloned().map(Some).collect();
+        uses.extend(bound.uses);
         self.table_rows(target, bound.plan, &columns[..width])
     }
 
@@ -235,6 +265,7 @@ impl Binder<'_> {
         values: &ast::Values,
         columns: &[usize],
         parameters: &mut Parameters,
+        uses: &mut Vec<Use>,
     ) -> Result<LogicalPlan> {
         let width = values.rows.first().map_or(0, |row| row.content.len());
         if values.rows.iter().any(|row| row.content.len() != width) {
@@ -249,7 +280,7 @@ impl Binder<'_> {
             }
         }
         let empty = DFSchema::empty();
-        let bound = self.logical_expressions(&cells, &empty, parameters)?;
+        let bound = self.logical_expressions(&cells, &empty, parameters, uses)?;
         let mut rows: Vec<Vec<Expr>> = Vec::with_capacity(values.rows.len());
         for (index, (expr, position)) in bound.into_iter().zip(positions).enumerate() {
             let field = target.schema().field(columns[index % width]);
@@ -591,8 +622,9 @@ fn single_table(table: &TableWithJoins) -> Result<(&ObjectName, Option<&Ident>)>
     }
 }
 
-fn all_columns(table: &Ident) -> SelectItem {
-    let name = ObjectName(vec![ObjectNamePart::Identifier(table.clone())]);
+/// All columns of a table in FROM: under its alias, or under its name as it was written, with its schema.
+fn all_columns(name: &ObjectName, alias: Option<&Ident>) -> SelectItem {
+    let name = alias.map_or_else(|| name.clone(), |alias| ObjectName(vec![ObjectNamePart::Identifier(alias.clone())]));
     SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), Default::default())
 }
 

@@ -15,9 +15,10 @@ use sqlparser::ast::{self, Spanned};
 
 use super::context::Context;
 use super::diagnose::{plan_error, span_position};
-use super::{Binder, analyze, literal, normalize};
+use super::{Binder, analyze, literal, normalize, relation};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, FunctionUse};
+use crate::statement::Use;
 
 /// Where an expression stands: decides which functions it may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,16 +82,17 @@ impl Binder<'_> {
         schema: &DFSchema,
         parameters: &mut Vec<Option<DataType>>,
     ) -> Result<Expr> {
-        let mut bound = self.logical_expressions(std::slice::from_ref(expr), schema, parameters)?;
+        let mut bound = self.logical_expressions(std::slice::from_ref(expr), schema, parameters, &mut Vec::new())?;
         Ok(bound.pop().expect("one expression was bound"))
     }
 
-    /// The same for several expressions over one schema.
+    /// The same for several expressions over one schema; what their subqueries name is added to `uses`.
     pub(crate) fn logical_expressions(
         &self,
         expressions: &[ast::Expr],
         schema: &DFSchema,
         parameters: &mut Vec<Option<DataType>>,
+        uses: &mut Vec<Use>,
     ) -> Result<Vec<Expr>> {
         let mut expressions = expressions.to_vec();
         for expr in &mut expressions {
@@ -114,6 +116,7 @@ impl Binder<'_> {
         };
         let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
         *parameters = typed.parameters.into_iter().map(Some).collect();
+        uses.extend(relation::uses(&typed.plan, &context.used).map_err(plan_error)?);
         match analyze::analyze(typed.plan, self.style())? {
             LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
             other => Err(PlanError::internal(format!("a projection became {}", other.display()))),

@@ -13,6 +13,7 @@ mod dml;
 mod expression;
 mod literal;
 mod matching;
+mod needs;
 mod normalize;
 mod operators;
 mod relation;
@@ -34,7 +35,7 @@ use crate::catalog::Catalog;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
 use crate::settings::PlanSettings;
-use crate::statement;
+use crate::statement::{self, Use};
 use crate::values::{TextStyle, Zone};
 
 pub use analyze::TypedParameters;
@@ -68,6 +69,8 @@ pub struct BoundQuery {
     pub views: Vec<RelationId>,
     /// The types of `$1`, `$2`, ...
     pub parameters: Vec<DataType>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
 }
 
 impl<'a> Binder<'a> {
@@ -89,7 +92,14 @@ impl<'a> Binder<'a> {
         let reads = reads(&bound.plan).map_err(plan_error)?;
         let parameters = bound.parameters.into_iter().map(Some).collect();
         let changes_settings = functions::changes_settings(&bound.plan);
-        Ok(statement::Query { plan: bound.plan, schema: bound.schema, reads, parameters, changes_settings })
+        Ok(statement::Query {
+            plan: bound.plan,
+            schema: bound.schema,
+            reads,
+            parameters,
+            changes_settings,
+            uses: bound.uses,
+        })
     }
 
     /// Plans a query that stands in a definition: it has no parameters, and its columns have names of their own.
@@ -121,9 +131,10 @@ impl<'a> Binder<'a> {
         normalize::query(&mut query, &mut parameters)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
+        let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
         let plan = analyze::client_types(analyze::analyze(plan, self.style())?)?;
         let schema = client_schema(&plan);
-        Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters })
+        Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters, uses })
     }
 }
 

@@ -14,8 +14,9 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
 use millstream_runtime::plan::RelationId;
 
+use crate::access::Privileges;
 use crate::catalog::{QualifiedName, RelationKind, Resolved};
-use crate::statement::Read;
+use crate::statement::{Read, Use};
 
 /// What a table scan of a bound plan reads.
 pub struct RelationTable {
@@ -27,6 +28,8 @@ pub struct RelationTable {
     pub schema: SchemaRef,
     /// What the name stands for in the catalog.
     pub resolved: Resolved,
+    /// The plain view whose text names it; `None` for what the statement itself names.
+    pub through: Option<RelationId>,
 }
 
 impl RelationTable {
@@ -54,8 +57,9 @@ impl TableSource for RelationTable {
     }
 }
 
-/// The plain views that a plan really uses. A name that a CTE hides is looked up but never scanned.
-pub(super) type UsedViews = Arc<Mutex<BTreeSet<RelationId>>>;
+/// The plain views that a plan really uses, each with the view whose text names it. A name that a CTE hides is
+/// looked up but never scanned.
+pub(super) type UsedViews = Arc<Mutex<BTreeSet<(RelationId, Option<RelationId>)>>>;
 
 /// A plain view: its plan takes the place of the scan.
 pub(super) struct ViewTable {
@@ -63,8 +67,10 @@ pub(super) struct ViewTable {
     pub plan: LogicalPlan,
     pub schema: SchemaRef,
     pub used: UsedViews,
+    /// The plain view whose text names it.
+    pub through: Option<RelationId>,
     /// The views that the plan itself uses.
-    pub uses: BTreeSet<RelationId>,
+    pub uses: BTreeSet<(RelationId, Option<RelationId>)>,
 }
 
 impl TableSource for ViewTable {
@@ -78,7 +84,7 @@ impl TableSource for ViewTable {
 
     fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
         let mut used = self.used.lock().expect("no panic while the set of views is locked");
-        used.insert(self.id);
+        used.insert((self.id, self.through));
         used.extend(&self.uses);
         Some(Cow::Borrowed(&self.plan))
     }
@@ -97,4 +103,20 @@ pub fn reads(plan: &LogicalPlan) -> DataFusionResult<Vec<Read>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(reads)
+}
+
+/// The relations that a plan reads and the views `used` by it, each with the view whose text names it.
+pub(super) fn uses(plan: &LogicalPlan, used: &UsedViews) -> DataFusionResult<Vec<Use>> {
+    let mut found: BTreeSet<(RelationId, Option<RelationId>)> =
+        used.lock().expect("no panic while the set of views is locked").clone();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = scan.source.downcast_ref::<RelationTable>()
+        {
+            found.insert((table.relation.relation, table.through));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let read = |(relation, through)| Use { relation, through, privileges: Privileges::SELECT };
+    Ok(found.into_iter().map(read).collect())
 }

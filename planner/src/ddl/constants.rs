@@ -114,10 +114,15 @@ pub(crate) fn timestamp_of(expression: &SqlExpression) -> Result<i64> {
         }
         other => literal(other).ok_or_else(not_constant)?,
     };
+    timestamp_text_micros(&text).map_err(|error| error.at(at))
+}
+
+/// Microseconds since 1970 of a point in time as text; without a zone it is UTC.
+pub(crate) fn timestamp_text_micros(text: &str) -> Result<i64> {
     let utc: Tz = "+00:00".parse().expect("a fixed offset is a zone");
     let instant = string_to_datetime(&utc, text.trim()).map_err(|_| {
         let message = format!("invalid input syntax for type timestamp: \"{text}\"");
-        PlanError::new(PlanErrorKind::InvalidTextRepresentation, message).at(at)
+        PlanError::new(PlanErrorKind::InvalidTextRepresentation, message)
     })?;
     Ok(instant.timestamp_micros())
 }

@@ -51,7 +51,8 @@ pub(crate) fn drop(
         // As in Postgres: what one of them is, or how many they are and which.
         notices.extend(taken_along.iter().rev().map(|relation| format!("drop cascades to {}", described(relation))));
     }
-    Ok(Statement::Drop(Drop { object, relations: order, notices }))
+    let named = chosen.into_iter().collect();
+    Ok(Statement::Drop(Drop { object, relations: order, named, notices }))
 }
 
 /// `roots` and all that depends on them, everything before what it reads.

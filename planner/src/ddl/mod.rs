@@ -4,6 +4,7 @@
 //! not know. The one exception is the fixed schema of the Nexmark generator ([`nexmark`]), so that a source of
 //! it needs no column list.
 
+mod access;
 mod columns;
 pub mod constants;
 mod drop;
@@ -16,6 +17,7 @@ mod schema;
 mod sink;
 mod view;
 
+pub(crate) use access::{grant, owner_to};
 pub(crate) use drop::drop;
 pub(crate) use names::{find, must_be};
 pub(crate) use relation::create_relation;

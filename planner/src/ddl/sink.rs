@@ -4,13 +4,14 @@ use millstream_runtime::plan::{Changes, Dataflow, EmitOn, RelationId};
 use millstream_runtime::source::{ColumnOrigin, ConnectorSpec, FormatSpec};
 use sqlparser::ast::{Insert, Query};
 
+use crate::access::Privileges;
 use crate::bind::Binder;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::parse::ast::{self, CreateRelation, CreateSink as Parsed, SinkInput};
 use crate::parse::{folded, parse_query, parse_statement};
 use crate::settings::PlanSettings;
-use crate::statement::{CreateSink, Statement, StatementText};
+use crate::statement::{CreateSink, Statement, StatementText, Use};
 
 use super::columns;
 use super::names::{find, new_name};
@@ -59,11 +60,13 @@ pub(crate) fn create_sink(sink: &Parsed, catalog: &Catalog, settings: &PlanSetti
         dataflow: rows.dataflow,
         connector: spec,
         depends_on: rows.depends_on,
+        uses: rows.uses,
     })))
 }
 
 /// The rows that leave.
 struct Rows {
+    uses: Vec<Use>,
     dataflow: Dataflow,
     depends_on: Vec<RelationId>,
 }
@@ -78,7 +81,7 @@ fn rows(
     let at = Some(position);
     let bound = Binder::new(catalog, settings).definition(query).map_err(|error| error.at(at))?;
     let lowered = crate::bind::view(&bound, emit).map_err(|error| error.at(at))?;
-    Ok(Rows { depends_on: dependencies(&bound)?, dataflow: lowered.dataflow })
+    Ok(Rows { depends_on: dependencies(&bound)?, dataflow: lowered.dataflow, uses: bound.uses })
 }
 
 /// The columns of option `primary_key`, which stays for the connector.
@@ -155,7 +158,8 @@ pub(crate) fn insert_into_sink(
     let options = Options::of(&options);
     let resolved = columns::resolve(definition, &options, &Binder::new(catalog, settings))?;
     let query = assigned(insert, source, definition, table, catalog, settings).map_err(|error| error.at(at))?;
-    let rows = rows(&query, None, position, catalog, settings)?;
+    let mut rows = rows(&query, None, position, catalog, settings)?;
+    rows.uses.push(Use { relation: table.id, through: None, privileges: Privileges::INSERT });
     let mut spec = connector_spec(definition, &table.name, &resolved, options)?;
     spec.schema = rows.dataflow.root().schema.clone();
     check_changes(&spec, &rows.dataflow).map_err(|error| error.at(at))?;
@@ -165,6 +169,7 @@ pub(crate) fn insert_into_sink(
         dataflow: rows.dataflow,
         connector: spec,
         depends_on: rows.depends_on,
+        uses: rows.uses,
     })))
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn create_view(view: &Parsed, catalog: &Catalog, settings: &PlanSetti
         },
         schema: bound.schema,
         depends_on,
+        uses: bound.uses,
     })))
 }
 
@@ -76,6 +77,7 @@ fn materialized(
         definition: lowered.definition,
         depends_on,
         options: BTreeMap::new(),
+        uses: bound.uses.clone(),
     })))
 }
 

@@ -19,8 +19,10 @@ use super::sql_type;
 pub struct SessionFacts {
     /// The statement's time, microseconds since 1970.
     pub now_micros: i64,
-    /// The user who is logged in.
+    /// The role whose privileges count.
     pub user: String,
+    /// The role that connected.
+    pub session_user: String,
     /// The database that was connected to.
     pub database: String,
     /// The first schema of the search path.
@@ -64,6 +66,7 @@ enum Fact {
     Today,
     TimeOfDay,
     User,
+    SessionUser,
     Database,
     Schema,
     Version,
@@ -75,7 +78,8 @@ const FACTS: &[(&str, &[&str], Fact)] = &[
     ("localtimestamp", &[], Fact::LocalNow),
     ("current_date", &["today"], Fact::Today),
     ("localtime", &["current_time"], Fact::TimeOfDay),
-    ("current_user", &["session_user", "user", "current_role"], Fact::User),
+    ("current_user", &["user", "current_role"], Fact::User),
+    ("session_user", &[], Fact::SessionUser),
     ("current_database", &["current_catalog"], Fact::Database),
     ("current_schema", &[], Fact::Schema),
     ("version", &[], Fact::Version),
@@ -99,7 +103,7 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
 pub(super) fn asks_for_time(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<FactFunction>().is_some_and(|function| match function.fact {
         Fact::Now | Fact::LocalNow | Fact::Today | Fact::TimeOfDay => true,
-        Fact::User | Fact::Database | Fact::Schema | Fact::Version => false,
+        Fact::User | Fact::SessionUser | Fact::Database | Fact::Schema | Fact::Version => false,
     })
 }
 
@@ -137,7 +141,7 @@ impl ScalarUDFImpl for FactFunction {
             Fact::LocalNow => DataType::Timestamp(TimeUnit::Microsecond, None),
             Fact::Today => DataType::Date32,
             Fact::TimeOfDay => DataType::Time64(TimeUnit::Microsecond),
-            Fact::User | Fact::Database | Fact::Schema | Fact::Version => DataType::Utf8,
+            Fact::User | Fact::SessionUser | Fact::Database | Fact::Schema | Fact::Version => DataType::Utf8,
         })
     }
 
@@ -156,6 +160,7 @@ impl ScalarUDFImpl for FactFunction {
             }
             Fact::TimeOfDay => ScalarValue::Time64Microsecond(Some(facts.now_micros.rem_euclid(DAY_MICROS))),
             Fact::User => text(&facts.user),
+            Fact::SessionUser => text(&facts.session_user),
             Fact::Database => text(&facts.database),
             Fact::Schema => text(&facts.schema),
             Fact::Version => text(&facts.version),

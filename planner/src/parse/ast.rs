@@ -5,6 +5,7 @@
 
 use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update};
 
+use crate::access::{AccessStatement, ObjectClass, Privileges, RoleSpec};
 use crate::error::TextPosition;
 use crate::statement::{Command, ExplainMode, ObjectKind};
 
@@ -110,8 +111,29 @@ pub enum Statement {
         /// The text behind AS.
         sql: String,
     },
+    /// `GRANT` and `REVOKE` of privileges.
+    Grant(Box<Grant>),
+    /// `ALTER ... OWNER TO`.
+    OwnerTo {
+        /// The kind that was said.
+        object: ObjectKind,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// What; a schema has no schema.
+        name: Name,
+        /// Whose it is from now on.
+        owner: RoleSpec,
+    },
+    /// Roles, and what names nothing but roles.
+    Access(AccessStatement),
     /// What needs no plan.
     Command(Command),
+}
+
+impl From<AccessStatement> for Statement {
+    fn from(statement: AccessStatement) -> Self {
+        Self::Access(statement)
+    }
 }
 
 impl From<Command> for Statement {
@@ -326,4 +348,52 @@ pub struct CreateSink {
     pub options: Vec<WithOption>,
     /// `FORMAT ... ENCODE ...`.
     pub format: Option<Format>,
+}
+
+/// `GRANT` and `REVOKE` of privileges.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Which.
+    pub privileges: Privileges,
+    /// On what.
+    pub target: GrantTarget,
+    /// To or from whom.
+    pub grantees: Vec<RoleSpec>,
+    /// `WITH GRANT OPTION`, `GRANT OPTION FOR`.
+    pub option: bool,
+    /// For REVOKE: whether CASCADE was said.
+    pub revoke: Option<bool>,
+}
+
+/// What privileges are granted on.
+#[derive(Clone, Debug)]
+pub enum GrantTarget {
+    /// Relations, of the kind that was said; `None` for TABLE, which may be any.
+    Relations(Option<ObjectKind>, Vec<Name>),
+    /// `ALL TABLES IN SCHEMA`.
+    AllInSchemas(Vec<Identifier>),
+    /// `SCHEMA`.
+    Schemas(Vec<Identifier>),
+    /// `DATABASE`.
+    Databases(Vec<Identifier>),
+}
+
+impl GrantTarget {
+    /// Its class.
+    pub fn class(&self) -> ObjectClass {
+        match self {
+            Self::Relations(..) | Self::AllInSchemas(_) => ObjectClass::Relation,
+            Self::Schemas(_) => ObjectClass::Schema,
+            Self::Databases(_) => ObjectClass::Database,
+        }
+    }
+
+    /// As messages call it.
+    pub fn noun(&self) -> &'static str {
+        match self.class() {
+            ObjectClass::Relation => "relation",
+            ObjectClass::Schema => "schema",
+            ObjectClass::Database => "database",
+        }
+    }
 }

@@ -5,9 +5,9 @@ use sqlparser::tokenizer::Token;
 use crate::error::{PlanError, Result};
 use crate::statement::ObjectKind;
 
-use super::ast::Statement;
+use super::ast::{Name, Statement};
 use super::cursor::Cursor;
-use super::refused;
+use super::{refused, roles};
 
 /// The kinds of relations with their words, longest first.
 const RELATION_KINDS: [(&[&str], ObjectKind); 5] = [
@@ -54,7 +54,7 @@ pub(super) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 /// RESTRICT is the default.
-fn cascade(cursor: &mut Cursor<'_>) -> bool {
+pub(super) fn cascade(cursor: &mut Cursor<'_>) -> bool {
     let cascade = cursor.accept(&["CASCADE"]);
     let _said = !cascade && cursor.accept(&["RESTRICT"]);
     cascade
@@ -64,18 +64,34 @@ fn cascade(cursor: &mut Cursor<'_>) -> bool {
 pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     cursor.expect(&["ALTER"])?;
+    if ["ROLE", "USER", "GROUP"].iter().any(|word| cursor.is_at(&[word])) {
+        return roles::alter(cursor);
+    }
+    if cursor.is_at(&["SCHEMA"])
+        && matches!(cursor.peek(2), Token::Word(word) if word.value.eq_ignore_ascii_case("owner"))
+    {
+        cursor.next();
+        let name = cursor.identifier()?;
+        cursor.expect(&["OWNER", "TO"])?;
+        let name = Name { schema: None, name: name.value, position: name.position };
+        let owner = roles::spec(cursor)?;
+        return Ok(Statement::OwnerTo { object: ObjectKind::Schema, if_exists: false, name, owner });
+    }
     let Some(object) = relation_kind(cursor) else {
         return Err(refused::alter(cursor).at(Some(position)));
     };
     let if_exists = cursor.accept(&["IF", "EXISTS"]);
     let name = cursor.name()?;
+    if cursor.accept(&["OWNER", "TO"]) {
+        return Ok(Statement::OwnerTo { object, if_exists, name, owner: roles::spec(cursor)? });
+    }
     if !cursor.accept(&["RENAME", "TO"]) {
         let known = ["RENAME", "ADD", "DROP", "ALTER", "SET", "SWAP", "OWNER", "RESET", "ENABLE", "DISABLE", "REFRESH"];
         if !known.iter().any(|word| cursor.is_at(&[word])) {
             return Err(cursor.expected("RENAME TO"));
         }
         return Err(PlanError::unsupported(format!("this form of ALTER {} is not supported", object.sql()))
-            .with_hint("Only RENAME TO is; otherwise drop the relation and create it anew.")
+            .with_hint("Only RENAME TO and OWNER TO are; otherwise drop the relation and create it anew.")
             .at(Some(cursor.position())));
     }
     let new_name = cursor.identifier()?;

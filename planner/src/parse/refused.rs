@@ -12,8 +12,6 @@ const STATEMENTS: &[(&[&str], &str, &str)] = &[
     (&["FETCH"], "cursors are", "The extended protocol fetches results in parts."),
     (&["MOVE"], "cursors are", ""),
     (&["CLOSE"], "cursors are", ""),
-    (&["GRANT"], "privileges are", ""),
-    (&["REVOKE"], "privileges are", ""),
     (&["LISTEN"], "LISTEN is", ""),
     (&["UNLISTEN"], "UNLISTEN is", ""),
     (&["NOTIFY"], "NOTIFY is", ""),
@@ -59,9 +57,12 @@ const OBJECTS: &[(&[&str], &str, &str)] = &[
     (&["TRIGGER"], "triggers are", "A materialized view is kept current by itself."),
     (&["RULE"], "rules are", ""),
     (&["POLICY"], "row security policies are", ""),
-    (&["ROLE"], "roles are", ""),
-    (&["USER"], "users are", ""),
-    (&["GROUP"], "roles are", ""),
+    (&["OWNED"], "DROP OWNED is", "REASSIGN OWNED gives what a role owns to another one."),
+    (
+        &["DEFAULT", "PRIVILEGES"],
+        "default privileges are",
+        "GRANT ... ON ALL TABLES IN SCHEMA, again for what is made later.",
+    ),
     (&["EXTENSION"], "extensions are", ""),
     (&["FOREIGN"], "foreign tables are", "Use CREATE SOURCE."),
     (&["SERVER"], "foreign servers are", ""),
@@ -74,7 +75,7 @@ const OBJECTS: &[(&[&str], &str, &str)] = &[
     (&["CAST"], "user-defined casts are", ""),
     (&["TABLESPACE"], "tablespaces are", ""),
     (&["SYSTEM"], "ALTER SYSTEM is", "Start the server with the option."),
-    (&["SCHEMA"], "ALTER SCHEMA is", ""),
+    (&["SCHEMA"], "this form of ALTER SCHEMA is", "Only OWNER TO is."),
 ];
 
 /// The refusal of a whole statement; `None` when its first word starts no SQL at all.

@@ -71,10 +71,8 @@ fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
 pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     cursor.expect(&["SET"])?;
-    for refused in ["CONSTRAINTS", "ROLE"] {
-        if cursor.is_at(&[refused]) {
-            return Err(PlanError::unsupported(format!("SET {refused} is not supported")).at(Some(position)));
-        }
+    if cursor.is_at(&["CONSTRAINTS"]) {
+        return Err(PlanError::unsupported("SET CONSTRAINTS is not supported").at(Some(position)));
     }
     if cursor.accept(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
         return set_modes(cursor, true);
@@ -82,11 +80,18 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.accept(&["TRANSACTION"]) {
         return set_modes(cursor, false);
     }
-    if cursor.is_at(&["SESSION", "AUTHORIZATION"]) {
-        return Err(PlanError::unsupported("SET SESSION AUTHORIZATION is not supported").at(Some(position)));
-    }
     let local = cursor.accept(&["LOCAL"]);
+    if cursor.accept(&["SESSION", "AUTHORIZATION"]) {
+        return role(cursor, "session_authorization", local);
+    }
     let _said = !local && cursor.accept(&["SESSION"]);
+    if cursor.accept(&["SESSION", "AUTHORIZATION"]) {
+        return role(cursor, "session_authorization", local);
+    }
+    if cursor.is_at(&["ROLE"]) && !matches!(cursor.peek(1), Token::Eq) && !is_to(cursor) {
+        cursor.next();
+        return role(cursor, "role", local);
+    }
     if cursor.accept(&["NAMES"]) {
         let value = values(cursor, "client_encoding")?;
         return Ok(Command::Set { name: "client_encoding".to_string(), value, local }.into());
@@ -105,6 +110,25 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     let value = values(cursor, &name)?;
     Ok(Command::Set { name, value, local }.into())
+}
+
+/// Whether `TO` follows the word that follows; a role may be called `to`, but not without quotes.
+fn is_to(cursor: &Cursor<'_>) -> bool {
+    super::normalize::is_word(cursor.peek(1), "TO") && *cursor.peek(2) != Token::EOF
+}
+
+/// `SET ROLE name`, `SET SESSION AUTHORIZATION name`: a name or a string; NONE and DEFAULT go back.
+fn role(cursor: &mut Cursor<'_>, name: &str, local: bool) -> Result<Statement> {
+    let default = if name == "role" { "NONE" } else { "DEFAULT" };
+    let value = if cursor.accept(&[default]) {
+        None
+    } else {
+        match cursor.accept_string() {
+            Some(text) => Some(text),
+            None => Some(cursor.identifier()?.value),
+        }
+    };
+    Ok(Command::Set { name: name.to_string(), value, local }.into())
 }
 
 /// One value or several with commas between, as one text; `None` for DEFAULT.

@@ -8,7 +8,7 @@ use crate::statement::{Command, ExplainMode};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
-use super::{create_relation, create_view, objects, prepared, refused, session};
+use super::{create_relation, create_view, grants, objects, prepared, refused, roles, session};
 
 /// A whole text: one statement, or nothing.
 pub(super) fn parse_whole(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -32,7 +32,11 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "INSERT" | "UPDATE" | "DELETE" => change(cursor, &first),
         "CREATE" => create(cursor),
         "EXPLAIN" => explain(cursor),
+        "DROP" if roles::is_role(cursor, "DROP") => roles::drop(cursor),
         "DROP" => objects::drop(cursor),
+        "GRANT" => grants::grant(cursor),
+        "REVOKE" => grants::revoke(cursor),
+        "REASSIGN" => grants::reassign(cursor),
         "ALTER" => objects::alter(cursor),
         "TRUNCATE" => objects::truncate(cursor),
         "DESCRIBE" | "DESC" => objects::describe(cursor),
@@ -100,6 +104,9 @@ fn change(cursor: &mut Cursor<'_>, first: &str) -> Result<Statement> {
 
 fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
+    if roles::is_role(cursor, "CREATE") {
+        return roles::create(cursor);
+    }
     if let Some(error) = refused::create(cursor) {
         return Err(error);
     }

@@ -95,7 +95,17 @@ impl World {
         };
         let settings = self.settings.clone();
         let oid = 16_384 + id.0;
-        self.catalog.put(Relation { id, oid, name, schema, kind, depends_on, sql: sql.to_string(), settings });
+        self.catalog.put(Relation {
+            id,
+            oid,
+            name,
+            schema,
+            kind,
+            depends_on,
+            sql: sql.to_string(),
+            settings,
+            access: Default::default(),
+        });
     }
 
     /// The name of a relation that is there.

@@ -35,7 +35,7 @@ pub(super) struct TextRows {
 
 impl Client {
     pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        Self { session: Session::new(Arc::clone(engine), "millstream", "millstream") }
+        Self { session: Session::new(Arc::clone(engine), "millstream") }
     }
 
     /// Cuts a script into statements.

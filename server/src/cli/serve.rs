@@ -11,8 +11,8 @@ use super::CliError;
 use super::client::Client;
 use crate::engine::{Engine, EngineConfig};
 use crate::session::Session;
-use crate::wire::scram::Credentials;
-use crate::wire::{Listener, Login, WireConfig, listen, serve};
+use crate::session::door::Door;
+use crate::wire::{ListenError, Listener, Login, WireConfig, is_loopback, listen, serve};
 
 /// How long the checkpoint at the end may take: a storage that is away holds up nobody who wants to stop.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
@@ -64,18 +64,27 @@ impl ServeArguments {
     }
 }
 
-/// The rules for connections, from the environment: the password never stands on a command line.
-fn wire_config() -> WireConfig {
-    let password = std::env::var("MILLSTREAM_PASSWORD").ok().filter(|password| !password.is_empty());
-    let credentials = password.map(|password| Credentials::new(None, &password));
-    WireConfig { credentials, ..WireConfig::default() }
+/// The first superuser's password, from the environment: it never stands on a command line.
+fn first_password() -> Option<String> {
+    std::env::var("MILLSTREAM_PASSWORD").ok().filter(|password| !password.is_empty())
 }
 
 pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     // The address first: it is the cheaper of the two to get wrong, and nothing is touched yet.
-    let listener = listen(arguments.listen, wire_config()).await.map_err(CliError::new)?;
+    let beyond_loopback = !is_loopback(arguments.listen.ip());
+    let door = Arc::new(Door::new(beyond_loopback));
+    let config = WireConfig { credentials: Some(Arc::clone(&door) as _), ..WireConfig::default() };
+    let listener = listen(arguments.listen, config).await.map_err(CliError::new)?;
     let address = listener.local_address().map_err(CliError::new)?;
     let engine = Engine::open(arguments.engine_config()).await.map_err(CliError::new)?;
+    if let Some(password) = first_password() {
+        engine.give_first_password(&password).await.map_err(CliError::new)?;
+    }
+    if beyond_loopback && !engine.has_first_password() {
+        engine.stop().await;
+        return Err(CliError::new(ListenError::PasswordRequired(arguments.listen)));
+    }
+    door.knows(Arc::clone(&engine));
     println!("millstream listens on {address}, storage {}", engine.storage_label());
     println!("connect with: psql -h {} -p {}", address.ip(), address.port());
     until_ended(engine, listener, stop_signal()).await
@@ -89,9 +98,8 @@ pub(super) async fn until_ended(
 ) -> Result<(), CliError> {
     let shutdown = CancellationToken::new();
     let sessions = Arc::clone(&engine);
-    let open = move |login: &Login| {
-        Ok(Session::new(Arc::clone(&sessions), &login.user, &login.database).of_process(login.process_id))
-    };
+    let open =
+        move |login: &Login| Session::connect(Arc::clone(&sessions), &login.user, &login.database, login.process_id);
     let mut serving = tokio::spawn(serve(listener, open, shutdown.clone()));
     let fenced = tokio::select! {
         error = engine.fenced() => Some(error),

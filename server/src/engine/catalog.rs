@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millstream_planner::access::ObjectAccess;
 use millstream_planner::catalog::{
     Catalog, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
 };
@@ -17,6 +18,7 @@ use millstream_runtime::storage::DdlRelation;
 use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 
+use super::access::{self, AccessChange};
 use super::record::{Ddl, Detail, Placement, StoredCatalog};
 use super::system;
 
@@ -145,6 +147,7 @@ impl DurableCatalog {
             next_relation: self.next_relation,
             next_oid: self.next_oid,
             statements: self.statements.iter().map(|logged| (logged.position, logged.ddl.to_record())).collect(),
+            access: access::stored(&self.view),
         }
     }
 
@@ -176,8 +179,9 @@ impl DurableCatalog {
         let mut next = self.clone();
         let mut view = Catalog::clone(&self.view);
         match &ddl.detail {
-            Detail::CreateSchema { name, oid } => {
+            Detail::CreateSchema { name, oid, owner } => {
                 view.add_schema(name.clone(), *oid);
+                view.set_schema_access(name.clone(), ObjectAccess::owned_by(*owner));
                 next.next_oid = next.next_oid.max(oid + 1);
                 next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
             }
@@ -203,9 +207,27 @@ impl DurableCatalog {
                 view.put(renamed);
                 next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
             }
+            // A snapshot holds what they lead to: they are kept nowhere else.
+            Detail::Access { changes } => next.change_access(&mut view, changes)?,
         }
         next.view = Arc::new(view);
         Ok(next)
+    }
+
+    /// Roles, owners and privileges as a snapshot holds them.
+    pub fn with_access(&self, changes: &[AccessChange]) -> Result<Self> {
+        let (mut next, mut view) = (self.clone(), Catalog::clone(&self.view));
+        next.change_access(&mut view, changes)?;
+        next.view = Arc::new(view);
+        Ok(next)
+    }
+
+    fn change_access(&mut self, view: &mut Catalog, changes: &[AccessChange]) -> Result<()> {
+        for change in changes {
+            change.apply(view)?;
+            self.next_oid = self.next_oid.max(change.oid().map_or(0, |oid| oid + 1));
+        }
+        Ok(())
     }
 
     fn create(
@@ -237,6 +259,7 @@ impl DurableCatalog {
             depends_on: made.depends_on,
             sql: ddl.sql.clone(),
             settings: ddl.settings.clone(),
+            access: ObjectAccess::owned_by(placement.owner),
         });
         self.next_relation = self.next_relation.max(numbers.id.0 + 1);
         self.next_oid = self.next_oid.max(numbers.oid + 1);
@@ -253,7 +276,9 @@ impl DurableCatalog {
         self.statements.retain(|logged| match &logged.ddl.detail {
             Detail::CreateRelation(_) => logged.ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
             Detail::Rename { relation, .. } => !relations.contains(relation),
-            Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } => true,
+            Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } | Detail::Access { .. } => {
+                true
+            }
         });
     }
 }

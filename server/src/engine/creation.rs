@@ -11,6 +11,7 @@ use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::{CREATE_TIMEOUT_SECONDS, ConnectorSpec, Split};
 
 use super::Engine;
+use super::access::AccessChange;
 use super::catalog::DurableCatalog;
 use super::ddl::Planning;
 use super::record::{Detail, Placement};
@@ -52,7 +53,10 @@ impl Engine {
         let splits = self.checked_connector(statement, creation.connector, numbers.id, stop).await?;
         let mut joins = input_graphs(self, &planning.state, &creation.inputs)?;
         let graph = creation.runs.then(|| joins.pop_first().unwrap_or(GraphId(u64::from(numbers.id.0))));
+        // A view that takes another one's place belongs to the same role, and the same roles may read it.
+        let access = replaced.and_then(|old| planning.catalog().view.get(old)).map(|old| old.access.clone());
         let placement = Placement {
+            owner: access.as_ref().map_or(planning.request.actor.current, |access| access.owner),
             graph,
             joins: joins.into_iter().collect(),
             splits,
@@ -61,7 +65,14 @@ impl Engine {
         if let Some(replaced) = replaced {
             planning.add(None, Detail::Drop { relations: vec![replaced] })?;
         }
-        planning.add(Some(numbers), Detail::CreateRelation(placement))
+        planning.add(Some(numbers), Detail::CreateRelation(placement))?;
+        match access.filter(|access| access.acl.is_some()) {
+            Some(access) => {
+                let change = AccessChange::Relation { relation: numbers.id, access };
+                planning.add(None, Detail::Access { changes: vec![change] })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Asks the outside world, within [`CREATE_TIMEOUT_SECONDS`]: the splits of a source, the target of a sink.

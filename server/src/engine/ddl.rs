@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use millstream_planner::access::AccessStatement;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::Statement;
 use millstream_runtime::Error;
@@ -17,6 +18,7 @@ use millstream_runtime::storage::DdlRelation;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Engine;
+use super::access::{self, Actor};
 use super::catalog::DurableCatalog;
 use super::creation::{creation, refuse_taken_or_reserved};
 use super::record::{Ddl, Detail};
@@ -34,6 +36,10 @@ pub struct DdlRequest {
     pub settings: PlanSettings,
     /// Its plan over the newest catalog.
     pub statement: Statement,
+    /// Who runs it: what it makes is theirs.
+    pub actor: Actor,
+    /// The database that the client is connected to.
+    pub database: String,
     /// Microseconds between the checkpoints of a graph that it makes.
     pub checkpoint_interval_micros: Option<i64>,
     /// Whether a view is to be full before the answer.
@@ -81,7 +87,12 @@ impl<'a> Planning<'a> {
 impl DdlRequest {
     /// A record with this statement's text.
     pub fn record(&self, relation: Option<DdlRelation>, detail: Detail) -> Ddl {
-        Ddl { sql: self.sql.clone(), settings: self.settings.clone(), relation, detail }
+        // The text of what changes roles may hold a password: what is kept is the outcome.
+        let sql = match &self.statement {
+            Statement::Access(statement) => statement.tag(),
+            _ => self.sql.clone(),
+        };
+        Ddl { sql, settings: self.settings.clone(), relation, detail }
     }
 }
 
@@ -115,6 +126,7 @@ impl Engine {
                 planning.notices.push(Notice::plain(message));
             }
             Statement::Rename { relation: Some(relation), new_name, .. } => planning.rename(*relation, new_name)?,
+            Statement::Access(statement) => planning.change_access(statement)?,
             statement => match creation(statement) {
                 Some(creation) => self.plan_creation(&mut planning, creation, stop).await?,
                 None => return Err(Error::internal("a statement that is no DDL came to the dispatcher").into()),
@@ -138,8 +150,18 @@ impl Planning<'_> {
             self.skip(Condition::DuplicateSchema, &message);
             return Ok(());
         }
-        let oid = self.catalog().next_oid();
-        self.add(None, Detail::CreateSchema { name: name.to_string(), oid })
+        let (oid, owner) = (self.catalog().next_oid(), self.request.actor.current);
+        self.add(None, Detail::CreateSchema { name: name.to_string(), oid, owner })
+    }
+
+    fn change_access(&mut self, statement: &AccessStatement) -> Result<(), SqlError> {
+        let (catalog, request) = (self.catalog(), self.request);
+        let planned = access::plan(&catalog.view, statement, request.actor, &request.database, catalog.next_oid())?;
+        self.notices.extend(planned.notices);
+        match planned.changes.is_empty() {
+            true => Ok(()),
+            false => self.add(None, Detail::Access { changes: planned.changes }),
+        }
     }
 
     fn drop_schemas(&mut self, names: &[String], if_exists: bool, cascade: bool) -> Result<(), SqlError> {

@@ -6,6 +6,12 @@ pub const DML_STATEMENT_BYTES: usize = 256 << 20;
 /// Bytes of log after which a snapshot is written by itself: bounds what a start has to read.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
+/// Rounds of PBKDF2 that make a verifier of a password, as in Postgres.
+pub const SCRAM_ITERATIONS: u32 = 4_096;
+
+/// Rounds that a verifier made elsewhere may have: its client works through them at every login, nobody else does.
+pub const SCRAM_ITERATIONS_MAX: u32 = 10_000_000;
+
 /// Entries of log after which a snapshot is written by itself: a start reads them one by one.
 pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000;
 

@@ -17,6 +17,7 @@
 //! `session::tests::a_failed_create_leaves_nothing_behind`),
 //! 18 (`engine::secrets::tests::secrets_are_masked_and_nothing_else`).
 
+pub mod access;
 pub mod catalog;
 pub mod clock;
 pub mod commit;
@@ -60,6 +61,7 @@ use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 use tokio::sync::Mutex;
 
+use self::access::connections::RoleConnections;
 use self::clock::ServerClock;
 use self::committer::Committer;
 use self::deploy::Starter;
@@ -115,6 +117,8 @@ pub struct Engine {
     snapshot_at: AtomicU64,
     /// The log entry with which this server became the owner.
     opened_at: LogPosition,
+    /// The sessions of every role.
+    role_connections: Arc<RoleConnections>,
 }
 
 impl Engine {
@@ -153,6 +157,7 @@ impl Engine {
             unsettled: std::sync::Mutex::new(unsettled),
             snapshot_at,
             opened_at,
+            role_connections: Arc::default(),
         });
         maintenance::start(&engine);
         Ok(engine)
@@ -219,6 +224,11 @@ impl Engine {
     /// The log entry with which this server became the owner: a session has seen everything before it.
     pub fn opened_at(&self) -> LogPosition {
         self.opened_at
+    }
+
+    /// The sessions of every role.
+    pub fn role_connections(&self) -> &Arc<RoleConnections> {
+        &self.role_connections
     }
 
     /// Waits until the bounded sources of every graph have ended and their rows can be read.

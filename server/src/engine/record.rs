@@ -3,6 +3,7 @@
 //! A statement is planned again at every start, in its old place in the order, with its old settings; what
 //! planning can't find again stands beside it here: numbers, resolved splits, the graph.
 
+use millstream_planner::access::{BOOTSTRAP, RoleOid};
 use millstream_planner::settings::PlanSettings;
 use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::RelationId;
@@ -11,6 +12,8 @@ use millstream_runtime::storage::{DdlRecord, DdlRelation};
 use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+use super::access::AccessChange;
 
 /// What a statement did, beside its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,9 @@ pub enum Detail {
         name: String,
         /// Its OID.
         oid: u32,
+        /// Whose it is.
+        #[serde(default = "first_superuser")]
+        owner: RoleOid,
     },
     /// A relation was made; the record's one relation.
     CreateRelation(Placement),
@@ -43,11 +49,24 @@ pub enum Detail {
         /// Its name from here on, within its schema.
         new_name: String,
     },
+    /// Roles, owners or privileges changed.
+    Access {
+        /// How, in their order.
+        changes: Vec<AccessChange>,
+    },
+}
+
+/// Whose everything is that a release without roles has made.
+fn first_superuser() -> RoleOid {
+    BOOTSTRAP
 }
 
 /// Where a relation runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
+    /// Whose it is.
+    #[serde(default = "first_superuser")]
+    pub owner: RoleOid,
     /// Its graph; none for a plain view.
     pub graph: Option<GraphId>,
     /// The graphs that became part of `graph` with this statement.
@@ -105,6 +124,9 @@ pub struct StoredCatalog {
     /// The statements that made what is there, in their order, with their places in the log; those whose
     /// relations are gone are left out.
     pub statements: Vec<(LogPosition, DdlRecord)>,
+    /// Roles, owners and privileges: the changes that lead to them, after all statements.
+    #[serde(default)]
+    pub access: Vec<AccessChange>,
 }
 
 #[cfg(test)]
@@ -123,6 +145,7 @@ mod tests {
             settings: PlanSettings::default(),
             relation: Some(DdlRelation { id: RelationId(3), oid: 16_390 }),
             detail: Detail::CreateRelation(Placement {
+                owner: RoleOid(16_400),
                 graph: Some(GraphId(3)),
                 joins: vec![GraphId(1)],
                 splits: vec![split],

@@ -60,6 +60,7 @@ impl History {
             for (position, record) in stored.statements {
                 history.ddl(position, Ddl::from_record(record)?)?;
             }
+            history.catalog = history.catalog.with_access(&stored.access)?;
             history.catalog.reserve(stored.next_relation, stored.next_oid);
             // A snapshot is only written while no join is without a checkpoint.
             for graph in history.graphs.values_mut() {
@@ -92,9 +93,11 @@ impl History {
     fn ddl(&mut self, position: LogPosition, ddl: Ddl) -> Result<()> {
         let statement = match &ddl.detail {
             Detail::CreateRelation(_) => Some(plan_again(&ddl, &self.catalog.view)?),
-            Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } | Detail::Rename { .. } => {
-                None
-            }
+            Detail::CreateSchema { .. }
+            | Detail::Drop { .. }
+            | Detail::DropSchemas { .. }
+            | Detail::Rename { .. }
+            | Detail::Access { .. } => None,
         };
         if let Detail::CreateRelation(placement) = &ddl.detail
             && let Some(graph) = placement.graph

@@ -35,9 +35,9 @@ use crate::session::settings::SettingData;
 pub struct CatalogView {
     /// The relations of the user.
     pub catalog: Arc<Catalog>,
-    /// The current user of the session.
+    /// The role whose privileges count in the session.
     pub user: String,
-    /// The user who has logged in.
+    /// The role that connected.
     pub session_user: String,
     /// The database of the session, which is the only one.
     pub database: String,

@@ -27,6 +27,7 @@ fn relation(id: u32, name: &str, fields: Vec<Field>, kind: RelationKind, sql: &s
         depends_on: Vec::new(),
         sql: sql.into(),
         settings: PlanSettings::default(),
+        access: Default::default(),
     }
 }
 
@@ -65,12 +66,12 @@ fn view() -> CatalogView {
     CatalogView {
         catalog: Arc::new(catalog()),
         user: "me".into(),
+        session_user: "me".into(),
         database: "db".into(),
         search_path: vec!["public".into()],
         settings: Settings::default().all(),
         process_id: 7,
         version: "PostgreSQL 15.0 (Millstream)".into(),
-        session_user: "me".into(),
         roles: vec![RoleRow::only("me")],
         sizes: vec![(16_385, 20 << 10)],
         ..CatalogView::default()

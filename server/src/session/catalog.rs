@@ -14,7 +14,7 @@ use super::prepare::Work;
 use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, Session, SqlError};
 use crate::engine::stop::Stop;
-use crate::pg_catalog::{CatalogQuery, CatalogView, ConnectionRow, Effect, RoleRow};
+use crate::pg_catalog::{CatalogQuery, CatalogView, ConnectionRow, Effect, MemberRow, RoleRow};
 
 /// Bytes of users' rows that a query about the catalog may read beside it: they are held at once.
 const USER_BYTES: usize = 256 << 20;
@@ -61,7 +61,11 @@ impl Session {
         let mut outcome = Outcome::tagged(CommandTag::Counted("SELECT "));
         for effect in answer.effects {
             let Effect::Set { name, value, local } = effect;
-            let changed = self.settings.set(&name.to_lowercase(), value.as_deref(), local)?;
+            let name = name.to_lowercase();
+            let changed = match name.as_str() {
+                "role" | "session_authorization" => self.set_role(&name, value.as_deref(), local)?,
+                _ => self.settings.set(&name, value.as_deref(), local)?,
+            };
             outcome.notices.extend(changed.notices);
             outcome.changed_parameters.extend(changed.reported);
         }
@@ -74,7 +78,8 @@ impl Session {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let sql = format!("SELECT * FROM {}.{}", quoted(schema), quoted(name));
         let planned = self.plan_now(&StatementText { sql, start: TextPosition(1) }, &[])?;
-        let Work::Statement(Statement::Query(query)) = &planned.inner.work else { return Ok(Vec::new()) };
+        let Work::Statement(statement @ Statement::Query(query)) = &planned.inner.work else { return Ok(Vec::new()) };
+        self.authorize(statement)?;
         let mut rows = self.batch_plan(query, Vec::new()).await?.stream()?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = rows.try_next().await? {
@@ -94,18 +99,19 @@ impl Session {
     pub(super) fn catalog_view(&self) -> CatalogView {
         let state = self.engine.state();
         let facts = self.facts();
+        let (user, session_user) = (facts.user.clone(), facts.session_user.clone());
         CatalogView {
             catalog: Arc::clone(&state.catalog.view),
-            user: self.user.clone(),
-            session_user: self.user.clone(),
+            user,
+            session_user,
             database: self.database.clone(),
-            search_path: self.settings.plan().search_path,
+            search_path: self.plan_settings().search_path,
             settings: self.settings.all(),
             style: self.settings.text_style(),
             process_id: self.process_id,
             version: facts.version,
-            roles: vec![RoleRow::only(&self.user)],
-            members: Vec::new(),
+            roles: RoleRow::all(state.catalog.view.roles()),
+            members: MemberRow::all(state.catalog.view.roles()),
             comments: Vec::new(),
             connection: ConnectionRow::default(),
             sessions: Vec::new(),

@@ -17,10 +17,13 @@ impl Session {
         let one_at_a_time = stop.race(async { Ok(self.engine.begin_ddl().await) }).await?;
         // What it was planned over may have changed while it waited.
         let prepared = self.current(prepared)?;
+        self.authorize(prepared.inner.statement())?;
         let request = DdlRequest {
             sql: prepared.inner.text.sql.clone(),
-            settings: self.settings.plan(),
+            settings: self.plan_settings(),
             statement: prepared.inner.statement().clone(),
+            actor: self.actor()?,
+            database: self.database.clone(),
             checkpoint_interval_micros: self
                 .settings
                 .checkpoint_interval()
@@ -47,6 +50,7 @@ fn define_tag(statement: &Statement) -> String {
         Statement::Drop(drop) => kind("DROP", drop.object),
         Statement::DropSchema { .. } => kind("DROP", ObjectKind::Schema),
         Statement::Rename { object, .. } => kind("ALTER", *object),
+        Statement::Access(statement) => statement.tag(),
         _ => "DEFINITION".to_string(),
     }
 }

@@ -64,6 +64,7 @@ impl Session {
             Work::Statement(statement) => statement,
             Work::Catalog(query) => return self.catalog_query(query, parameters, stop).await,
         };
+        self.authorize(statement)?;
         match statement {
             Statement::Empty => Ok(Outcome::tagged(CommandTag::Empty)),
             Statement::Query(query) => self.query(query, parameters, stop).await,
@@ -79,7 +80,8 @@ impl Session {
             | Statement::CreateSink(_)
             | Statement::Drop(_)
             | Statement::DropSchema { .. }
-            | Statement::Rename { .. } => self.define(prepared, stop).await,
+            | Statement::Rename { .. }
+            | Statement::Access(_) => self.define(prepared, stop).await,
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
             Statement::ShowCreate { relation } => self.show_create(*relation),
             Statement::Describe { relation } => self.describe(*relation),
@@ -126,7 +128,10 @@ impl Session {
     }
 
     fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
-        let changed = self.settings.set(name, value, local)?;
+        let changed = match name {
+            "role" | "session_authorization" => self.set_role(name, value, local)?,
+            _ => self.settings.set(name, value, local)?,
+        };
         if name == "millstream.clock" {
             self.engine.clock().set_manual(self.settings.get(name).as_deref() == Some("manual"));
         }
@@ -206,6 +211,7 @@ impl Session {
         let text = StatementText { sql: format!("SELECT {}", listed.join(", ")), start: TextPosition(1) };
         let row = self.plan_now(&text, &[])?;
         let Work::Statement(Statement::Query(query)) = &row.inner.work else { return Err(unknown_statement(name)) };
+        self.authorize(&Statement::Query(query.clone()))?;
         let batches: Vec<_> = self.batch_plan(query, Vec::new()).await?.stream()?.try_collect().await?;
         let row = batches.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| unknown_statement(name))?;
         let values = row.columns().iter().zip(&prepared.parameters).map(|(column, wanted)| {

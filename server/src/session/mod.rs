@@ -11,8 +11,10 @@ mod catalog;
 mod change;
 mod commit;
 mod define;
+pub mod door;
 mod execute;
 mod explain;
+mod identity;
 mod prepare;
 mod query;
 pub mod registry;
@@ -32,15 +34,18 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use futures::Stream;
 use millstream_planner::functions::SessionFacts;
+use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::StatementText;
 use millstream_planner::values::TextStyle;
 use millstream_runtime::graph::Clock;
 use millstream_runtime::time::LogPosition;
 use tokio_util::sync::CancellationToken;
 
+use self::identity::Identity;
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
 use crate::engine::Engine;
+use crate::engine::access::connections::Counted;
 use crate::engine::stop::Stop;
 
 /// What went wrong, in the terms of Postgres' ErrorResponse. Made in one place only: `sqlstate.rs`.
@@ -123,7 +128,7 @@ pub enum CommandTag {
 /// A session. One per connection, used by one task at a time.
 pub struct Session {
     engine: Arc<Engine>,
-    user: String,
+    identity: Identity,
     database: String,
     /// The number by which `pg_backend_pid()` names the connection; 0 without one.
     process_id: i32,
@@ -135,25 +140,32 @@ pub struct Session {
     named: BTreeMap<String, Prepared>,
     /// The newest commit that the session has seen: it never sees less.
     seen: LogPosition,
+    /// Counts against the role's CONNECTION LIMIT.
+    counted: Option<Counted>,
 }
 
 impl Session {
-    /// A session of a user who has been let in.
-    pub fn new(engine: Arc<Engine>, user: impl Into<String>, database: impl Into<String>) -> Self {
+    /// A session of the server's own, for its command line and for tests: it is the first superuser.
+    pub fn new(engine: Arc<Engine>, database: impl Into<String>) -> Self {
+        let identity = Identity::server(engine.state().catalog.view.roles());
+        Self::of(engine, identity, true, database.into())
+    }
+
+    fn of(engine: Arc<Engine>, identity: Identity, superuser: bool, database: String) -> Self {
         let seen = engine.opened_at();
-        let user = user.into();
         let mut settings = Settings::default();
-        settings.set_user(&user);
+        settings.set_user(identity.name(), superuser);
         Self {
             engine,
-            user,
-            database: database.into(),
+            identity,
+            database,
             process_id: 0,
             settings,
             transaction: Transaction::default(),
             more_follows: false,
             named: BTreeMap::new(),
             seen,
+            counted: None,
         }
     }
 
@@ -222,12 +234,21 @@ impl Session {
         self.settings.reported()
     }
 
+    /// The settings that bear on planning.
+    fn plan_settings(&self) -> PlanSettings {
+        let mut settings = self.settings.plan();
+        settings.search_path = self.usable_schemas(&self.engine.state().catalog.view, settings.search_path);
+        settings
+    }
+
     /// What a statement's functions may ask about its surroundings.
     fn facts(&self) -> SessionFacts {
-        let path = self.settings.plan().search_path;
+        let path = self.plan_settings().search_path;
+        let (user, session_user) = self.user_names();
         SessionFacts {
             now_micros: self.transaction.now_micros().unwrap_or_else(|| self.engine.clock().now().0),
-            user: self.user.clone(),
+            user,
+            session_user,
             database: self.database.clone(),
             schema: path.into_iter().next().unwrap_or_else(|| "public".to_string()),
             version: format!("PostgreSQL {SERVER_VERSION} (Millstream {})", env!("CARGO_PKG_VERSION")),

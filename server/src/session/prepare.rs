@@ -75,7 +75,7 @@ impl Session {
 
     pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
         let state = self.engine.state();
-        let settings = self.settings.plan();
+        let settings = self.plan_settings();
         if let Some(query) = CatalogQuery::recognize(text, types) {
             let CatalogPlan { parameters, columns, of_users_only } = query.plan(self.catalog_view())?;
             if !of_users_only {
@@ -108,7 +108,7 @@ impl Session {
     pub(super) fn current(&self, prepared: &Prepared) -> Result<Prepared, SqlError> {
         let planned = &prepared.inner;
         let unchanged = Arc::ptr_eq(&planned.catalog, &self.engine.state().catalog.view)
-            && planned.settings == self.settings.plan();
+            && planned.settings == self.plan_settings();
         if unchanged {
             return Ok(prepared.clone());
         }
@@ -152,6 +152,7 @@ impl Session {
             | Statement::Drop(_)
             | Statement::DropSchema { .. }
             | Statement::Rename { .. }
+            | Statement::Access(_)
             | Statement::Truncate { .. }
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }

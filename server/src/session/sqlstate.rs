@@ -17,6 +17,10 @@ pub enum Condition {
     Success,
     /// 01000: a warning.
     Warning,
+    /// 01006: less was revoked than was said.
+    PrivilegeNotRevoked,
+    /// 01007: less was granted than was said.
+    PrivilegeNotGranted,
     /// 08003: the connection is no longer there.
     ConnectionDoesNotExist,
     /// 08006: an outside service does not answer.
@@ -27,6 +31,8 @@ pub enum Condition {
     ProtocolViolation,
     /// 0A000: valid, but not offered.
     FeatureNotSupported,
+    /// 0LP01: a grant that makes no sense.
+    InvalidGrantOperation,
     /// 21000: a row would be changed twice, or a scalar subquery gave several rows.
     CardinalityViolation,
     /// 22000: input or stored bytes are wrong, and nothing more precise is known.
@@ -81,12 +87,16 @@ pub enum Condition {
     InvalidSchemaName,
     /// 40001: the transaction can't see one state of all that it reads; run it again.
     SerializationFailure,
+    /// 42501: the role may not do this.
+    InsufficientPrivilege,
     /// 42601: the text can't be read.
     SyntaxError,
     /// 42602: a name that is reserved.
     InvalidName,
     /// 42704: an object that is not there.
     UndefinedObject,
+    /// 42710: an object that is there already.
+    DuplicateObject,
     /// 42809: the relation is of another kind.
     WrongObjectType,
     /// 42939: a name that is the server's own.
@@ -111,6 +121,8 @@ pub enum Condition {
     ProgramLimitExceeded,
     /// 55000: the relation is not in a state for this (its job has failed).
     ObjectNotInPrerequisiteState,
+    /// 55006: the object is in use.
+    ObjectInUse,
     /// 55P02: a setting that can't be changed.
     CantChangeRuntimeParam,
     /// 57014: canceled, or out of time.
@@ -135,11 +147,14 @@ impl Condition {
         match self {
             Self::Success => "00000",
             Self::Warning => "01000",
+            Self::PrivilegeNotRevoked => "01006",
+            Self::PrivilegeNotGranted => "01007",
             Self::ConnectionDoesNotExist => "08003",
             Self::ConnectionFailure => "08006",
             Self::TransactionResolutionUnknown => "08007",
             Self::ProtocolViolation => "08P01",
             Self::FeatureNotSupported => "0A000",
+            Self::InvalidGrantOperation => "0LP01",
             Self::CardinalityViolation => "21000",
             Self::DataException => "22000",
             Self::NumericValueOutOfRange => "22003",
@@ -167,9 +182,11 @@ impl Condition {
             Self::InvalidCatalogName => "3D000",
             Self::InvalidSchemaName => "3F000",
             Self::SerializationFailure => "40001",
+            Self::InsufficientPrivilege => "42501",
             Self::SyntaxError => "42601",
             Self::InvalidName => "42602",
             Self::UndefinedObject => "42704",
+            Self::DuplicateObject => "42710",
             Self::WrongObjectType => "42809",
             Self::ReservedName => "42939",
             Self::UndefinedTable => "42P01",
@@ -182,6 +199,7 @@ impl Condition {
             Self::TooManyConnections => "53300",
             Self::ProgramLimitExceeded => "54000",
             Self::ObjectNotInPrerequisiteState => "55000",
+            Self::ObjectInUse => "55006",
             Self::CantChangeRuntimeParam => "55P02",
             Self::QueryCanceled => "57014",
             Self::AdminShutdown => "57P01",
@@ -254,7 +272,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::UndefinedSchema => Condition::InvalidSchemaName.code(),
         PlanErrorKind::DuplicateTable => Condition::DuplicateTable.code(),
         PlanErrorKind::DuplicateColumn => "42701",
-        PlanErrorKind::DuplicateObject => "42710",
+        PlanErrorKind::DuplicateObject => Condition::DuplicateObject.code(),
         PlanErrorKind::DuplicateSchema => Condition::DuplicateSchema.code(),
         PlanErrorKind::GroupingError => "42803",
         PlanErrorKind::DatatypeMismatch => "42804",
@@ -275,6 +293,8 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::InvalidDefinition => "42P16",
         PlanErrorKind::NotNullViolation => Condition::NotNullViolation.code(),
         PlanErrorKind::ProgramLimitExceeded => Condition::ProgramLimitExceeded.code(),
+        PlanErrorKind::ReservedName => Condition::ReservedName.code(),
+        PlanErrorKind::InvalidGrant => Condition::InvalidGrantOperation.code(),
         PlanErrorKind::Internal => Condition::InternalError.code(),
     }
 }

@@ -95,8 +95,7 @@ impl Running {
         let address = listener.local_address().map_err(ConnectionError::server)?;
         let sessions = Arc::clone(&engine);
         let open = move |login: &Login| {
-            let session = Session::new(Arc::clone(&sessions), &login.user, &login.database);
-            Ok(session.of_process(login.process_id))
+            Session::connect(Arc::clone(&sessions), &login.user, &login.database, login.process_id)
         };
         let serving = tokio::spawn(serve(listener, open, CancellationToken::new()));
         Ok(Self { engine, address, serving, generation })
@@ -110,7 +109,7 @@ impl Running {
 }
 
 async fn checkpoint(engine: &Arc<Engine>) -> Result<(), ConnectionError> {
-    let mut session = Session::new(Arc::clone(engine), "millstream", "millstream");
+    let mut session = Session::new(Arc::clone(engine), "millstream");
     for statement in session.split("CHECKPOINT")? {
         let prepared = session.prepare(&statement, &[]).await?;
         session.execute(&prepared, Vec::new(), CancellationToken::new()).await?;

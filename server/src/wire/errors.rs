@@ -149,6 +149,11 @@ pub(super) fn wrong_password(user: &str) -> SqlError {
     error(Condition::InvalidPassword, format!("password authentication failed for user \"{user}\""))
 }
 
+/// The client may not be let in, whatever its password.
+pub(super) fn not_authorized(message: impl Into<String>) -> SqlError {
+    error(Condition::InvalidAuthorizationSpecification, message)
+}
+
 /// The startup packet names no user.
 pub(super) fn no_user() -> SqlError {
     error(Condition::InvalidAuthorizationSpecification, "no PostgreSQL user name specified in startup packet")

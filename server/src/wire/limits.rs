@@ -50,6 +50,3 @@ pub const LINGER: Duration = Duration::from_secs(1);
 
 /// Time that a shutdown gives running statements to end.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-
-/// Rounds of PBKDF2 that make the SCRAM verifier, as in Postgres.
-pub const SCRAM_ITERATIONS: u32 = 4_096;

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::cancel::CancelRegistry;
 use super::client_session::{ClientSession, Login};
 use super::errors::Failure;
+use super::gate::Gate;
 use super::limits::{CONNECTIONS, CONNECTIONS_SPARE, LINGER, LOGIN_DEADLINE, SHUTDOWN_GRACE};
-use super::scram::Credentials;
 use super::socket::Socket;
 use super::{connection, errors, login, reply};
 use crate::session::SqlError;
@@ -29,7 +29,7 @@ pub struct WireConfig {
     /// Time for a whole login.
     pub login_deadline: Duration,
     /// Who may log in; `None` lets everybody in and is refused beyond loopback.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Arc<dyn Gate>>,
 }
 
 impl Default for WireConfig {
@@ -73,7 +73,8 @@ pub async fn listen(address: SocketAddr, config: WireConfig) -> Result<Listener,
     Ok(Listener { socket, config })
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+/// Whether only this machine can reach an address.
+pub fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
         IpAddr::V6(address) => {

@@ -9,10 +9,12 @@ use super::cancel::{CancelRegistry, Registration};
 use super::client_session::{ClientSession, Login};
 use super::codec::{self, Opening};
 use super::errors::{self, Failure};
+use super::gate::Demand;
 use super::listener::WireConfig;
-use super::scram::{Credentials, Exchange, MECHANISM, Refusal};
+use super::scram::{Exchange, MECHANISM, MECHANISM_PLUS, Refusal, Terms};
 use super::socket::Socket;
 use super::{connection, reply};
+use crate::engine::access::password::Verifier;
 use crate::session::SqlError;
 
 /// Logs a client in and opens its session; `None` when the connection has served its purpose (a
@@ -34,8 +36,9 @@ pub(super) async fn login<S: ClientSession>(
         let options: Vec<&str> = start.unknown_options.iter().map(String::as_str).collect();
         reply::negotiate_protocol_version(&mut socket.output, &options);
     }
-    if let Some(credentials) = &config.credentials
-        && !authenticate(socket, credentials, &start.user).await?
+    if let Some(gate) = &config.credentials
+        && let Demand::Password { verifier, known } = gate.demand(&start.user)
+        && !authenticate(socket, verifier, known, &start.user).await?
     {
         return Ok(None);
     }
@@ -103,10 +106,11 @@ async fn next<T>(
 }
 
 /// Runs the SCRAM exchange; `false` when the client went away.
-async fn authenticate(socket: &mut Socket, credentials: &Credentials, user: &str) -> Result<bool, Failure> {
+async fn authenticate(socket: &mut Socket, verifier: Verifier, known: bool, user: &str) -> Result<bool, Failure> {
     let refused = |refusal| {
         Failure::Fatal(match refusal {
             Refusal::WrongPassword => errors::wrong_password(user),
+            Refusal::Binding(message) => errors::not_authorized(message),
             Refusal::Malformed(detail) => {
                 let mut error = errors::protocol_violation("malformed SCRAM message");
                 error.detail = Some(detail.to_owned());
@@ -114,15 +118,22 @@ async fn authenticate(socket: &mut Socket, credentials: &Credentials, user: &str
             }
         })
     };
-    reply::authentication_sasl(&mut socket.output);
+    let end_point: Option<Vec<u8>> = None;
+    let offered: &[&str] = match end_point {
+        Some(_) => &[MECHANISM_PLUS, MECHANISM],
+        None => &[MECHANISM],
+    };
+    reply::authentication_sasl(&mut socket.output, offered);
     let Some(first) = password(socket).await? else { return Ok(false) };
     let (mechanism, client_first) = codec::sasl_initial_response(first)?;
-    if mechanism != MECHANISM {
+    if !offered.contains(&mechanism.as_str()) {
         return Err(Failure::Fatal(errors::protocol_violation(format!(
-            "client selected an invalid SASL authentication mechanism, {MECHANISM} is offered"
+            "client selected an invalid SASL authentication mechanism, {} is offered",
+            offered.join(" or ")
         ))));
     }
-    let exchange = Exchange::begin(credentials, user, &client_first).map_err(refused)?;
+    let terms = Terms { verifier, known, plus: mechanism == MECHANISM_PLUS, end_point: end_point.as_deref() };
+    let exchange = Exchange::begin(terms, &client_first).map_err(refused)?;
     reply::authentication_continue(&mut socket.output, exchange.server_first());
     let Some(client_final) = password(socket).await? else { return Ok(false) };
     let server_final = exchange.finish(&client_final).map_err(refused)?;

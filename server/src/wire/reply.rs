@@ -11,7 +11,6 @@ use pgwire::messages::response::{
 };
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
 
-use super::scram;
 use super::values::ColumnType;
 use crate::session::{CommandTag, Notice, SqlError, TransactionStatus};
 
@@ -41,8 +40,8 @@ pub(super) fn authentication_ok(output: &mut BytesMut) {
 }
 
 /// A password is asked for.
-pub(super) fn authentication_sasl(output: &mut BytesMut) {
-    put(output, &Authentication::SASL(vec![scram::MECHANISM.to_owned()]));
+pub(super) fn authentication_sasl(output: &mut BytesMut, mechanisms: &[&str]) {
+    put(output, &Authentication::SASL(mechanisms.iter().map(|name| (*name).to_owned()).collect()));
 }
 
 /// The server's first message of the exchange.

@@ -16,6 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use millstream_planner::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges};
 use millstream_planner::catalog::{Catalog, QualifiedName, Relation, RelationKind};
 use millstream_planner::settings::PlanSettings;
 use millstream_runtime::plan::RelationId;
@@ -86,6 +87,10 @@ static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
             depends_on: Vec::new(),
             sql: String::new(),
             settings: PlanSettings::default(),
+            access: ObjectAccess {
+                owner: BOOTSTRAP,
+                acl: Some(vec![AclItem::new(PUBLIC, BOOTSTRAP, Privileges::SELECT, Privileges::NONE)]),
+            },
         })
         .collect()
 });

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::{Row, row, tuple};
 use crate::pg_catalog::CatalogView;
 use crate::pg_catalog::objects::{BTREE_OID, HEAP_OID, Index, Object, Objects};
+use crate::pg_catalog::roles;
 use crate::pg_catalog::schema;
 use crate::pg_catalog::sql::Tuple;
 use crate::pg_catalog::sql::datum::Datum;
@@ -17,7 +18,12 @@ const DEFAULT_BIT: u32 = 1 << 28;
 pub(super) fn namespaces(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     let rows = objects.schemas.iter();
     rows.map(|(name, oid)| {
-        row! {"oid": *oid, "nspname": name.as_str(), "nspowner": super::super::roles::schema_owner(view, *oid)}
+        row! {
+            "oid": *oid,
+            "nspname": name.as_str(),
+            "nspowner": roles::schema_owner(view, *oid),
+            "nspacl": roles::acl_of(view, roles::Privileged::Schema(*oid)),
+        }
     })
     .collect()
 }
@@ -28,7 +34,7 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
         let method = if object.kind == "v" { 0 } else { HEAP_OID };
         let indexed = objects.indexes_on(object.oid).next().is_some();
         let pages = pages(view, object.oid);
-        class(
+        let mut row = class(
             object.oid,
             object.name.as_str(),
             object.schema_oid,
@@ -42,7 +48,9 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
                 (object.kind == "v").into(),
                 if object.is_system() { "n" } else { "d" }.into(),
             ],
-        )
+        );
+        row.extend(row! {"relacl": roles::acl_of(view, roles::Privileged::Relation(object))});
+        row
     });
     let indexes = objects.indexes.iter().map(|index| {
         class(

@@ -51,7 +51,8 @@ pub(super) fn roles(view: &CatalogView, _: &Objects) -> Vec<Row> {
             "rolcanlogin": role.logs_in,
             "rolreplication": false,
             "rolbypassrls": role.superuser,
-            "rolconnlimit": -1i64,
+            "rolconnlimit": role.connection_limit.map_or(-1, i64::from),
+            "rolvaliduntil": role.valid_until_micros.map_or(Datum::Null, Datum::Moment),
             // What is kept of a password is shown to nobody.
             "rolpassword": "********",
         }

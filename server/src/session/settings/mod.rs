@@ -104,9 +104,30 @@ impl Settings {
     }
 
     /// Who is connected: no choice of the session.
-    pub fn set_user(&mut self, user: &str) {
-        Arc::make_mut(&mut self.at_start).insert("session_authorization".to_string(), user.to_string());
-        Arc::make_mut(&mut self.values).insert("session_authorization".to_string(), user.to_string());
+    pub fn set_user(&mut self, user: &str, superuser: bool) {
+        let superuser = if superuser { "on" } else { "off" };
+        for (name, value) in [("session_authorization", user), ("is_superuser", superuser)] {
+            Arc::make_mut(&mut self.at_start).insert(name.to_string(), value.to_string());
+            Arc::make_mut(&mut self.values).insert(name.to_string(), value.to_string());
+        }
+    }
+
+    /// Sets what a session may not set as it likes, once that was asked.
+    pub fn force(&mut self, name: &str, value: &str, local: bool) -> Changed {
+        match local && self.before_transaction.is_some() {
+            true => {
+                let before = || self.values.get(name).cloned();
+                self.before_local.entry(name.to_string()).or_insert_with(before);
+            }
+            false => drop(self.before_local.remove(name)),
+        }
+        let before = self.get(name);
+        self.put(name.to_string(), Some(value.to_string()));
+        let reported = match find(name).filter(|known| known.reported && before.as_deref() != Some(value)) {
+            Some(known) => vec![(known.spelling.to_string(), value.to_string())],
+            None => Vec::new(),
+        };
+        Changed { reported, notices: Vec::new() }
     }
 
     /// A setting from the startup packet.

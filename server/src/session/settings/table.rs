@@ -177,6 +177,7 @@ pub const KNOWN: &[Known] = &[
     ignored("plan_cache_mode", "auto", one_of(&["auto", "force_generic_plan", "force_custom_plan"])),
     ignored("quote_all_identifiers", "off", Bool),
     ignored("random_page_cost", "4", Float(0.0, f64::MAX)),
+    setting("role", "none", Text, "The role whose privileges count, set by SET ROLE."),
     ignored("row_security", "on", Bool),
     setting("search_path", "public", Text, "Schemas searched for unqualified names."),
     ignored("seq_page_cost", "1", Float(0.0, f64::MAX)),

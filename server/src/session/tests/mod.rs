@@ -31,7 +31,7 @@ struct Client(Session);
 
 impl Client {
     fn new(engine: &Arc<Engine>) -> Self {
-        Self(Session::new(Arc::clone(engine), "tester", "millstream"))
+        Self(Session::new(Arc::clone(engine), "millstream"))
     }
 
     /// Runs one statement.

@@ -9,7 +9,7 @@ use crate::wire::{ListenError, WireConfig, listen};
 
 fn with_password(user: Option<&str>) -> WireConfig {
     let credentials = Credentials::new(user.map(str::to_owned), "päss wörd");
-    WireConfig { credentials: Some(credentials), ..WireConfig::default() }
+    WireConfig { credentials: Some(std::sync::Arc::new(credentials)), ..WireConfig::default() }
 }
 
 #[tokio::test]

@@ -14,9 +14,8 @@ async fn client() -> (tokio_postgres::Client, CancellationToken) {
     let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
     let port = listener.local_address().unwrap().port();
     let shutdown = CancellationToken::new();
-    let sessions = move |login: &Login| {
-        Ok(Session::new(Arc::clone(&engine), &login.user, &login.database).of_process(login.process_id))
-    };
+    let sessions =
+        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, login.process_id);
     tokio::spawn(serve(listener, sessions, shutdown.clone()));
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(port).user("me").dbname("db");

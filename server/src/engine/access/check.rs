@@ -1,0 +1,256 @@
+//! May this role run this statement? Asked once per run, over everything that the plan names.
+//!
+//! No wildcard arm: who adds a statement says here what it needs.
+
+use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, Roles};
+use millstream_planner::catalog::{Catalog, Relation, RelationKind};
+use millstream_planner::statement::{Command, Statement, Use};
+use millstream_runtime::plan::RelationId;
+use millstream_runtime::source::ConnectorSpec;
+
+use super::denied;
+use crate::engine::system::is_system_schema;
+use crate::session::SqlError;
+
+/// Refuses what a role may not do: 42501, in Postgres' words.
+pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Result<(), SqlError> {
+    let check = Check { catalog, roles: catalog.roles(), role };
+    if check.roles.get(role).is_none() {
+        return Err(super::unknown_role(&check.roles.name_of(role)));
+    }
+    if check.roles.is_superuser(role) {
+        return Ok(());
+    }
+    match statement {
+        Statement::Query(query) => check.uses(&query.uses),
+        Statement::Insert(insert) => check.uses(&insert.uses),
+        Statement::Update(update) => check.uses(&update.uses),
+        Statement::Delete(delete) => check.uses(&delete.uses),
+        Statement::Truncate { relations } => relations.iter().try_for_each(|relation| {
+            check.one(Use { relation: *relation, through: None, privileges: Privileges::TRUNCATE })
+        }),
+        Statement::Explain(explain) => authorize(catalog, role, &explain.statement),
+        Statement::CreateSchema { .. } => check.may_make_schemas(),
+        Statement::CreateTable(create) => {
+            check.may_create_in(&create.name.schema)?;
+            create.connector.iter().try_for_each(|connector| check.connector(connector, false))
+        }
+        Statement::CreateSource(create) => {
+            check.may_create_in(&create.name.schema)?;
+            check.connector(&create.connector, false)
+        }
+        Statement::CreateView(create) => {
+            check.may_create_in(&create.name.schema)?;
+            if let Some(old) = catalog.find(&create.name).filter(|_| create.or_replace) {
+                check.owns(old)?;
+            }
+            // What it reads is asked of its owner whenever it is read; its text only has to be able to name it.
+            create.uses.iter().filter(|one| one.through.is_none()).try_for_each(|one| check.schema_of(one.relation))
+        }
+        Statement::CreateMaterializedView(create) => {
+            check.may_create_in(&create.name.schema)?;
+            check.uses(&create.uses)
+        }
+        Statement::CreateSink(create) => {
+            check.may_create_in(&create.name.schema)?;
+            check.uses(&create.uses)?;
+            check.connector(&create.connector, true)
+        }
+        Statement::Drop(drop) => drop.named.iter().try_for_each(|relation| check.may_drop(*relation)),
+        Statement::DropSchema { names, .. } => names.iter().try_for_each(|name| check.owns_schema(name)),
+        Statement::Rename { relation: Some(relation), .. } => {
+            let relation = check.relation(*relation)?;
+            check.owns(relation)?;
+            check.may_create_in(&relation.name.schema)
+        }
+        Statement::Rename { relation: None, .. } => Ok(()),
+        Statement::ShowCreate { relation } => check.looks_into(*relation),
+        Statement::Describe { .. } => Ok(()),
+        Statement::AdvanceClock { .. } => Err(must_be_superuser("move the clock")),
+        Statement::AdvanceWatermark { relation, .. } => check.owns(check.relation(*relation)?),
+        // What it says is asked about when it is run.
+        Statement::Prepare { .. } => Ok(()),
+        // These ask while they are worked out: what they need depends on what they name.
+        Statement::Access(_) => Ok(()),
+        Statement::Command(command) => check.command(command),
+        Statement::Empty => Ok(()),
+    }
+}
+
+/// `must be owner of table t`, unless the role has what its owner has.
+pub fn must_own(roles: &Roles, role: RoleOid, relation: &Relation) -> Result<(), SqlError> {
+    if roles.owns(role, &relation.access) {
+        return Ok(());
+    }
+    Err(denied(format!("must be owner of {} {}", noun(&relation.kind), relation.name.name)))
+}
+
+/// What messages call a relation.
+pub fn noun(kind: &RelationKind) -> &'static str {
+    match kind {
+        RelationKind::Table(_) | RelationKind::System => "table",
+        RelationKind::Source(_) => "source",
+        RelationKind::View { .. } => "view",
+        RelationKind::MaterializedView(_) => "materialized view",
+        RelationKind::Sink(_) => "sink",
+    }
+}
+
+fn must_be_superuser(what: &str) -> SqlError {
+    denied(format!("must be superuser to {what}"))
+}
+
+struct Check<'a> {
+    catalog: &'a Catalog,
+    roles: &'a Roles,
+    role: RoleOid,
+}
+
+impl Check<'_> {
+    fn relation(&self, id: RelationId) -> Result<&Relation, SqlError> {
+        match self.catalog.get(id) {
+            Some(relation) => Ok(relation),
+            None => Err(millstream_runtime::Error::internal("a plan names a relation that is not there").into()),
+        }
+    }
+
+    fn uses(&self, uses: &[Use]) -> Result<(), SqlError> {
+        uses.iter().try_for_each(|one| self.one(*one))
+    }
+
+    /// What the statement itself names is asked of whoever runs it; what a view's text names, of the view's owner.
+    fn one(&self, one: Use) -> Result<(), SqlError> {
+        let relation = self.relation(one.relation)?;
+        if matches!(relation.kind, RelationKind::System) {
+            return match one.privileges == Privileges::SELECT {
+                true => Ok(()),
+                false => Err(denied(format!("permission denied for table {}", relation.name.name))),
+            };
+        }
+        let asked = match one.through {
+            None => {
+                self.schema_of(one.relation)?;
+                self.role
+            }
+            Some(view) => self.relation(view)?.access.owner,
+        };
+        if self.roles.may(asked, ObjectClass::Relation, &relation.access, one.privileges) {
+            return Ok(());
+        }
+        Err(denied(format!("permission denied for {} {}", noun(&relation.kind), relation.name.name)))
+    }
+
+    /// Whether what is in a relation's schema can be named.
+    fn schema_of(&self, relation: RelationId) -> Result<(), SqlError> {
+        let schema = &self.relation(relation)?.name.schema;
+        if is_system_schema(schema) {
+            return Ok(());
+        }
+        self.in_schema(schema, Privileges::USAGE)
+    }
+
+    fn in_schema(&self, schema: &str, privileges: Privileges) -> Result<(), SqlError> {
+        let access = self.catalog.schema_access(schema);
+        match self.roles.may(self.role, ObjectClass::Schema, &access, privileges) {
+            true => Ok(()),
+            false => Err(denied(format!("permission denied for schema {schema}"))),
+        }
+    }
+
+    fn may_create_in(&self, schema: &str) -> Result<(), SqlError> {
+        self.in_schema(schema, Privileges::CREATE)
+    }
+
+    fn may_make_schemas(&self) -> Result<(), SqlError> {
+        match self.roles.may(self.role, ObjectClass::Database, self.catalog.database_access(), Privileges::CREATE) {
+            true => Ok(()),
+            false => Err(denied("permission denied for database")
+                .with_hint("GRANT CREATE ON DATABASE lets a role make schemas.")),
+        }
+    }
+
+    fn owns(&self, relation: &Relation) -> Result<(), SqlError> {
+        must_own(self.roles, self.role, relation)
+    }
+
+    fn owns_schema(&self, name: &str) -> Result<(), SqlError> {
+        match self.roles.owns(self.role, &self.catalog.schema_access(name)) {
+            true => Ok(()),
+            false if !self.catalog.schemas().contains_key(name) => Ok(()),
+            false => Err(denied(format!("must be owner of schema {name}"))),
+        }
+    }
+
+    /// Whoever owns a relation, or its schema, may drop it; what CASCADE takes along goes with it.
+    fn may_drop(&self, id: RelationId) -> Result<(), SqlError> {
+        let relation = self.relation(id)?;
+        match self.roles.owns(self.role, &self.catalog.schema_access(&relation.name.schema)) {
+            true => Ok(()),
+            false => self.owns(relation),
+        }
+    }
+
+    /// The text of what made a relation says where it reads and writes: for those who may do something with it.
+    fn looks_into(&self, id: RelationId) -> Result<(), SqlError> {
+        let relation = self.relation(id)?;
+        let all = Privileges::ALL_ON_RELATION;
+        if !self.roles.held(self.role, ObjectClass::Relation, &relation.access, all).is_empty() {
+            return Ok(());
+        }
+        Err(denied(format!("permission denied for {} {}", noun(&relation.kind), relation.name.name)))
+    }
+
+    /// Connectors that make up their rows, or throw them away, are everybody's; others reach outside of the server.
+    fn connector(&self, connector: &ConnectorSpec, writes: bool) -> Result<(), SqlError> {
+        let needed = match connector.connector.as_str() {
+            "nexmark" | "datagen" | "blackhole" | "print" => return Ok(()),
+            "file" if is_local(connector) && writes => Predefined::WriteServerFiles,
+            "file" if is_local(connector) => Predefined::ReadServerFiles,
+            _ => Predefined::Connect,
+        };
+        if self.roles.has_privileges_of(self.role, needed.oid()) {
+            return Ok(());
+        }
+        let what = match needed {
+            Predefined::ReadServerFiles => "read files of the server",
+            Predefined::WriteServerFiles => "write files of the server",
+            _ => "open connections",
+        };
+        let name = &connector.connector;
+        Err(denied(format!("permission denied to use connector \"{name}\""))
+            .with_detail(format!("Only roles with privileges of the \"{}\" role may {what}.", needed.name()))
+            .with_hint(format!("A superuser can GRANT {} TO the role.", needed.name())))
+    }
+
+    fn command(&self, command: &Command) -> Result<(), SqlError> {
+        match command {
+            Command::Set { name, .. } | Command::Reset { name } if name == "millstream.clock" => {
+                Err(must_be_superuser("set the clock"))
+            }
+            Command::Checkpoint => match self.roles.has_privileges_of(self.role, Predefined::Checkpoint.oid()) {
+                true => Ok(()),
+                false => Err(denied("must be superuser or have privileges of pg_checkpoint to do CHECKPOINT")),
+            },
+            Command::ShowSetting { .. }
+            | Command::ShowObjects(_)
+            | Command::Set { .. }
+            | Command::Reset { .. }
+            | Command::SetModes { .. }
+            | Command::Begin { .. }
+            | Command::Commit { .. }
+            | Command::Rollback { .. }
+            | Command::Savepoint { .. }
+            | Command::Release { .. }
+            | Command::RollbackTo { .. }
+            | Command::Flush
+            | Command::Discard(_)
+            | Command::Execute { .. } => Ok(()),
+        }
+    }
+}
+
+/// Whether a file connector's path is one of this machine.
+fn is_local(connector: &ConnectorSpec) -> bool {
+    let path = connector.options.get("path").map(String::as_str).unwrap_or_default();
+    !path.starts_with("s3://") && !path.starts_with("s3a://")
+}
