@@ -8,13 +8,28 @@ use datafusion::logical_expr::{Expr, col};
 use millstream_planner::catalog::{
     Catalog, QualifiedName, Relation, RelationKind, SourceDefinition, TableDefinition, ViewDefinition,
 };
-use millstream_planner::functions::{SessionFacts, SessionSettings, physical_expression};
+use millstream_planner::functions::{AdvisoryCall, ServerCalls, SessionFacts, SessionSettings, physical_expression};
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::OnConflict;
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId, WatermarkSpec};
 use millstream_runtime::source::{ColumnOrigin, ConnectorSpec};
 
 /// What the functions of the session say in tests.
+/// A server that is asked for nothing.
+#[derive(Debug)]
+struct NoServer;
+
+#[async_trait::async_trait]
+impl ServerCalls for NoServer {
+    async fn sleep(&self, _time: std::time::Duration) {
+        unreachable!("nothing here sleeps");
+    }
+
+    async fn advisory(&self, _call: AdvisoryCall) -> datafusion::error::Result<bool> {
+        unreachable!("nothing here locks");
+    }
+}
+
 pub fn facts() -> SessionFacts {
     SessionFacts {
         now_micros: 1_700_000_000_000_000,
@@ -24,6 +39,7 @@ pub fn facts() -> SessionFacts {
         schema: "public".to_string(),
         version: "PostgreSQL 16.0 (Millstream)".to_string(),
         settings: Arc::new(NoSettings),
+        server: Arc::new(NoServer),
     }
 }
 

@@ -5,6 +5,7 @@
 //! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
 //! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
 
+mod series_exec;
 mod window_exec;
 
 use std::sync::Arc;
@@ -101,7 +102,10 @@ impl BatchQuery {
         let optimized = self.optimized(plan, parameters)?;
         let bound = with_providers(optimized, provider)?;
         let checked = functions::checked_functions(bound).map_err(plan_error)?;
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(window_exec::WindowExtension)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+            Arc::new(window_exec::WindowExtension),
+            Arc::new(series_exec::SeriesExtension),
+        ]);
         let physical = planner.create_physical_plan(&checked, &self.state).await.map_err(plan_error)?;
         let physical = with_yielding_joins(physical).map_err(plan_error)?;
         Ok(BatchPlan { physical, schema, task: self.state.task_ctx() })

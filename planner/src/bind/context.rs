@@ -6,14 +6,11 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::datatype::DataTypeExt;
-use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::{SessionState, SessionStateBuilder, SessionStateDefaults};
-use datafusion::functions_table::generate_series;
+use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use millstream_runtime::plan::RelationId;
@@ -22,6 +19,7 @@ use super::Binder;
 use super::diagnose::{nearest, refuse};
 use super::operators::Operators;
 use super::relation::{RelationTable, UsedViews, ViewTable};
+use super::series::SeriesPlanner;
 use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
@@ -156,9 +154,6 @@ static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(|| {
 /// The one table function beside those of windows.
 pub(super) const GENERATE_SERIES: &str = "generate_series";
 
-/// Table functions want a session; this one gives them nothing.
-static NO_SESSION: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new().build());
-
 static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
     let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Operators)];
     planners.extend(SessionStateDefaults::default_expr_planners());
@@ -166,7 +161,7 @@ static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(
 });
 
 static RELATION_PLANNERS: LazyLock<Vec<Arc<dyn RelationPlanner>>> =
-    LazyLock::new(|| vec![Arc::new(WindowPlanner) as _]);
+    LazyLock::new(|| vec![Arc::new(WindowPlanner) as _, Arc::new(SeriesPlanner) as _]);
 
 /// The options under which every text is planned.
 pub(crate) fn planner_options() -> &'static ConfigOptions {
@@ -224,19 +219,13 @@ impl ContextProvider for Context<'_> {
         Ok(Arc::new(table))
     }
 
-    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DataFusionResult<Arc<dyn TableSource>> {
+    fn get_table_function_source(&self, name: &str, _args: Vec<Expr>) -> DataFusionResult<Arc<dyn TableSource>> {
         let name = name.to_lowercase();
-        if name != GENERATE_SERIES {
-            return Err(refuse(PlanErrorKind::UndefinedFunction, format!("table function {name} does not exist")));
+        if name == GENERATE_SERIES {
+            let message = "generate_series() is not supported with LATERAL or WITH ORDINALITY";
+            return Err(refuse(PlanErrorKind::FeatureNotSupported, message));
         }
-        if !(2..=3).contains(&args.len()) || !args.iter().all(|arg| matches!(arg, Expr::Literal(..))) {
-            return Err(DataFusionError::External(Box::new(
-                PlanError::unsupported("generate_series() takes two or three constant integers")
-                    .with_hint("Write generate_series(start, stop [, step])."),
-            )));
-        }
-        let arguments = TableFunctionArgs::new(&args, &*NO_SESSION);
-        Ok(provider_as_source(generate_series().create_table_provider_with_args(arguments)?))
+        Err(refuse(PlanErrorKind::UndefinedFunction, format!("table function {name} does not exist")))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -18,6 +18,7 @@ mod normalize;
 mod operators;
 mod relation;
 mod rewrite;
+mod series;
 mod view;
 mod window;
 
@@ -48,6 +49,7 @@ pub use expression::{BoundExpression, Purpose};
 pub use normalize::visible_name;
 pub use relation::{RelationTable, reads};
 pub(crate) use rewrite::rewrite_expressions;
+pub use series::SeriesNode;
 pub use view::{BoundView, view};
 pub use window::{WINDOW_END, WINDOW_START, WindowNode, WindowShape, interval_micros};
 
@@ -89,6 +91,7 @@ impl<'a> Binder<'a> {
     /// where nothing tells.
     pub fn query(&self, query: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<statement::Query> {
         let bound = self.bind_query(query, parameter_types)?;
+        crate::functions::check_places(&bound.plan)?;
         let reads = reads(&bound.plan).map_err(plan_error)?;
         let parameters = bound.parameters.into_iter().map(Some).collect();
         let changes_settings = functions::changes_settings(&bound.plan);

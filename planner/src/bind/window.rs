@@ -291,7 +291,7 @@ fn check_shape(shape: WindowShape, function: WindowFunction) -> Result<()> {
     Ok(())
 }
 
-fn argument_expression(argument: FunctionArg) -> Option<SqlExpr> {
+pub(super) fn argument_expression(argument: FunctionArg) -> Option<SqlExpr> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
         | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. }

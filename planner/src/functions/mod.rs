@@ -19,6 +19,7 @@ mod text_in;
 mod text_out;
 mod use_check;
 mod uuid;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -49,6 +50,8 @@ pub use settings::{SessionSettings, changes_settings};
 pub(crate) use text_in::{needs_text_in, text_in};
 pub(crate) use text_out::{needs_text_out, text_out};
 pub use use_check::{FunctionUse, check_use, check_view_functions};
+pub(crate) use waiting::check_places;
+pub use waiting::{AdvisoryCall, AdvisoryKey, ServerCalls};
 
 /// Every function by its name.
 pub struct Registry {
@@ -87,12 +90,13 @@ impl Registry {
                 scalars.insert(name.to_string(), math::checked(Arc::clone(&function)));
             }
         }
-        for function in session::functions()
+        let ours = session::functions()
             .into_iter()
             .chain(settings::functions())
             .chain(json::functions())
-            .chain([uuid::random()])
-        {
+            .chain(waiting::functions())
+            .chain([uuid::random()]);
+        for function in ours {
             for name in names(function.name(), function.aliases()) {
                 scalars.insert(name.to_string(), Arc::clone(&function));
             }
@@ -170,6 +174,9 @@ pub fn is_scalar(name: &str) -> bool {
 
 /// The checked physical expression of an analyzed one: overflow and division by zero are errors of the row.
 pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    if let Some(error) = waiting::misplaced(expr).map_err(plan_error)? {
+        return Err(error);
+    }
     let expr = expansion::written_out(expr.clone(), schema).map_err(plan_error)?;
     let expr = checked::logical(expr, schema).map_err(plan_error)?;
     let mut properties = ExecutionProps::new();

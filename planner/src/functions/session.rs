@@ -12,7 +12,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::settings::SessionSettings;
-use super::sql_type;
+use super::{ServerCalls, sql_type};
 
 /// What a statement's functions may ask about its surroundings.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct SessionFacts {
     pub version: String,
     /// The session's settings.
     pub settings: Arc<dyn SessionSettings>,
+    /// The server, as far as functions ask it to do something.
+    pub server: Arc<dyn ServerCalls>,
 }
 
 impl ConfigExtension for SessionFacts {

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{Distinct, Expr, Filter, LogicalPlan, Union};
 use datafusion::physical_expr::PhysicalExpr;
 use millstream_runtime::plan::{Changes, Dataflow, EmitOn, EventTimeColumn, NodeIndex, Operation, PlanNode};
 
-use crate::bind::{WINDOW_END, WINDOW_START, WindowNode, visible_name};
+use crate::bind::{SeriesNode, WINDOW_END, WINDOW_START, WindowNode, visible_name};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
 use crate::types::sql_name;
@@ -94,6 +94,10 @@ impl Lowering {
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Extension(extension) => match WindowNode::of(extension) {
                 Some(window) => self.window(window),
+                None if SeriesNode::of(extension).is_some() => Err(unsupported(
+                    "generate_series() in FROM",
+                    "Put its values into a table, or use it in a query over the view.",
+                )),
                 None => Err(PlanError::internal(format!("no lowering for {}", extension.node.name()))),
             },
             LogicalPlan::Window(_) => Err(PlanError::unsupported(

@@ -18,8 +18,8 @@ use millstream_runtime::graph::SplitClock;
 
 use super::gathered::OwnChanges;
 use super::head::{AcceptedRows, TableHead, row_text};
-use crate::session::SqlError;
 use crate::session::sqlstate::Condition;
+use crate::session::{ErrorObject, SqlError};
 
 /// Computes the row that `DO UPDATE SET` makes: from batches of (old columns, new columns) to physical rows.
 pub type Merge<'a> = &'a (dyn Fn(&RecordBatch) -> Result<RecordBatch, SqlError> + Sync);
@@ -259,12 +259,11 @@ fn duplicate_key(target: &Target<'_>, keys: &RecordBatch, row: usize) -> SqlErro
 /// The error for a key that is there already.
 pub fn duplicate(head: &TableHead, keys: &RecordBatch, row: usize) -> SqlError {
     let names: Vec<&str> = keys.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
-    let message = format!("duplicate key value violates unique constraint \"{}_pkey\"", head.name());
-    SqlError::new(Condition::UniqueViolation, message).with_detail(format!(
-        "Key ({})=({}) already exists.",
-        names.join(", "),
-        row_text(keys, row)
-    ))
+    let constraint = format!("{}_pkey", head.name());
+    let message = format!("duplicate key value violates unique constraint \"{constraint}\"");
+    SqlError::new(Condition::UniqueViolation, message)
+        .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), row_text(keys, row)))
+        .about(ErrorObject { constraint: Some(constraint), ..head.named() })
 }
 
 /// One batch that takes `old` back and adds `new`.

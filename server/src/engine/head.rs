@@ -18,8 +18,8 @@ use millstream_runtime::storage::RowsRecord;
 use millstream_runtime::time::Watermark;
 use millstream_runtime::{Error, Result};
 
-use crate::session::SqlError;
 use crate::session::sqlstate::Condition;
+use crate::session::{ErrorObject, SqlError};
 
 /// A table with every commit applied.
 pub struct TableHead {
@@ -66,6 +66,12 @@ impl TableHead {
     pub fn name(&self) -> &str {
         let qualified = &self.definition.input.name;
         qualified.rsplit_once('.').map_or(qualified.as_str(), |(_, name)| name)
+    }
+
+    /// The table, for programs that look what an error is about.
+    pub fn named(&self) -> ErrorObject {
+        let (schema, table) = self.definition.input.name.rsplit_once('.').unwrap_or(("public", self.name()));
+        ErrorObject { schema: schema.to_string(), table: table.to_string(), ..ErrorObject::default() }
     }
 
     /// What the table promises: no row below it is accepted any more.
@@ -166,7 +172,11 @@ impl TableHead {
         let failing = format!("Failing row contains ({}).", row_text(physical, row));
         if reason.starts_with("null value in column") {
             let message = reason.replacen("\" violates", &format!("\" of relation \"{}\" violates", self.name()), 1);
-            return SqlError::new(Condition::NotNullViolation, message).with_detail(failing);
+            let column = reason.strip_prefix("null value in column \"").and_then(|rest| rest.rsplit_once('"'));
+            let column = column.map(|(name, _)| name.to_string());
+            return SqlError::new(Condition::NotNullViolation, message)
+                .with_detail(failing)
+                .about(ErrorObject { column, ..self.named() });
         }
         if reason.starts_with("value too long for type") {
             return SqlError::new(Condition::StringDataRightTruncation, reason).with_detail(failing);

@@ -15,6 +15,9 @@ pub const SCRAM_ITERATIONS_MAX: u32 = 10_000_000;
 /// Entries of log after which a snapshot is written by itself: a start reads them one by one.
 pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000;
 
+/// Advisory locks that all sessions hold together, one per key and session: programs take a few, and each costs memory.
+pub const ADVISORY_LOCKS: usize = 10_000;
+
 /// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
 pub const MAINTENANCE_SECONDS: u64 = 30;
 

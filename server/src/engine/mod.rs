@@ -18,6 +18,7 @@
 //! 18 (`engine::secrets::tests::secrets_are_masked_and_nothing_else`).
 
 pub mod access;
+pub mod advisory;
 pub mod catalog;
 pub mod clock;
 pub mod commit;
@@ -62,6 +63,7 @@ use millstream_runtime::{Error, Result};
 use tokio::sync::Mutex;
 
 use self::access::connections::RoleConnections;
+use self::advisory::{AdvisoryLocks, SessionLocks};
 use self::clock::ServerClock;
 use self::committer::Committer;
 use self::deploy::Starter;
@@ -119,6 +121,7 @@ pub struct Engine {
     opened_at: LogPosition,
     /// The sessions of every role.
     role_connections: Arc<RoleConnections>,
+    advisory: Arc<AdvisoryLocks>,
 }
 
 impl Engine {
@@ -158,6 +161,7 @@ impl Engine {
             snapshot_at,
             opened_at,
             role_connections: Arc::default(),
+            advisory: Arc::default(),
         });
         maintenance::start(&engine);
         Ok(engine)
@@ -194,6 +198,11 @@ impl Engine {
     /// Processing time.
     pub fn clock(&self) -> &ServerClock {
         &self.starter.clock
+    }
+
+    /// The advisory locks of a new session.
+    pub fn advisory_locks(&self) -> SessionLocks {
+        self.advisory.session()
     }
 
     /// A batch query's surroundings.

@@ -165,6 +165,7 @@ impl Session {
             Discard::All => {
                 self.transaction.refuse_block("DISCARD ALL")?;
                 self.named.clear();
+                self.calls.locks().release_all();
                 let changed = self.settings.reset_all();
                 Ok(Outcome { changed_parameters: changed.reported, ..Outcome::fixed("DISCARD ALL") })
             }

@@ -7,6 +7,7 @@
 //! (`execute.rs`) to one function each: queries (`query.rs`), rows that change (`change.rs`), transactions (`commit.rs`), DDL
 //! (`define.rs`), what is shown (`show.rs`, `explain.rs`). Errors get their SQLSTATEs in `sqlstate.rs`.
 
+mod calls;
 mod catalog;
 mod change;
 mod commit;
@@ -41,6 +42,7 @@ use millstream_runtime::graph::Clock;
 use millstream_runtime::time::LogPosition;
 use tokio_util::sync::CancellationToken;
 
+use self::calls::SessionCalls;
 use self::identity::Identity;
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
@@ -61,6 +63,21 @@ pub struct SqlError {
     pub hint: Option<String>,
     /// Characters into the text that the client sent, from 1.
     pub position: Option<usize>,
+    /// What it is about, in fields of their own: programs look there instead of into the message.
+    pub object: Option<Box<ErrorObject>>,
+}
+
+/// What an error is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorObject {
+    /// The table's schema.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// A column of it.
+    pub column: Option<String>,
+    /// A constraint of it.
+    pub constraint: Option<String>,
 }
 
 /// Something that a client is told beside the result.
@@ -142,6 +159,7 @@ pub struct Session {
     seen: LogPosition,
     /// Counts against the role's CONNECTION LIMIT.
     counted: Option<Counted>,
+    calls: Arc<SessionCalls>,
 }
 
 impl Session {
@@ -155,6 +173,7 @@ impl Session {
         let seen = engine.opened_at();
         let mut settings = Settings::default();
         settings.set_user(identity.name(), superuser);
+        let calls = Arc::new(SessionCalls::new(engine.advisory_locks()));
         Self {
             engine,
             identity,
@@ -166,6 +185,7 @@ impl Session {
             named: BTreeMap::new(),
             seen,
             counted: None,
+            calls,
         }
     }
 
@@ -192,7 +212,11 @@ impl Session {
     /// written is durable afterwards; an error means that none of it is there. `cancel` ends the wait.
     pub async fn sync(&mut self, cancel: CancellationToken) -> Result<Vec<Notice>, SqlError> {
         let stop = Stop::new(cancel, self.settings.statement_timeout());
-        self.end_implicit(&stop).await
+        let ended = self.end_implicit(&stop).await;
+        if self.transaction.status() == TransactionStatus::Idle {
+            self.calls.locks().end_transaction();
+        }
+        ended
     }
 
     /// Tells the session that a statement failed on the wire (a bad parameter, a failing row stream).
@@ -253,6 +277,7 @@ impl Session {
             schema: path.into_iter().next().unwrap_or_else(|| "public".to_string()),
             version: format!("PostgreSQL {SERVER_VERSION} (Millstream {})", env!("CARGO_PKG_VERSION")),
             settings: Arc::new(SettingsCopy::of(&self.settings)),
+            server: Arc::clone(&self.calls) as _,
         }
     }
 }

@@ -8,7 +8,7 @@ use datafusion::error::DataFusionError;
 use millstream_planner::error::{PlanError, PlanErrorKind};
 use millstream_runtime::ErrorKind;
 
-use super::{Notice, SqlError};
+use super::{ErrorObject, Notice, SqlError};
 
 /// What can go wrong at the server, beside what the planner and the runtime name. One SQLSTATE each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,7 +215,14 @@ impl Condition {
 impl SqlError {
     /// An error without detail, hint and position.
     pub fn new(condition: Condition, message: impl Into<String>) -> Self {
-        Self { sqlstate: condition.code(), message: message.into(), detail: None, hint: None, position: None }
+        Self {
+            sqlstate: condition.code(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+            object: None,
+        }
     }
 
     /// The same error with a hint, a whole sentence.
@@ -229,6 +236,13 @@ impl SqlError {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same error with what it is about.
+    #[must_use]
+    pub fn about(mut self, object: ErrorObject) -> Self {
+        self.object = Some(Box::new(object));
         self
     }
 
@@ -310,6 +324,7 @@ impl From<PlanError> for SqlError {
             detail: error.detail,
             hint: error.hint,
             position: error.position.map(|position| position.0),
+            object: None,
         }
     }
 }

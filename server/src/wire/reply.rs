@@ -138,6 +138,11 @@ pub(super) fn error(output: &mut BytesMut, severity: &str, error: &SqlError) {
     fields.extend(error.detail.as_deref().map(|detail| (b'D', text(detail))));
     fields.extend(error.hint.as_deref().map(|hint| (b'H', text(hint))));
     fields.extend(error.position.map(|position| (b'P', position.to_string())));
+    if let Some(object) = &error.object {
+        fields.extend([(b's', text(&object.schema)), (b't', text(&object.table))]);
+        fields.extend(object.column.as_deref().map(|column| (b'c', text(column))));
+        fields.extend(object.constraint.as_deref().map(|constraint| (b'n', text(constraint))));
+    }
     put(output, &ErrorResponse::new(fields));
 }
 
@@ -156,6 +161,7 @@ pub(super) fn notice(output: &mut BytesMut, notice: &Notice) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::ErrorObject;
 
     #[test]
     fn errors_carry_all_fields_and_no_zero_bytes() {
@@ -166,9 +172,15 @@ mod tests {
             detail: Some("why".into()),
             hint: Some("do".into()),
             position: Some(15),
+            object: Some(Box::new(ErrorObject {
+                schema: "s".into(),
+                table: "t".into(),
+                column: Some("c".into()),
+                constraint: Some("k".into()),
+            })),
         };
         error(&mut output, "ERROR", &problem);
-        let expected = "SERROR\0VERROR\0C42P01\0Mno\u{fffd}zero\0Dwhy\0Hdo\0P15\0\0";
+        let expected = "SERROR\0VERROR\0C42P01\0Mno\u{fffd}zero\0Dwhy\0Hdo\0P15\0ss\0tt\0cc\0nk\0\0";
         assert_eq!(&output[5..], expected.as_bytes());
         assert_eq!(output[1..5], (expected.len() as u32 + 4).to_be_bytes());
     }

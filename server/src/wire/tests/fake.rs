@@ -65,7 +65,8 @@ impl Described for FakePrepared {
 }
 
 fn error(sqlstate: &'static str, message: &str) -> SqlError {
-    SqlError { sqlstate, message: message.into(), detail: None, hint: Some("a hint".into()), position: Some(3) }
+    let (message, hint) = (message.into(), Some("a hint".into()));
+    SqlError { sqlstate, message, detail: None, hint, position: Some(3), object: None }
 }
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
