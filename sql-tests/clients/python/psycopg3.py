@@ -436,7 +436,7 @@ def _():
         equal((info.name, info.oid, info.array_oid), ("int8", 20, 1016))
         connection.execute("CREATE TABLE p3_row (id int PRIMARY KEY, v text)")
         composite = CompositeInfo.fetch(connection, "p3_row")
-        equal(composite.field_names, ["id", "v"])
+        equal(list(composite.field_names), ["id", "v"])
         equal(list(composite.field_types), [23, 25])
         connection.execute("DROP TABLE p3_row")
 

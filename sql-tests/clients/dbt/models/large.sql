@@ -1,0 +1,2 @@
+{{ config(materialized='view') }}
+select customer, cents from {{ ref('totals') }} where cents >= 100
