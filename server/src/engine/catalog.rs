@@ -157,10 +157,15 @@ impl DurableCatalog {
         self.next_oid = self.next_oid.max(next_oid);
     }
 
-    /// The log entry of the statement that made a relation: all of its rows are behind it.
-    pub fn created_at(&self, id: RelationId) -> LogPosition {
-        let made = |logged: &&Logged| logged.ddl.relation.is_some_and(|made| made.id == id);
-        self.statements.iter().find(made).map(|logged| logged.position).unwrap_or_default()
+    /// The place in the log behind which all rows of a relation are: the entry of the statement that made it, or
+    /// the one before, where a transaction brought rows along.
+    pub fn rows_from(&self, id: RelationId) -> LogPosition {
+        let made = self.statements.iter().find(|logged| logged.ddl.relation.is_some_and(|made| made.id == id));
+        let Some(Logged { position, ddl }) = made else { return LogPosition::default() };
+        match &ddl.detail {
+            Detail::CreateRelation(Placement { rows_follow: true, .. }) => LogPosition(position.0.saturating_sub(1)),
+            _ => *position,
+        }
     }
 
     /// The relations that run or are read from outside, in the order in which they were made.

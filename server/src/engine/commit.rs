@@ -7,8 +7,12 @@
 //!   23505), a row that it adds must not have become late (it goes to `$late`, or the transaction fails with
 //!   40001 where it also takes rows back).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute;
+use millstream_runtime::Error;
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::LogPosition;
@@ -18,10 +22,10 @@ use super::committer::Pending;
 use super::dml::{duplicate, encode};
 use super::gathered::{Gathered, OwnChanges, concurrent_update};
 use super::head::TableHead;
-use super::state::State;
 use super::stop::Stop;
-use super::write::{TableCommit, apply, no_head};
+use super::write::{Answer, Heads, TableCommit, apply};
 use crate::session::SqlError;
+use crate::session::sqlstate::Condition;
 
 /// What COMMIT has done; durable.
 #[derive(Debug, Default)]
@@ -32,16 +36,28 @@ pub struct Committed {
     pub tables: Vec<RelationId>,
     /// Rows that were in time when they were inserted, and came behind the watermark of another commit.
     pub late: Vec<(RelationId, usize)>,
+    /// New materialized views that the client waits for.
+    pub views: Vec<RelationId>,
+    /// What was defined and could not be started, with the reason.
+    pub unstarted: Vec<(String, Error)>,
 }
 
 impl Engine {
-    /// Commits what a transaction has gathered, until it is durable.
-    pub async fn commit(&self, state: &State, gathered: Gathered, stop: &Stop) -> Result<Committed, SqlError> {
-        let mut committed = Committed { tables: gathered.tables().collect(), ..Committed::default() };
-        for table in &committed.tables {
-            self.refuse_failed_job(state, *table)?;
+    /// Commits what a transaction has gathered, until it is durable. One that defines something is not stopped
+    /// once it has begun: it runs in a task of its own, which a session that goes away leaves behind.
+    pub async fn commit(self: &Arc<Self>, gathered: Gathered, stop: &Stop) -> Result<Committed, SqlError> {
+        let (definitions, tables) = gathered.into_parts();
+        if !definitions.is_empty() {
+            let (engine, stop) = (Arc::clone(self), stop.clone());
+            let running = tokio::spawn(async move { engine.commit_definitions(&definitions, tables, &stop).await });
+            return running.await.map_err(|error| Error::internal(format!("a COMMIT ended early: {error}")))?;
         }
-        let decided = stop.race(self.decide_commit(gathered, &mut committed.late)).await?;
+        let mut committed = Committed { tables: tables.keys().copied().collect(), ..Committed::default() };
+        let state = self.state.load();
+        for table in &committed.tables {
+            self.refuse_failed_job(&state, *table)?;
+        }
+        let decided = stop.race(self.decide_commit(tables, &mut committed.late)).await?;
         if let Some(answer) = decided {
             committed.position = Some(self.durable(answer, stop).await?);
         }
@@ -51,22 +67,12 @@ impl Engine {
     /// Checks everything and queues the commit. Nothing awaits between the first change of a head and the queue.
     async fn decide_commit(
         &self,
-        gathered: Gathered,
+        tables: BTreeMap<RelationId, OwnChanges>,
         late: &mut Vec<(RelationId, usize)>,
-    ) -> Result<Option<super::write::Answer>, SqlError> {
+    ) -> Result<Option<Answer>, SqlError> {
         let permit = self.committer.reserve().await?;
         let mut heads = self.heads.lock().await;
-        let mut decisions = Vec::new();
-        for (table, own) in gathered.into_tables() {
-            let head = heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?;
-            let told_late: usize = own.late().iter().map(RecordBatch::num_rows).sum();
-            let decision = checked(own, head)?;
-            let all_late = decision.late.as_ref().map_or(0, RecordBatch::num_rows);
-            if all_late > told_late {
-                late.push((table, all_late - told_late));
-            }
-            decisions.push((table, decision));
-        }
+        let decisions = decided(&mut heads, tables, late)?;
         let (rows, changes) = apply(&mut heads, decisions)?;
         if rows.is_empty() {
             return Ok(None);
@@ -87,6 +93,31 @@ impl Engine {
         }
         Ok(answer.await.map_err(|_| self.committer.why())??)
     }
+}
+
+/// What a transaction does to its tables, held against the newest state of each; nothing is changed.
+pub(super) fn decided(
+    heads: &mut Heads,
+    tables: BTreeMap<RelationId, OwnChanges>,
+    late: &mut Vec<(RelationId, usize)>,
+) -> Result<Vec<(RelationId, TableCommit)>, SqlError> {
+    let mut decisions = Vec::new();
+    for (table, own) in tables {
+        let head = heads.get_mut(&table).ok_or_else(|| dropped_meanwhile(&own))?;
+        let told_late: usize = own.late().iter().map(RecordBatch::num_rows).sum();
+        let decision = checked(own, head)?;
+        let all_late = decision.late.as_ref().map_or(0, RecordBatch::num_rows);
+        if all_late > told_late {
+            late.push((table, all_late - told_late));
+        }
+        decisions.push((table, decision));
+    }
+    Ok(decisions)
+}
+
+fn dropped_meanwhile(own: &OwnChanges) -> SqlError {
+    let message = format!("could not serialize access: table \"{}\" was dropped meanwhile", own.name());
+    SqlError::new(Condition::SerializationFailure, message).with_hint("Nothing was written. Run the transaction again.")
 }
 
 /// What a transaction does to one table, held against its newest state.

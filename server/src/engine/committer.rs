@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use millstream_runtime::graph::{Graph, GraphId, TableChange, TableCommit};
-use millstream_runtime::storage::{Record, RowsRecord, Storage};
+use millstream_runtime::storage::{DdlRecord, Record, RowsRecord, Storage};
 use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -26,11 +26,15 @@ const APPEND_BYTES: usize = 4 << 20;
 
 /// A decided commit on its way into the log.
 pub struct Pending {
+    /// Definitions of the same transaction, before its rows in the log.
+    definitions: Vec<DdlRecord>,
     /// What the log gets.
     pub rows: Vec<RowsRecord>,
     /// What the graphs get; the late rows are in `rows` alone.
     pub changes: Vec<TableChange>,
     answer: oneshot::Sender<Result<LogPosition>>,
+    /// Fires when what the definitions make runs; the answer comes before it then.
+    made: Option<oneshot::Receiver<()>>,
 }
 
 impl Pending {
@@ -38,7 +42,21 @@ impl Pending {
     /// it is answered behind those before it.
     pub fn new(rows: Vec<RowsRecord>, changes: Vec<TableChange>) -> (Self, oneshot::Receiver<Result<LogPosition>>) {
         let (answer, position) = oneshot::channel();
-        (Self { rows, changes, answer }, position)
+        (Self { definitions: Vec::new(), rows, changes, answer, made: None }, position)
+    }
+
+    /// The same commit with definitions before its rows. It is answered as soon as it is durable; its rows are
+    /// handed over when the returned sender says, or is dropped, because what they are for runs by then.
+    pub fn with_definitions(mut self, definitions: Vec<DdlRecord>) -> (Self, oneshot::Sender<()>) {
+        let (ready, made) = oneshot::channel();
+        self.definitions = definitions;
+        self.made = Some(made);
+        (self, ready)
+    }
+
+    fn records(&mut self) -> impl Iterator<Item = Record> + use<> {
+        let definitions = std::mem::take(&mut self.definitions).into_iter().map(Record::Ddl);
+        definitions.chain(std::mem::take(&mut self.rows).into_iter().map(Record::Rows))
     }
 
     fn memory_bytes(&self) -> usize {
@@ -120,7 +138,7 @@ impl Worker {
     async fn run(mut self) {
         while let Some(first) = self.pending.recv().await {
             let mut commits = self.gather(first);
-            let records = commits.iter_mut().flat_map(|commit| std::mem::take(&mut commit.rows)).map(Record::Rows);
+            let records = commits.iter_mut().flat_map(Pending::records);
             let appended = match self.stopped.get() {
                 Some(error) => Err(error.clone()),
                 None => self.append(records.collect()).await,
@@ -153,7 +171,17 @@ impl Worker {
     }
 
     async fn deliver(&self, position: LogPosition, commits: Vec<Pending>) {
+        // While it is locked nobody pins a state of the graphs that has the definitions and not the rows.
         let mut delivered = self.delivered.lock().await;
+        let mut commits = commits;
+        for at in 0..commits.len() {
+            if let Some(made) = commits[at].made.take() {
+                let (unused, _) = oneshot::channel();
+                let _ = std::mem::replace(&mut commits[at].answer, unused).send(Ok(position));
+                // Dropped where the server is stopping: nobody is left to hand rows to.
+                let _ = made.await;
+            }
+        }
         let state = self.state.load();
         let mut answers = Vec::with_capacity(commits.len());
         let mut by_graph: BTreeMap<GraphId, Vec<TableChange>> = BTreeMap::new();

@@ -6,14 +6,14 @@ use std::time::Duration;
 use millstream_planner::catalog::{Auxiliary, QualifiedName, RelationKind};
 use millstream_planner::statement::Statement;
 use millstream_runtime::Error;
-use millstream_runtime::graph::{Graph, GraphId, GraphState};
+use millstream_runtime::graph::{GraphId, GraphState};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::{CREATE_TIMEOUT_SECONDS, ConnectorSpec, Split};
 
 use super::Engine;
 use super::access::AccessChange;
 use super::catalog::DurableCatalog;
-use super::ddl::Planning;
+use super::ddl::{Outside, Planning};
 use super::record::{Detail, Placement};
 use super::state::State;
 use super::stop::Stop;
@@ -37,7 +37,7 @@ impl Engine {
         &self,
         planning: &mut Planning<'_>,
         creation: Creation<'_>,
-        stop: &Stop,
+        outside: Outside<'_>,
     ) -> Result<(), SqlError> {
         let statement = &planning.request.statement;
         if creation.if_not_exists && planning.catalog().view.find(creation.name).is_some() {
@@ -50,9 +50,16 @@ impl Engine {
         }
         let replaced = replaced_view(planning.catalog(), statement)?;
         let numbers = planning.catalog().next_relation();
-        let splits = self.checked_connector(statement, creation.connector, numbers.id, stop).await?;
+        let splits = match outside {
+            Outside::Ask(stop) => self.checked_connector(statement, creation.connector, numbers.id, stop).await?,
+            Outside::Known(splits) => splits,
+        };
         let mut joins = input_graphs(self, &planning.state, &creation.inputs)?;
-        let graph = creation.runs.then(|| joins.pop_first().unwrap_or(GraphId(u64::from(numbers.id.0))));
+        // A graph that runs takes up what is new, never the other way round.
+        let running = joins.iter().find(|id| planning.state.graphs.contains_key(*id)).copied();
+        let first = running.or(joins.first().copied());
+        joins.retain(|id| Some(*id) != first);
+        let graph = creation.runs.then(|| first.unwrap_or(GraphId(u64::from(numbers.id.0))));
         // A view that takes another one's place belongs to the same role, and the same roles may read it.
         let access = replaced.and_then(|old| planning.catalog().view.get(old)).map(|old| old.access.clone());
         let placement = Placement {
@@ -61,6 +68,7 @@ impl Engine {
             joins: joins.into_iter().collect(),
             splits,
             checkpoint_interval_micros: planning.request.checkpoint_interval_micros,
+            rows_follow: false,
         };
         if let Some(replaced) = replaced {
             planning.add(None, Detail::Drop { relations: vec![replaced] })?;
@@ -200,22 +208,23 @@ pub(super) fn refuse_taken_or_reserved(catalog: &DurableCatalog, name: &Qualifie
     }
 }
 
-/// The graphs of some relations; each must run.
+/// The graphs of some relations; each must run, or be made by the same transaction.
 fn input_graphs(engine: &Engine, state: &State, inputs: &[RelationId]) -> Result<BTreeSet<GraphId>, SqlError> {
     let mut graphs = BTreeSet::new();
     for input in inputs {
-        let graph: &Graph = state
-            .graph_of(*input)
-            .ok_or_else(|| Error::internal(format!("relation {input} is in no graph and can't be followed")))?;
-        if let GraphState::Waiting { reason } | GraphState::Restarting { reason } | GraphState::Failed { reason } =
-            engine.graph_state(graph)
+        let id = state.catalog.graph_of(*input);
+        let id = id.ok_or_else(|| Error::internal(format!("relation {input} is in no graph and can't be followed")))?;
+        let doing = state.graphs.get(&id).map(|graph| engine.graph_state(graph));
+        if let Some(
+            GraphState::Waiting { reason } | GraphState::Restarting { reason } | GraphState::Failed { reason },
+        ) = doing
         {
             let name = state.catalog.view.get(*input).map_or("?", |relation| relation.name.name.as_str());
             let message = format!("the job of \"{name}\" does not run: {reason}");
             return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
                 .with_hint("Nothing was created. Try again once SHOW JOBS shows it as RUNNING."));
         }
-        graphs.insert(graph.id());
+        graphs.insert(id);
     }
     Ok(graphs)
 }

@@ -13,6 +13,7 @@ use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::Statement;
 use millstream_runtime::Error;
 use millstream_runtime::plan::RelationId;
+use millstream_runtime::source::Split;
 use millstream_runtime::storage::DdlRelation;
 
 use tokio::sync::OwnedMutexGuard;
@@ -29,6 +30,7 @@ use crate::session::sqlstate::Condition;
 use crate::session::{Notice, SqlError};
 
 /// A DDL statement as a session hands it over.
+#[derive(Clone)]
 pub struct DdlRequest {
     /// The text.
     pub sql: String,
@@ -44,6 +46,14 @@ pub struct DdlRequest {
     pub checkpoint_interval_micros: Option<i64>,
     /// Whether a view is to be full before the answer.
     pub waits: bool,
+}
+
+/// What the outside world says about a source or sink.
+pub enum Outside<'a> {
+    /// It is asked, until the statement is stopped.
+    Ask(&'a Stop),
+    /// It was asked before: the splits of the source.
+    Known(Vec<Split>),
 }
 
 /// A statement on its way to the log: the catalog as it leaves it, and the records that say so.
@@ -107,7 +117,7 @@ impl Engine {
         &self,
         state: &State,
         request: &'a DdlRequest,
-        stop: &Stop,
+        outside: Outside<'_>,
     ) -> Result<Planning<'a>, SqlError> {
         let mut planning = Planning::over(state.clone(), request);
         match &request.statement {
@@ -128,7 +138,7 @@ impl Engine {
             Statement::Rename { relation: Some(relation), new_name, .. } => planning.rename(*relation, new_name)?,
             Statement::Access(statement) => planning.change_access(statement)?,
             statement => match creation(statement) {
-                Some(creation) => self.plan_creation(&mut planning, creation, stop).await?,
+                Some(creation) => self.plan_creation(&mut planning, creation, outside).await?,
                 None => return Err(Error::internal("a statement that is no DDL came to the dispatcher").into()),
             },
         }

@@ -8,13 +8,16 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use millstream_planner::catalog::TableDefinition;
 use millstream_planner::statement::OnConflict;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::relation::RelationVersion;
 
 use super::Engine;
+use super::definitions::is_provisional;
 use super::dml::{self, Target};
 use super::gathered::Gathered;
+use super::head::TableHead;
 use super::read::{Pinned, not_there_yet, version_of};
 use super::state::State;
 use super::stop::Stop;
@@ -60,8 +63,12 @@ impl Engine {
         let mut heads = context.stop.race(async { Ok(self.heads.lock().await) }).await?;
         let (mut decisions, mut result) = (Vec::new(), None);
         for table in tables {
-            let head = heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?;
-            let definition = head.definition.clone();
+            let definition = insertable(context.state, table)?.clone();
+            let mut empty = new_table(table, &definition)?;
+            let head = match &mut empty {
+                Some(empty) => empty,
+                None => heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?,
+            };
             let own = gathered.table(table);
             let rows = match emptied.get(&table) {
                 Some(version) => Some(all_rows(version)?),
@@ -101,7 +108,11 @@ impl Engine {
         self.refuse_failed_job(state, table)?;
         let decision = {
             let mut heads = stop.race(async { Ok(self.heads.lock().await) }).await?;
-            let head = heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?;
+            let mut empty = new_table(table, &definition)?;
+            let head = match &mut empty {
+                Some(empty) => empty,
+                None => heads.get_mut(&table).ok_or_else(|| no_head(&self.state.load(), table))?,
+            };
             dml::insert(&mut Target { head, own: gathered.table(table) }, rows, &definition.on_conflict, None)?
         };
         gathered.check_room(&decision, self.starter.memory.left())?;
@@ -146,6 +157,9 @@ impl Engine {
         table: RelationId,
         moment: Option<&Pinned>,
     ) -> Result<Arc<RelationVersion>, SqlError> {
+        if is_provisional(table) {
+            return Ok(RelationVersion::empty(Arc::clone(&insertable(state, table)?.input.schema)));
+        }
         let Some(moment) = moment else {
             let heads = self.heads.lock().await;
             return Ok(heads.get(&table).ok_or_else(|| no_head(state, table))?.store.version());
@@ -153,6 +167,11 @@ impl Engine {
         let name = || state.catalog.view.get(table).map_or("?", |relation| relation.name.name.as_str());
         version_of(moment, table).ok_or_else(|| not_there_yet(name()))
     }
+}
+
+/// The head of a table that the transaction has made: nothing is committed to it.
+fn new_table(table: RelationId, definition: &TableDefinition) -> Result<Option<TableHead>, SqlError> {
+    Ok(if is_provisional(table) { Some(TableHead::new(definition.clone())?) } else { None })
 }
 
 /// Whether a row that meets a key of another one is no error of the statement: then it is none of COMMIT either,

@@ -21,6 +21,7 @@ use millstream_runtime::limits::CHUNK_ROWS;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::relation::{RelationStore, RelationVersion, consolidate};
 
+use super::definitions::Definitions;
 use super::dml::{Decision, encode};
 use super::limits::{STORED_ROWS_BYTES, TRANSACTION_BYTES};
 use super::write::StoredChanges;
@@ -31,12 +32,15 @@ use crate::session::sqlstate::Condition;
 #[derive(Default)]
 pub struct Gathered {
     tables: BTreeMap<RelationId, OwnChanges>,
+    /// What was defined.
+    pub definitions: Definitions,
 }
 
 /// A place in what was gathered, to come back to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Mark {
     tables: BTreeMap<RelationId, TableMark>,
+    definitions: Definitions,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +90,7 @@ struct Shown {
 impl Gathered {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
+        self.tables.is_empty() && self.definitions.is_empty()
     }
 
     /// The tables that were changed.
@@ -133,11 +137,12 @@ impl Gathered {
         let tables = self.tables.iter().map(|(id, table)| {
             (*id, TableMark { changes: table.changes.len(), late: table.late.len(), clock: table.clock })
         });
-        Mark { tables: tables.collect() }
+        Mark { tables: tables.collect(), definitions: self.definitions.clone() }
     }
 
     /// Forgets what was gathered behind a place.
     pub fn back_to(&mut self, mark: &Mark) -> Result<(), SqlError> {
+        self.definitions = mark.definitions.clone();
         let tables = std::mem::take(&mut self.tables);
         for (id, table) in tables {
             if let Some(mark) = mark.tables.get(&id) {
@@ -148,8 +153,8 @@ impl Gathered {
     }
 
     /// The parts, for COMMIT.
-    pub fn into_tables(self) -> BTreeMap<RelationId, OwnChanges> {
-        self.tables
+    pub fn into_parts(self) -> (Definitions, BTreeMap<RelationId, OwnChanges>) {
+        (self.definitions, self.tables)
     }
 }
 
@@ -273,6 +278,12 @@ impl OwnChanges {
     /// The changes that are in the storage, if that is what COMMIT will write.
     pub(super) fn stored(&self) -> Vec<StoredChanges> {
         if self.only_adds { self.stored.clone() } else { Vec::new() }
+    }
+
+    /// The table's name, for messages.
+    pub fn name(&self) -> &str {
+        let qualified = &self.definition.input.name;
+        qualified.rsplit_once('.').map_or(qualified.as_str(), |(_, name)| name)
     }
 
     /// The rows that came too late.

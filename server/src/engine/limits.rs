@@ -32,3 +32,7 @@ pub const SAVEPOINTS: usize = 10_000;
 /// Bytes of rows that a transaction puts into the storage before its COMMIT, as one object: what COMMIT has to
 /// encode at once stays below this per table, and an object is large enough to be worth a request.
 pub const STORED_ROWS_BYTES: usize = 16 << 20;
+
+/// Statements that one transaction may define objects with: each keeps a catalog of its own until COMMIT, where all
+/// are planned again while other definitions wait.
+pub const DEFINITIONS: usize = 1_000;

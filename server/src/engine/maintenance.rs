@@ -122,7 +122,7 @@ impl Engine {
             .map(|table| {
                 let checkpoint = state.catalog.graph_of(table.id).and_then(|graph| newest.get(&graph));
                 let at = checkpoint.map(|checkpoint| checkpoint.log_position).unwrap_or_default();
-                at.max(state.catalog.created_at(table.id))
+                at.max(state.catalog.rows_from(table.id))
             })
             .min();
         self.storage.trim(past.unwrap_or(position)).await.map(drop)

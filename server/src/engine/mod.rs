@@ -22,9 +22,11 @@ pub mod advisory;
 pub mod catalog;
 pub mod clock;
 pub mod commit;
+mod commit_definitions;
 pub mod committer;
 mod creation;
 pub mod ddl;
+pub mod definitions;
 mod deploy;
 pub mod dml;
 pub mod gather;
@@ -133,7 +135,11 @@ impl Engine {
         let (term, opened_at) = (recovered.term, recovered.position);
         let snapshot_at = AtomicU64::new(recovered.snapshot_position.0);
         let history = History::read(recovered)?;
-        let state = Arc::new(SharedState::new(State { catalog: history.catalog.clone(), graphs: Default::default() }));
+        let state = Arc::new(SharedState::new(State {
+            catalog: history.catalog.clone(),
+            graphs: Default::default(),
+            made_by: opened_at,
+        }));
         let clock: Arc<ServerClock> = Arc::default();
         let starter = Starter {
             storage: Arc::clone(&storage),

@@ -67,6 +67,7 @@ impl Engine {
         let running: BTreeMap<GraphId, Graph> =
             graphs.iter().filter_map(|id| Some((*id, state.graphs.get(id)?.clone()))).collect();
         wait_until_shown(state, reads, &running).await?;
+        let seen = seen.max(state.made_by);
         for _ in 0..ATTEMPTS {
             let waits = {
                 let delivered = self.committer.delivered().lock().await;

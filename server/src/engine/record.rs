@@ -75,6 +75,9 @@ pub struct Placement {
     pub splits: Vec<Split>,
     /// Microseconds between checkpoints of a graph that is made with the relation.
     pub checkpoint_interval_micros: Option<i64>,
+    /// A table's first rows stand in the entry that makes it: both are of one transaction.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rows_follow: bool,
 }
 
 /// A DDL statement as the engine speaks of it.
@@ -150,6 +153,7 @@ mod tests {
                 joins: vec![GraphId(1)],
                 splits: vec![split],
                 checkpoint_interval_micros: Some(1),
+                rows_follow: true,
             }),
         };
         assert_eq!(Ddl::from_record(ddl.to_record()).unwrap(), ddl);

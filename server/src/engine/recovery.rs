@@ -189,7 +189,7 @@ pub(super) async fn start(starter: &Starter, history: History) -> Result<Started
     let Start { mut heads, mut positions, .. } = start;
     // A table that no checkpoint knows is in the log as a whole, behind the statement that made it.
     for id in heads.keys() {
-        positions.entry(*id).or_insert_with(|| history.catalog.created_at(*id));
+        positions.entry(*id).or_insert_with(|| history.catalog.rows_from(*id));
     }
     let rows = history.rows_behind(&starter.storage, &positions).await?;
     let mut delivered = Delivered::default();
@@ -207,7 +207,7 @@ pub(super) async fn start(starter: &Starter, history: History) -> Result<Started
     let unsettled = unsettled.map(|(id, graph)| (*id, graph.checkpoint_ref())).collect();
     let checkpoints = history.graphs.iter().filter_map(|(id, graph)| Some((*id, graph.checkpoint.clone()?))).collect();
     tracing::info!(position = history.position.0, graphs = graphs.len(), "the log is read");
-    let state = State { catalog: history.catalog, graphs };
+    let state = State { catalog: history.catalog, graphs, made_by: LogPosition::default() };
     Ok(Started { state, heads, delivered, unsettled, checkpoints })
 }
 
@@ -336,7 +336,7 @@ impl Start<'_> {
                     let start = TableStart { version: table.store.version(), watermark: table.watermark };
                     starts.insert(id, start);
                     // An idle graph's position may be older than the table, and the log there gone.
-                    self.positions.insert(id, position.max(self.catalog.created_at(id)));
+                    self.positions.insert(id, position.max(self.catalog.rows_from(id)));
                     TableHead::restored(definition, table.store, table.watermark)?
                 }
                 // Made after the checkpoint: all of its rows are in the log.

@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream_planner::catalog::RelationKind;
+use millstream_planner::settings::PlanSettings;
 use millstream_runtime::graph::{Graph, GraphId};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::storage::Record;
+use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::Engine;
 use super::catalog::DurableCatalog;
-use super::ddl::{DdlRequest, with_dependents};
+use super::ddl::{DdlRequest, Outside, with_dependents};
 use super::head::TableHead;
 use super::read::graph_failed;
 use super::record::{Ddl, Detail, Placement};
@@ -37,13 +39,13 @@ impl Engine {
         one_at_a_time: OwnedMutexGuard<()>,
         stop: &Stop,
     ) -> Result<Vec<Notice>, SqlError> {
-        let planning = self.plan_definition(&self.state.load(), &request, stop).await?;
+        let planning = self.plan_definition(&self.state.load(), &request, Outside::Ask(stop)).await?;
         let (records, catalog, notices) = (planning.records, planning.state.catalog, planning.notices);
         if records.is_empty() {
             return Ok(notices);
         }
         if let Some((relation, error)) = self.log_and_settle(&records, catalog).await?.into_iter().next() {
-            self.take_back(&request, relation).await?;
+            self.take_back(&request.sql, &request.settings, relation).await?;
             return Err(error.into());
         }
         let views = if request.waits { self.new_views(&records) } else { Vec::new() };
@@ -51,7 +53,7 @@ impl Engine {
         for view in views {
             if let Err(error) = self.wait_until_full(view, stop).await {
                 let _one_at_a_time = self.begin_ddl().await;
-                self.take_back(&request, view).await?;
+                self.take_back(&request.sql, &request.settings, view).await?;
                 return Err(error);
             }
         }
@@ -74,11 +76,12 @@ impl Engine {
         let logged = records.iter().map(|ddl| Record::Ddl(ddl.to_record())).collect();
         let position = self.storage.append(logged).await?;
         catalog.logged_at(position);
-        Ok(self.settle(catalog).await)
+        let made_by = self.state.load().made_by;
+        Ok(self.settle(catalog, made_by).await)
     }
 
     /// Makes what runs follow a catalog that has been logged.
-    async fn settle(&self, catalog: DurableCatalog) -> Vec<(RelationId, Error)> {
+    pub(super) async fn settle(&self, catalog: DurableCatalog, made_by: LogPosition) -> Vec<(RelationId, Error)> {
         let before = self.state.load();
         let made: Vec<_> = catalog.running().filter(|id| before.catalog.deployed(*id).is_none()).collect();
         // Dependents have the higher numbers: they go first.
@@ -90,7 +93,7 @@ impl Engine {
                 failed.push((id, error));
             }
         }
-        self.state.store(State { catalog: catalog.clone(), graphs: graphs.clone() });
+        self.state.store(State { catalog: catalog.clone(), graphs: graphs.clone(), made_by });
         if gone.is_empty() {
             return failed;
         }
@@ -114,7 +117,7 @@ impl Engine {
                 tracing::warn!(graph = id.0, %error, "dropped relations still run");
             }
         }
-        self.state.store(State { catalog, graphs });
+        self.state.store(State { catalog, graphs, made_by });
         failed
     }
 
@@ -127,8 +130,9 @@ impl Engine {
     ) -> Result<()> {
         let relation = catalog.view.get(id).cloned().ok_or_else(|| Error::internal("a new relation is not there"))?;
         if let Some(definition) = catalog.kept_table(&relation) {
+            // A transaction that brings rows along has made the head with them.
             let head = TableHead::new(definition.clone())?;
-            self.heads.lock().await.insert(id, head);
+            self.heads.lock().await.entry(id).or_insert(head);
         }
         let Some(graph_id) = catalog.graph_of(id) else { return Ok(()) };
         if let Some(graph) = graphs.get(&graph_id) {
@@ -152,13 +156,14 @@ impl Engine {
     }
 
     /// What never ran leaves nothing behind, nor does what has been put on it meanwhile.
-    async fn take_back(&self, request: &DdlRequest, id: RelationId) -> Result<(), SqlError> {
+    pub(super) async fn take_back(&self, sql: &str, settings: &PlanSettings, id: RelationId) -> Result<(), SqlError> {
         let state = self.state.load();
         if state.catalog.view.get(id).is_none() {
             return Ok(());
         }
         let relations = with_dependents(&state.catalog, vec![id]);
-        let ddl = Arc::new(request.record(None, Detail::Drop { relations }));
+        let (sql, settings) = (sql.to_string(), settings.clone());
+        let ddl = Arc::new(Ddl { sql, settings, relation: None, detail: Detail::Drop { relations } });
         let catalog = state.catalog.applied(&ddl, None)?;
         self.log_and_settle(&[ddl], catalog).await.map(drop)
     }
@@ -167,7 +172,7 @@ impl Engine {
     ///
     /// This comes before the log entry: should there never be one, a start makes the two graphs again, each from
     /// its own checkpoint and the rows behind it.
-    async fn join_graphs(&self, placement: &Placement) -> Result<(), SqlError> {
+    pub(super) async fn join_graphs(&self, placement: &Placement) -> Result<(), SqlError> {
         let before = self.state.load();
         let Some(graph) = placement.graph.and_then(|id| before.graphs.get(&id)).filter(|_| !placement.joins.is_empty())
         else {
@@ -198,7 +203,7 @@ impl Engine {
     }
 
     /// Waits until a new view can be read.
-    async fn wait_until_full(&self, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
+    pub async fn wait_until_full(&self, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
         loop {
             let Some(graph) = self.state.load().graph_of(view).cloned() else {
                 let message = "the view was dropped while it was being filled";

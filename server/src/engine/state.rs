@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use millstream_runtime::graph::{Graph, GraphId};
 use millstream_runtime::plan::RelationId;
+use millstream_runtime::time::LogPosition;
 
 use super::catalog::DurableCatalog;
 
@@ -15,6 +16,8 @@ pub struct State {
     pub catalog: DurableCatalog,
     /// What runs.
     pub graphs: BTreeMap<GraphId, Graph>,
+    /// The commit that made the newest change of the catalog: whoever sees this catalog sees its rows, too.
+    pub made_by: LogPosition,
 }
 
 impl State {

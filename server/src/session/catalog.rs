@@ -97,7 +97,7 @@ impl Session {
 
     /// What a query about the catalog sees.
     pub(super) fn catalog_view(&self) -> CatalogView {
-        let state = self.engine.state();
+        let state = self.state();
         let facts = self.facts();
         let (user, session_user) = (facts.user.clone(), facts.session_user.clone());
         CatalogView {

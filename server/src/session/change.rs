@@ -35,7 +35,7 @@ impl Session {
             _ => return Err(SqlError::new(Condition::InternalError, "a statement that changes no rows")),
         };
         self.transaction.check_write(tag.trim_end_matches(" 0 ").trim_end(), &self.settings)?;
-        let state = self.engine.state();
+        let state = self.state();
         let in_block = self.transaction.is_open();
         let pinned = if in_block { Some(self.views_for(change, &state).await?) } else { None };
         let context = WriteContext {
@@ -91,7 +91,7 @@ impl Session {
         if !self.transaction.is_open() {
             self.begin_implicit();
         }
-        let (state, stop) = (self.engine.state(), Stop::new(cancel, self.settings.statement_timeout()));
+        let (state, stop) = (self.state(), Stop::new(cancel, self.settings.statement_timeout()));
         let gathered = self.transaction.gathered().expect("the block is open");
         let appended = self.engine.gather_rows(table, rows, &state, gathered, &stop).await;
         if appended.is_err() {
@@ -106,6 +106,7 @@ impl Session {
         if reads.is_empty() {
             return Ok(Pinned { state: Arc::clone(state), graphs: Default::default() });
         }
+        self.refuse_unmade(&reads)?;
         self.pinned_for(&reads).await
     }
 

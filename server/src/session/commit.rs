@@ -1,6 +1,7 @@
 //! The end of a transaction: COMMIT, ROLLBACK, savepoints, and the block that nobody wrote.
 
 use millstream_runtime::graph::Clock;
+use millstream_runtime::plan::RelationId;
 
 use super::sqlstate::Condition;
 use super::transaction::Ended;
@@ -106,18 +107,38 @@ impl Session {
         if gathered.is_empty() {
             return Ok(Vec::new());
         }
-        let state = self.engine.state();
-        let committed = self.engine.commit(&state, gathered, stop).await?;
+        let committed = self.engine.commit(gathered, stop).await?;
         let mut notices = Vec::new();
+        for (name, error) in &committed.unstarted {
+            let message = format!("\"{name}\" could not be started and was dropped again: {error}");
+            notices.push(Notice::warning(Condition::Warning, message));
+        }
+        notices.extend(self.wait_until_all_full(&committed.views, stop).await);
         if let Some(position) = committed.position
             && self.settings.waits_for_visibility()
         {
             notices.extend(self.wait_until_visible(&committed.tables, position, stop).await);
             self.seen = self.seen.max(position);
         }
+        let state = self.engine.state();
         let late = committed.late.into_iter();
         notices.extend(late.map(|(table, rows)| super::change::late_notice(&state, table, rows)));
         Ok(notices)
+    }
+
+    /// Waits until the views that were made are full. The transaction is committed: whatever goes wrong with one
+    /// of them is told, and SHOW JOBS goes on telling it.
+    async fn wait_until_all_full(&self, views: &[RelationId], stop: &Stop) -> Option<Notice> {
+        for view in views {
+            let Err(error) = self.engine.wait_until_full(*view, stop).await else { continue };
+            let state = self.engine.state();
+            let name = state.catalog.view.get(*view).map_or("a new view", |view| view.name.name.as_str());
+            let message = format!("the transaction is committed, but \"{name}\" is not full: {}", error.message);
+            let mut notice = Notice::warning(Condition::Warning, message);
+            notice.hint = Some("SHOW JOBS tells how it does; DROP it where it has failed.".to_string());
+            return Some(notice);
+        }
+        None
     }
 
     /// `SAVEPOINT`, `RELEASE` and `ROLLBACK TO` answer with their tag.

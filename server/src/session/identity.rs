@@ -42,7 +42,7 @@ impl Identity {
 impl Session {
     /// Who runs a statement now.
     pub(super) fn actor(&self) -> Result<Actor, SqlError> {
-        let state = self.engine.state();
+        let state = self.state();
         self.actor_among(state.catalog.view.roles())
     }
 
@@ -57,7 +57,7 @@ impl Session {
 
     /// Refuses what the role may not do.
     pub(super) fn authorize(&self, statement: &Statement) -> Result<(), SqlError> {
-        let state = self.engine.state();
+        let state = self.state();
         let catalog = &state.catalog.view;
         // Whoever lost the role that was taken must be able to go back.
         if let Statement::Command(Command::Set { name, .. } | Command::Reset { name }) = statement
@@ -70,7 +70,7 @@ impl Session {
 
     /// `SET ROLE`, `SET SESSION AUTHORIZATION`; `None` goes back.
     pub(super) fn set_role(&mut self, setting: &str, value: Option<&str>, local: bool) -> Result<Changed, SqlError> {
-        let state = self.engine.state();
+        let state = self.state();
         let roles = state.catalog.view.roles();
         let mut changed = Changed::default();
         let value = value.filter(|name| setting != "role" || *name != "none");
@@ -110,7 +110,7 @@ impl Session {
 
     /// The names of `current_user` and `session_user`.
     pub(super) fn user_names(&self) -> (String, String) {
-        let state = self.engine.state();
+        let state = self.state();
         let roles = state.catalog.view.roles();
         match self.actor_among(roles) {
             Ok(actor) => (roles.name_of(actor.current), roles.name_of(actor.session)),

@@ -48,6 +48,7 @@ use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
 use crate::engine::Engine;
 use crate::engine::access::connections::Counted;
+use crate::engine::state::State;
 use crate::engine::stop::Stop;
 
 /// What went wrong, in the terms of Postgres' ErrorResponse. Made in one place only: `sqlstate.rs`.
@@ -261,8 +262,13 @@ impl Session {
     /// The settings that bear on planning.
     fn plan_settings(&self) -> PlanSettings {
         let mut settings = self.settings.plan();
-        settings.search_path = self.usable_schemas(&self.engine.state().catalog.view, settings.search_path);
+        settings.search_path = self.usable_schemas(&self.state().catalog.view, settings.search_path);
         settings
+    }
+
+    /// The catalog that statements are planned over: the newest one, or the transaction's own.
+    fn state(&self) -> Arc<State> {
+        self.transaction.state().cloned().unwrap_or_else(|| self.engine.state())
     }
 
     /// What a statement's functions may ask about its surroundings.

@@ -74,7 +74,7 @@ impl Session {
     }
 
     pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
-        let state = self.engine.state();
+        let state = self.state();
         let settings = self.plan_settings();
         if let Some(query) = CatalogQuery::recognize(text, types) {
             let CatalogPlan { parameters, columns, of_users_only } = query.plan(self.catalog_view())?;
@@ -107,8 +107,8 @@ impl Session {
     /// they can't change.
     pub(super) fn current(&self, prepared: &Prepared) -> Result<Prepared, SqlError> {
         let planned = &prepared.inner;
-        let unchanged = Arc::ptr_eq(&planned.catalog, &self.engine.state().catalog.view)
-            && planned.settings == self.plan_settings();
+        let unchanged =
+            Arc::ptr_eq(&planned.catalog, &self.state().catalog.view) && planned.settings == self.plan_settings();
         if unchanged {
             return Ok(prepared.clone());
         }

@@ -18,6 +18,7 @@ use millstream_runtime::plan::RelationId;
 use super::settings::SettingsCopy;
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, RowStream, Session, SqlError};
+use crate::engine::definitions::is_provisional;
 use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
@@ -77,6 +78,7 @@ impl Session {
         parameters: Vec<ScalarValue>,
         facts: SessionFacts,
     ) -> Result<BatchPlan, SqlError> {
+        self.refuse_unmade(&query.reads)?;
         let pinned = self.pinned_for(&query.reads).await?;
         let versions = self.own_versions(&query.reads, &pinned).await?;
         let batch = self.engine.batch_query(facts);
@@ -119,10 +121,26 @@ impl Session {
 
     /// The tables among what is read that the transaction has changed, with its changes.
     async fn own_versions(&mut self, reads: &[Read], pinned: &Pinned) -> Result<Versions, SqlError> {
+        let state = self.state();
         let Some(gathered) = self.transaction.gathered() else { return Ok(Versions::new()) };
         let rows = reads.iter().filter(|read| read.auxiliary.is_none()).map(|read| read.relation);
-        let changed: Vec<_> = rows.filter(|table| gathered.table(*table).is_some()).collect();
-        self.engine.seen_by(&pinned.state, &changed, gathered, Some(pinned)).await
+        let changed: Vec<_> = rows.filter(|table| is_provisional(*table) || gathered.table(*table).is_some()).collect();
+        self.engine.seen_by(&state, &changed, gathered, Some(pinned)).await
+    }
+
+    /// Refuses to read what does not run before COMMIT. A table does without: it has the transaction's rows.
+    pub(super) fn refuse_unmade(&self, reads: &[Read]) -> Result<(), SqlError> {
+        let state = self.state();
+        for read in reads.iter().filter(|read| is_provisional(read.relation)) {
+            let Some(relation) = state.catalog.view.get(read.relation) else { continue };
+            if state.catalog.kept_table(relation).is_none() {
+                let name = &relation.name.name;
+                let message = format!("cannot read \"{name}\" in the transaction that creates it");
+                return Err(SqlError::new(Condition::FeatureNotSupported, message)
+                    .with_hint("COMMIT first: it has rows from then on."));
+            }
+        }
+        Ok(())
     }
 
     /// Says, once in a transaction, that a view that is read does not show what the transaction has written.
@@ -131,7 +149,7 @@ impl Session {
         if changed.is_empty() {
             return None;
         }
-        let catalog = &self.engine.state().catalog.view;
+        let catalog = &self.state().catalog.view;
         let behind = reads.iter().filter(|read| read.auxiliary.is_none()).find_map(|read| {
             let view = catalog.get(read.relation)?;
             let is_view = matches!(view.kind, RelationKind::MaterializedView(_));

@@ -54,7 +54,7 @@ impl Session {
     }
 
     pub(super) fn show_objects(&self, objects: ShowObjects) -> Result<Outcome, SqlError> {
-        let state = self.engine.state();
+        let state = self.state();
         let catalog = &state.catalog.view;
         let of_kind = |wanted: fn(&RelationKind) -> bool| {
             let mut rows: Vec<[Option<String>; 2]> = catalog
@@ -76,7 +76,7 @@ impl Session {
                 let rows: Vec<[Option<String>; 1]> = names.map(|name| [Some(name.clone())]).collect();
                 text_rows(&["name"], &rows)
             }
-            ShowObjects::Jobs => shown(job_rows(&jobs(&self.engine, &state))?),
+            ShowObjects::Jobs => shown(job_rows(&jobs(&self.engine, &self.engine.state()))?),
         }
     }
 
@@ -118,7 +118,7 @@ impl Session {
     }
 
     pub(super) fn relation(&self, id: RelationId) -> Result<Arc<Relation>, SqlError> {
-        let state = self.engine.state();
+        let state = self.state();
         let relation = state.catalog.view.get(id).cloned();
         relation.ok_or_else(|| SqlError::new(Condition::UndefinedTable, "the relation was dropped"))
     }

@@ -5,6 +5,7 @@
 //! say BEGIN: the implicit one. A lone statement is none: it commits by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use millstream_runtime::graph::GraphId;
 
@@ -14,6 +15,7 @@ use super::{Notice, SqlError, TransactionStatus};
 use crate::engine::gathered::{Gathered, Mark};
 use crate::engine::limits::SAVEPOINTS;
 use crate::engine::read::Pinned;
+use crate::engine::state::State;
 
 /// Where a session is with its transaction.
 #[derive(Default)]
@@ -196,6 +198,11 @@ impl Transaction {
     /// What the open block has gathered.
     pub fn gathered(&mut self) -> Option<&mut Gathered> {
         self.block.as_mut().map(|block| &mut block.gathered)
+    }
+
+    /// The catalog with what the open block has defined; `None` when that is nothing.
+    pub fn state(&self) -> Option<&Arc<State>> {
+        self.block.as_ref().and_then(|block| block.gathered.definitions.state())
     }
 
     /// Whether the client is still to be told that views do not show what the block has written.
