@@ -55,6 +55,13 @@ impl Planner<'_> {
             Parsed::Rename { object, if_exists, name, new_name } => {
                 ddl::rename(object, if_exists, &name, &new_name, catalog, settings)
             }
+            Parsed::Comment { object, text } => ddl::comment(&object, text, catalog, settings),
+            Parsed::Refresh { name } => {
+                let relation = self.find(&name)?;
+                ddl::must_be(&relation, ObjectKind::MaterializedView, "REFRESH", &name)
+                    .map_err(|error| PlanError { hint: None, ..error })?;
+                Ok(Statement::Refresh { relation: relation.id })
+            }
             Parsed::Explain { mode, statement } => self.explain(mode, *statement),
             Parsed::ShowCreate { object, name } => self.show_create(object, &name),
             Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
+use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessStatement, Privileges};
 use crate::catalog::{QualifiedName, ViewDefinition};
@@ -42,6 +43,18 @@ pub enum Statement {
         if_exists: bool,
         /// Takes the relations inside with it.
         cascade: bool,
+    },
+    /// `COMMENT ON`.
+    Comment {
+        /// What it is on.
+        target: CommentTarget,
+        /// What it says; nothing takes it away.
+        text: Option<String>,
+    },
+    /// `REFRESH MATERIALIZED VIEW`: waits until the view shows what was there.
+    Refresh {
+        /// Which one.
+        relation: RelationId,
     },
     /// `ALTER ... RENAME TO`.
     Rename {
@@ -470,6 +483,45 @@ pub enum Discard {
     Prepared,
     /// One prepared statement.
     One(String),
+}
+
+/// What a comment is on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum CommentTarget {
+    /// A schema.
+    Schema {
+        /// Its name.
+        name: String,
+    },
+    /// A relation.
+    Relation {
+        /// Which one.
+        relation: RelationId,
+    },
+    /// A column.
+    Column {
+        /// Of which relation.
+        relation: RelationId,
+        /// Its place in the relation, from 0.
+        column: usize,
+    },
+    /// The index of a relation's primary key.
+    PrimaryKey {
+        /// Of which relation.
+        relation: RelationId,
+    },
+}
+
+impl CommentTarget {
+    /// The relation with which it goes away.
+    pub fn relation(&self) -> Option<RelationId> {
+        match self {
+            Self::Schema { .. } => None,
+            Self::Relation { relation } | Self::Column { relation, .. } | Self::PrimaryKey { relation } => {
+                Some(*relation)
+            }
+        }
+    }
 }
 
 /// A statement's text within what a client sent.

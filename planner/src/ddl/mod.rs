@@ -6,6 +6,7 @@
 
 mod access;
 mod columns;
+mod comment;
 pub mod constants;
 mod drop;
 mod names;
@@ -18,6 +19,7 @@ mod sink;
 mod view;
 
 pub(crate) use access::{grant, owner_to};
+pub(crate) use comment::comment;
 pub(crate) use drop::drop;
 pub(crate) use names::{find, must_be};
 pub(crate) use relation::create_relation;

@@ -71,6 +71,18 @@ pub enum Statement {
         /// The new name within its schema.
         new_name: Identifier,
     },
+    /// `COMMENT ON`.
+    Comment {
+        /// What it is on.
+        object: CommentObject,
+        /// What it says; nothing takes it away.
+        text: Option<String>,
+    },
+    /// `REFRESH MATERIALIZED VIEW`.
+    Refresh {
+        /// Which one.
+        name: Name,
+    },
     /// `EXPLAIN`.
     Explain {
         /// The mode.
@@ -160,6 +172,19 @@ pub struct Name {
     pub name: String,
     /// Where it stands.
     pub position: TextPosition,
+}
+
+/// What a comment is on.
+#[derive(Clone, Debug)]
+pub enum CommentObject {
+    /// A schema.
+    Schema(Identifier),
+    /// A relation of the kind that was said.
+    Relation(ObjectKind, Name),
+    /// A column of a relation.
+    Column(Name, Identifier),
+    /// An index.
+    Index(Name),
 }
 
 /// An expression with its own text.

@@ -16,6 +16,7 @@
 //! bounded ([`limits`]).
 
 pub mod ast;
+mod comment;
 mod create_relation;
 mod create_view;
 mod cursor;

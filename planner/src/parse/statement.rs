@@ -8,7 +8,7 @@ use crate::statement::{Command, ExplainMode};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
-use super::{create_relation, create_view, grants, objects, prepared, refused, roles, session};
+use super::{comment, create_relation, create_view, grants, objects, prepared, refused, roles, session};
 
 /// A whole text: one statement, or nothing.
 pub(super) fn parse_whole(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -53,6 +53,8 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "ADVANCE" => objects::advance(cursor),
         "FLUSH" => alone(cursor, Command::Flush.into()),
         "CHECKPOINT" => alone(cursor, Command::Checkpoint.into()),
+        "COMMENT" => comment::comment(cursor),
+        "REFRESH" => comment::refresh(cursor),
         _ => Err(refused::statement(cursor).unwrap_or_else(|| cursor.unexpected())),
     }
 }

@@ -99,7 +99,7 @@ pub(super) async fn until_ended(
     let shutdown = CancellationToken::new();
     let sessions = Arc::clone(&engine);
     let open =
-        move |login: &Login| Session::connect(Arc::clone(&sessions), &login.user, &login.database, login.process_id);
+        move |login: &Login| Session::connect(Arc::clone(&sessions), &login.user, &login.database, Some(&login.place));
     let mut serving = tokio::spawn(serve(listener, open, shutdown.clone()));
     let fenced = tokio::select! {
         error = engine.fenced() => Some(error),

@@ -10,7 +10,7 @@ use millstream_planner::access::ObjectAccess;
 use millstream_planner::catalog::{
     Catalog, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
 };
-use millstream_planner::statement::{NEW_RELATION, Statement};
+use millstream_planner::statement::{CommentTarget, NEW_RELATION, Statement};
 use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::{ConnectorSpec, Split};
@@ -202,9 +202,11 @@ impl DurableCatalog {
                 names.iter().for_each(|name| view.remove_schema(name));
                 next.statements.retain(|logged| match &logged.ddl.detail {
                     Detail::CreateSchema { name, .. } => !names.contains(name),
+                    Detail::Comment { target: CommentTarget::Schema { name }, .. } => !names.contains(name),
                     _ => true,
                 });
             }
+            Detail::Comment { target, text } => next.comment(ddl, target, text.as_deref()),
             Detail::Rename { relation, new_name } => {
                 let old = view.get(*relation).ok_or_else(|| Error::data("a RENAME in the log names no relation"))?;
                 let mut renamed = Relation::clone(old);
@@ -271,6 +273,25 @@ impl DurableCatalog {
         Ok(())
     }
 
+    /// Says something of an object, in place of what was said before.
+    fn comment(&mut self, ddl: &Arc<Ddl>, on: &CommentTarget, text: Option<&str>) {
+        self.statements.retain(|logged| match &logged.ddl.detail {
+            Detail::Comment { target, .. } => target != on,
+            _ => true,
+        });
+        if text.is_some() {
+            self.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
+        }
+    }
+
+    /// What was said of objects by COMMENT ON.
+    pub fn comments(&self) -> impl Iterator<Item = (&CommentTarget, &str)> {
+        self.statements.iter().filter_map(|logged| match &logged.ddl.detail {
+            Detail::Comment { target, text: Some(text) } => Some((target, text.as_str())),
+            _ => None,
+        })
+    }
+
     /// Takes relations out, and the statements that made or renamed them: whatever read them is gone before.
     fn forget(&mut self, view: &mut Catalog, relations: &[RelationId]) {
         for id in relations {
@@ -281,6 +302,7 @@ impl DurableCatalog {
         self.statements.retain(|logged| match &logged.ddl.detail {
             Detail::CreateRelation(_) => logged.ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
             Detail::Rename { relation, .. } => !relations.contains(relation),
+            Detail::Comment { target, .. } => target.relation().is_none_or(|id| !relations.contains(&id)),
             Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } | Detail::Access { .. } => {
                 true
             }

@@ -46,7 +46,8 @@ impl Clock for ServerClock {
     }
 }
 
-fn system_micros() -> i64 {
+/// Microseconds of the system's clock since 1970.
+pub(crate) fn system_micros() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the system's clock is after 1970");
     i64::try_from(since.as_micros()).expect("the year is below 294,000")
 }

@@ -131,6 +131,9 @@ impl Engine {
                     planning.add(None, Detail::Drop { relations: drop.relations.clone() })?;
                 }
             }
+            Statement::Comment { target, text } => {
+                planning.add(None, Detail::Comment { target: target.clone(), text: text.clone() })?;
+            }
             Statement::Rename { relation: None, object, .. } => {
                 let message = format!("{} does not exist, skipping", object.sql().to_lowercase());
                 planning.notices.push(Notice::plain(message));

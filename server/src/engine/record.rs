@@ -5,6 +5,7 @@
 
 use millstream_planner::access::{BOOTSTRAP, RoleOid};
 use millstream_planner::settings::PlanSettings;
+use millstream_planner::statement::CommentTarget;
 use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::Split;
@@ -41,6 +42,13 @@ pub enum Detail {
         names: Vec<String>,
         /// The relations that were in them, dependents first.
         relations: Vec<RelationId>,
+    },
+    /// Something was said of an object.
+    Comment {
+        /// What it is on.
+        target: CommentTarget,
+        /// What it says; nothing takes it away.
+        text: Option<String>,
     },
     /// A relation got another name.
     Rename {

@@ -96,6 +96,7 @@ impl History {
             Detail::CreateSchema { .. }
             | Detail::Drop { .. }
             | Detail::DropSchemas { .. }
+            | Detail::Comment { .. }
             | Detail::Rename { .. }
             | Detail::Access { .. } => None,
         };

@@ -27,7 +27,7 @@ pub use objects::CommentClass;
 pub use query::{CatalogPlan, CatalogQuery};
 pub use roles::{MemberRow, RoleRow};
 
-use crate::session::registry::{SessionRow, Sessions};
+use crate::session::registry::{Ends, SessionRow, Sessions};
 use crate::session::settings::SettingData;
 
 /// What the system relations are made from.
@@ -58,7 +58,7 @@ pub struct CatalogView {
     /// What was said by COMMENT ON.
     pub comments: Vec<CommentRow>,
     /// The connection's ends.
-    pub connection: ConnectionRow,
+    pub ends: Ends,
     /// The sessions of the server as they are.
     pub sessions: Vec<SessionRow>,
     /// Through which other sessions are told to stop.
@@ -86,19 +86,6 @@ pub struct CommentRow {
     pub column: i64,
     /// What it says.
     pub text: String,
-}
-
-/// Where a connection's ends are; nothing over a socket of this machine.
-#[derive(Clone, Debug, Default)]
-pub struct ConnectionRow {
-    /// The server's address.
-    pub server_address: Option<String>,
-    /// The server's port.
-    pub server_port: Option<u16>,
-    /// The client's address.
-    pub client_address: Option<String>,
-    /// The client's port.
-    pub client_port: Option<u16>,
 }
 
 /// Something that a function of a query asks the session to do when the query is over.

@@ -40,6 +40,11 @@ const CONSTRAINT_BIT: u32 = 1 << 29;
 /// Set in the OID of a view it gives that of the rule that pg_rewrite has for it.
 const RULE_BIT: u32 = 1 << 31;
 
+/// The OID of the index of a table's primary key.
+pub fn primary_key_index(table: u32) -> u32 {
+    table | INDEX_BIT
+}
+
 /// What a comment is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommentClass {
@@ -152,7 +157,7 @@ impl Index {
 /// The indexes of a relation: that of its primary key, and those that were made for it.
 fn indexes_of(object: &Object) -> Vec<Index> {
     let primary = (!object.key.is_empty()).then(|| Index {
-        oid: object.oid | INDEX_BIT,
+        oid: primary_key_index(object.oid),
         name: format!("{}_pkey", object.name),
         schema: object.schema.clone(),
         schema_oid: object.schema_oid,
@@ -436,7 +441,8 @@ fn user_object(view: &CatalogView, relation: &Relation, schema_oid: &impl Fn(&st
             name: field.name().clone(),
             type_oid,
             modifier,
-            not_null: !field.is_nullable() || key.contains(&at),
+            // Columns of views say nothing of NULLs, as in Postgres.
+            not_null: input.is_some() && (!field.is_nullable() || key.contains(&at)),
             default: generated.get(field.name()).cloned().or_else(|| defaults.get(at).cloned().flatten()),
             generated: generated.contains_key(field.name()),
         }

@@ -66,7 +66,7 @@ impl CatalogQuery {
 
     /// Finds its columns and the types of its parameters.
     pub fn plan(&self, view: CatalogView) -> Result<CatalogPlan> {
-        let context = Context::new(view);
+        let context = Context::new(view, Arc::default());
         let bound = Bound::new(&context, &self.text, &self.query, &self.given)?;
         let of_users_only = !self.asks && !bound.reads_catalog && !bound.reads.is_empty();
         let columns = Arc::clone(&bound.schema);
@@ -75,7 +75,7 @@ impl CatalogQuery {
 
     /// The relations of the user that it reads beside the catalog: schema and name.
     pub fn reads(&self, view: CatalogView) -> Result<Vec<(String, String)>> {
-        let context = Context::new(view);
+        let context = Context::new(view, Arc::default());
         Ok(Bound::new(&context, &self.text, &self.query, &self.given)?.reads)
     }
 
@@ -93,11 +93,11 @@ impl CatalogQuery {
         view: CatalogView,
         parameters: &[ScalarValue],
         user_rows: &[Vec<RecordBatch>],
-        given_up: &AtomicBool,
+        given_up: Arc<AtomicBool>,
     ) -> Result<CatalogAnswer> {
-        let context = Context::new(view);
+        let context = Context::new(view, given_up);
         let bound = Bound::new(&context, &self.text, &self.query, &self.given)?;
-        let rows = bound.run(&context, parameters, user_rows, given_up)?;
+        let rows = bound.run(&context, parameters, user_rows)?;
         Ok(CatalogAnswer { rows, effects: context.effects() })
     }
 }

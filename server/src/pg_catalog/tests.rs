@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
@@ -86,7 +85,7 @@ fn text(sql: &str) -> StatementText {
 async fn answer_with(sql: &str, parameters: Vec<ScalarValue>) -> Vec<String> {
     let query = CatalogQuery::recognize(&text(sql), &[]).unwrap_or_else(|| panic!("not a catalog query: {sql}"));
     let plan = query.plan(view()).unwrap_or_else(|error| panic!("{}\n{sql}", error.message));
-    let answer = query.run(view(), &parameters, &[], &AtomicBool::new(false));
+    let answer = query.run(view(), &parameters, &[], Arc::default());
     let batch = answer.unwrap_or_else(|error| panic!("{}\n{sql}", error.message)).rows;
     let names: Vec<&str> = plan.columns.fields().iter().map(|field| field.name().as_str()).collect();
     let mut lines = vec![names.join("|")];

@@ -7,14 +7,17 @@ use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use futures::{StreamExt, TryStreamExt};
 use millstream_planner::error::TextPosition;
-use millstream_planner::statement::{Statement, StatementText};
+use millstream_planner::statement::{CommentTarget, Statement, StatementText};
 use millstream_runtime::graph::Clock;
+use millstream_runtime::plan::RelationId;
 
 use super::prepare::Work;
 use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, Session, SqlError};
+use crate::engine::state::State;
 use crate::engine::stop::Stop;
-use crate::pg_catalog::{CatalogQuery, CatalogView, ConnectionRow, Effect, MemberRow, RoleRow};
+use crate::pg_catalog::objects::primary_key_index;
+use crate::pg_catalog::{CatalogQuery, CatalogView, CommentClass, CommentRow, Effect, MemberRow, RoleRow};
 
 /// Bytes of users' rows that a query about the catalog may read beside it: they are held at once.
 const USER_BYTES: usize = 256 << 20;
@@ -45,7 +48,7 @@ impl Session {
         let (view, query) = (self.catalog_view(), query.clone());
         let given_up = Arc::new(AtomicBool::new(false));
         let guard = GiveUp(Arc::clone(&given_up));
-        let running = tokio::task::spawn_blocking(move || query.run(view, &parameters, &user_rows, &given_up));
+        let running = tokio::task::spawn_blocking(move || query.run(view, &parameters, &user_rows, given_up));
         let answer = stop
             .race(async {
                 running
@@ -108,14 +111,14 @@ impl Session {
             search_path: self.plan_settings().search_path,
             settings: self.settings.all(),
             style: self.settings.text_style(),
-            process_id: self.process_id,
+            process_id: self.place.as_ref().map_or(0, |place| place.seat.process_id()),
             version: facts.version,
             roles: RoleRow::all(state.catalog.view.roles()),
             members: MemberRow::all(state.catalog.view.roles()),
-            comments: Vec::new(),
-            connection: ConnectionRow::default(),
-            sessions: Vec::new(),
-            registry: None,
+            comments: comments(&state),
+            ends: self.place.as_ref().map(|place| place.seat.ends()).unwrap_or_default(),
+            sessions: self.place.as_ref().map(|place| place.sessions.rows()).unwrap_or_default(),
+            registry: self.place.as_ref().map(|place| Arc::clone(&place.sessions)),
             now_micros: facts.now_micros,
             started_micros: self.engine.clock().now().0,
             transaction: i64::try_from(self.seen.0).unwrap_or(i64::MAX),
@@ -127,4 +130,22 @@ impl Session {
                 .collect(),
         }
     }
+}
+
+/// What was said of objects, by the numbers that clients know them by.
+fn comments(state: &State) -> Vec<CommentRow> {
+    let catalog = &state.catalog;
+    let oid = |id: &RelationId| catalog.view.get(*id).map(|relation| relation.oid);
+    let row = |(target, text): (&CommentTarget, &str)| {
+        let (class, oid, column) = match target {
+            CommentTarget::Schema { name } => (CommentClass::Schema, *catalog.view.schemas().get(name)?, 0),
+            CommentTarget::Relation { relation } => (CommentClass::Relation, oid(relation)?, 0),
+            CommentTarget::Column { relation, column } => {
+                (CommentClass::Relation, oid(relation)?, i64::try_from(*column).ok()? + 1)
+            }
+            CommentTarget::PrimaryKey { relation } => (CommentClass::Relation, primary_key_index(oid(relation)?), 0),
+        };
+        Some(CommentRow { class, oid, column, text: text.to_owned() })
+    };
+    catalog.comments().filter_map(row).collect()
 }

@@ -71,6 +71,7 @@ fn define_tag(statement: &Statement) -> String {
         Statement::CreateSink(_) => kind("CREATE", ObjectKind::Sink),
         Statement::Drop(drop) => kind("DROP", drop.object),
         Statement::DropSchema { .. } => kind("DROP", ObjectKind::Schema),
+        Statement::Comment { .. } => "COMMENT".to_string(),
         Statement::Rename { object, .. } => kind("ALTER", *object),
         Statement::Access(statement) => statement.tag(),
         _ => "DEFINITION".to_string(),

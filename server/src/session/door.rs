@@ -12,6 +12,7 @@ use millstream_planner::access::{BOOTSTRAP, ObjectClass, Privileges, Role, Roles
 use millstream_runtime::graph::Clock;
 
 use super::identity::Identity;
+use super::registry::Place;
 use super::sqlstate::Condition;
 use super::{Session, SqlError};
 use crate::engine::Engine;
@@ -98,7 +99,7 @@ fn verifier(role: &Arc<Role>) -> Option<Verifier> {
 
 impl Session {
     /// The session of a client that has shown what [`Door::demand`] asked for.
-    pub fn connect(engine: Arc<Engine>, user: &str, database: &str, process_id: i32) -> Result<Self, SqlError> {
+    pub fn connect(engine: Arc<Engine>, user: &str, database: &str, place: Option<&Place>) -> Result<Self, SqlError> {
         let state = engine.state();
         let catalog = &state.catalog.view;
         let roles = catalog.roles();
@@ -118,7 +119,8 @@ impl Session {
         };
         let mut session = Self::of(engine, Identity::of(&role), role.superuser, database.to_string());
         session.counted = Some(counted);
-        Ok(session.of_process(process_id))
+        session.place = place.cloned();
+        Ok(session)
     }
 }
 

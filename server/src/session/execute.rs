@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use millstream_planner::error::TextPosition;
 use millstream_planner::statement::{Command, Discard, Statement, StatementText};
 use millstream_runtime::graph::GraphState;
+use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +81,7 @@ impl Session {
             | Statement::CreateSink(_)
             | Statement::Drop(_)
             | Statement::DropSchema { .. }
+            | Statement::Comment { .. }
             | Statement::Rename { .. }
             | Statement::Access(_) => self.define(prepared, stop).await,
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
@@ -93,6 +95,7 @@ impl Session {
                 self.seen = self.seen.max(position);
                 Ok(Outcome::fixed("ADVANCE WATERMARK"))
             }
+            Statement::Refresh { relation } => self.refresh(*relation, &stop).await,
             Statement::Prepare { name, parameter_types, sql } => {
                 let types: Vec<_> = parameter_types.iter().cloned().map(Some).collect();
                 let text = StatementText { sql: sql.clone(), start: TextPosition(1) };
@@ -228,6 +231,16 @@ impl Session {
         let left_out = stop.race(self.engine.flush()).await?;
         let warn = |reason: String| Notice::warning(Condition::Warning, format!("not flushed: {reason}"));
         Ok(Outcome { notices: left_out.into_iter().map(warn).collect(), ..Outcome::fixed("FLUSH") })
+    }
+
+    /// A view is always on its way to what was committed: this waits until it is there.
+    async fn refresh(&mut self, relation: RelationId, stop: &Stop) -> Result<Outcome, SqlError> {
+        let state = self.engine.state();
+        let graph = state.catalog.graph_of(relation).and_then(|graph| state.graphs.get(&graph));
+        if let Some(graph) = graph.filter(|graph| graph.state() == GraphState::Running) {
+            stop.race(async { Ok(graph.flush().await?) }).await?;
+        }
+        Ok(Outcome::fixed("REFRESH MATERIALIZED VIEW"))
     }
 
     async fn checkpoint(&mut self, stop: &Stop) -> Result<Outcome, SqlError> {

@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::calls::SessionCalls;
 use self::identity::Identity;
+use self::registry::Place;
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
 use crate::engine::Engine;
@@ -148,8 +149,8 @@ pub struct Session {
     engine: Arc<Engine>,
     identity: Identity,
     database: String,
-    /// The number by which `pg_backend_pid()` names the connection; 0 without one.
-    process_id: i32,
+    /// The seat of its connection among the server's; none without one.
+    place: Option<Place>,
     settings: Settings,
     transaction: Transaction,
     /// The statement that is run next belongs to others behind it.
@@ -179,7 +180,7 @@ impl Session {
             engine,
             identity,
             database,
-            process_id: 0,
+            place: None,
             settings,
             transaction: Transaction::default(),
             more_follows: false,
@@ -188,13 +189,6 @@ impl Session {
             counted: None,
             calls,
         }
-    }
-
-    /// The session of a connection of that number.
-    #[must_use]
-    pub fn of_process(mut self, process_id: i32) -> Self {
-        self.process_id = process_id;
-        self
     }
 
     /// Cuts what a client sent into statements. A syntax error that makes cutting impossible is returned for

@@ -151,6 +151,8 @@ impl Session {
             | Statement::CreateSink(_)
             | Statement::Drop(_)
             | Statement::DropSchema { .. }
+            | Statement::Comment { .. }
+            | Statement::Refresh { .. }
             | Statement::Rename { .. }
             | Statement::Access(_)
             | Statement::Truncate { .. }

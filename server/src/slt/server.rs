@@ -95,7 +95,7 @@ impl Running {
         let address = listener.local_address().map_err(ConnectionError::server)?;
         let sessions = Arc::clone(&engine);
         let open = move |login: &Login| {
-            Session::connect(Arc::clone(&sessions), &login.user, &login.database, login.process_id)
+            Session::connect(Arc::clone(&sessions), &login.user, &login.database, Some(&login.place))
         };
         let serving = tokio::spawn(serve(listener, open, CancellationToken::new()));
         Ok(Self { engine, address, serving, generation })

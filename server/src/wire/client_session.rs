@@ -9,6 +9,7 @@ use millstream_planner::statement::StatementText;
 use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
+use crate::session::registry::Place;
 use crate::session::{Notice, Outcome, Prepared, Session, SqlError, TransactionStatus};
 
 /// Who connects, from the startup packet and after the password was checked.
@@ -18,8 +19,8 @@ pub struct Login {
     pub user: String,
     /// The database's name; the user's name when the client named none.
     pub database: String,
-    /// The number by which CancelRequest and `pg_backend_pid()` name the connection.
-    pub process_id: i32,
+    /// Its seat among the server's sessions.
+    pub place: Place,
 }
 
 /// A statement that was planned.

@@ -8,7 +8,6 @@ use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::cancel::Registration;
 use super::client_session::{ClientSession, Described};
 use super::codec::{self, Message, Target};
 use super::errors::{self, Failure};
@@ -16,6 +15,7 @@ use super::extended::{Portal, Statement};
 use super::limits::LINGER;
 use super::reply;
 use super::socket::Socket;
+use crate::session::registry::Registration;
 use crate::session::{CommandTag, Outcome, SqlError, TransactionStatus};
 
 /// Settings that clients are told of: their names, as Postgres spells them, and what holds when the session
@@ -205,6 +205,7 @@ impl<S: ClientSession> Connection<S> {
     /// Ends a simple query or a series of messages. Portals end with their transaction.
     pub(super) fn ready(&mut self) {
         let status = self.session.transaction_status();
+        self.registration.seat().waits(status, self.session.setting("application_name"));
         if status == TransactionStatus::Idle {
             self.portals.clear();
         }

@@ -18,6 +18,8 @@ use crate::session::{CommandTag, SqlError};
 
 /// A prepared statement.
 pub(super) struct Statement<P> {
+    /// Its text, for others to see while it runs.
+    sql: Arc<str>,
     /// `None` when its text is empty.
     prepared: Option<P>,
     /// As the client named them, else as the session inferred them.
@@ -66,7 +68,7 @@ impl<S: ClientSession> Connection<S> {
         }
         let texts = self.session.split(sql)?;
         let statement = match texts.as_slice() {
-            [] => Statement { prepared: None, parameter_oids: type_oids, columns: None },
+            [] => Statement { sql: "".into(), prepared: None, parameter_oids: type_oids, columns: None },
             [text] => self.prepare(text, type_oids).await?,
             _ => {
                 return Err(errors::syntax_error("cannot insert multiple commands into a prepared statement").into());
@@ -78,6 +80,7 @@ impl<S: ClientSession> Connection<S> {
     }
 
     async fn prepare(&mut self, text: &StatementText, type_oids: Vec<u32>) -> Result<Statement<S::Prepared>, Failure> {
+        self.registration.seat().begins(&text.sql);
         let types = type_oids.iter().map(|oid| parameter::type_of_oid(*oid)).collect::<Result<Vec<_>, _>>()?;
         let prepared = self.session.prepare(text, &types).await?;
         let columns = prepared.columns().map(describe_columns).transpose()?;
@@ -87,7 +90,7 @@ impl<S: ClientSession> Connection<S> {
             _ => Ok(ColumnType::of_type(inferred).map_err(SqlError::from)?.oid()),
         });
         let parameter_oids = parameter_oids.collect::<Result<_, SqlError>>()?;
-        Ok(Statement { prepared: Some(prepared), parameter_oids, columns })
+        Ok(Statement { sql: text.sql.as_str().into(), prepared: Some(prepared), parameter_oids, columns })
     }
 
     /// Bind.
@@ -190,6 +193,7 @@ impl<S: ClientSession> Connection<S> {
     /// Execute. The portal stands aside while it runs, so that a failure leaves none behind.
     pub(super) async fn execute_portal(&mut self, name: String, row_limit: i32) -> Result<(), Failure> {
         let mut portal = self.portals.remove(&name).ok_or_else(|| errors::no_portal(&name))?;
+        self.registration.seat().begins(&portal.statement.sql);
         let limit = u64::try_from(row_limit).ok().filter(|limit| *limit > 0);
         portal.state = match portal.state {
             PortalState::Bound(parameters) => {

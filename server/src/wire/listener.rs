@@ -12,7 +12,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::cancel::CancelRegistry;
 use super::client_session::{ClientSession, Login};
 use super::errors::Failure;
 use super::gate::Gate;
@@ -20,6 +19,7 @@ use super::limits::{CONNECTIONS, CONNECTIONS_SPARE, LINGER, LOGIN_DEADLINE, SHUT
 use super::socket::Socket;
 use super::{connection, errors, login, reply};
 use crate::session::SqlError;
+use crate::session::registry::{Ends, Sessions};
 
 /// How the front end is run.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Listener {
 /// What all connections share.
 struct Server<F> {
     config: WireConfig,
-    registry: Arc<CancelRegistry>,
+    sessions: Arc<Sessions>,
     open_session: F,
     shutdown: CancellationToken,
 }
@@ -111,8 +111,8 @@ where
     let Listener { socket, config } = listener;
     let places = Arc::new(Semaphore::new(config.connections));
     let spare = Arc::new(Semaphore::new(CONNECTIONS_SPARE));
-    let registry = Arc::new(CancelRegistry::default());
-    let server = Arc::new(Server { config, registry, open_session, shutdown });
+    let sessions = Arc::new(Sessions::default());
+    let server = Arc::new(Server { config, sessions, open_session, shutdown });
     let mut connections = JoinSet::new();
     let mut panicked = 0;
     loop {
@@ -175,9 +175,12 @@ where
 {
     // Answers are written in one piece each; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
+    let ends = Ends { client: stream.peer_addr().ok(), server: stream.local_addr().ok() };
     let mut socket = Socket::new(stream);
-    let registration = server.registry.register();
-    let logging_in = login::login(&mut socket, &server.config, &server.registry, &registration, admitted, |login| {
+    // The server's stop and a session that ends another are one to the connection.
+    let ended = server.shutdown.child_token();
+    let registration = server.sessions.register(ends, ended.clone());
+    let logging_in = login::login(&mut socket, &server.config, &server.sessions, &registration, admitted, |login| {
         (server.open_session)(login)
     });
     let outcome = tokio::select! {
@@ -188,8 +191,7 @@ where
     };
     match outcome {
         Ok(Some(session)) => {
-            let shutdown = server.shutdown.clone();
-            connection::run(socket, session, registration, shutdown).await;
+            connection::run(socket, session, registration, ended).await;
         }
         Ok(None) | Err(Failure::Gone) => {}
         Err(Failure::Statement(error) | Failure::Fatal(error)) => {

@@ -5,7 +5,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::cancel::{CancelRegistry, Registration};
 use super::client_session::{ClientSession, Login};
 use super::codec::{self, Opening};
 use super::errors::{self, Failure};
@@ -16,18 +15,19 @@ use super::socket::Socket;
 use super::{connection, reply};
 use crate::engine::access::password::Verifier;
 use crate::session::SqlError;
+use crate::session::registry::{Registration, Sessions};
 
 /// Logs a client in and opens its session; `None` when the connection has served its purpose (a
 /// CancelRequest, or the client went away).
 pub(super) async fn login<S: ClientSession>(
     socket: &mut Socket,
     config: &WireConfig,
-    registry: &CancelRegistry,
+    sessions: &Sessions,
     registration: &Registration,
     admitted: bool,
     open_session: impl Fn(&Login) -> Result<S, SqlError>,
 ) -> Result<Option<S>, Failure> {
-    let Some((minor, parameters)) = startup(socket, registry).await? else { return Ok(None) };
+    let Some((minor, parameters)) = startup(socket, sessions).await? else { return Ok(None) };
     if !admitted {
         return Err(Failure::Fatal(errors::too_many_connections()));
     }
@@ -44,7 +44,8 @@ pub(super) async fn login<S: ClientSession>(
     }
     reply::authentication_ok(&mut socket.output);
 
-    let login = Login { user: start.user, database: start.database, process_id: registration.process_id() };
+    let place = registration.place().clone();
+    let login = Login { user: start.user, database: start.database, place };
     let mut session = open_session(&login)?;
     for (name, value) in &start.settings {
         session.set_at_start(name, value)?;
@@ -56,24 +57,24 @@ pub(super) async fn login<S: ClientSession>(
         };
         reply::parameter_status(&mut socket.output, shown, &value);
     }
-    reply::backend_key(&mut socket.output, registration.process_id(), registration.secret());
+    let seat = registration.seat();
+    let user = session.setting("session_authorization").unwrap_or_else(|| login.user.clone());
+    seat.logged_in(&user, &login.database, session.setting("application_name").unwrap_or_default());
+    reply::backend_key(&mut socket.output, seat.process_id(), seat.secret());
     reply::ready_for_query(&mut socket.output, session.transaction_status());
     socket.flush().await?;
     Ok(Some(session))
 }
 
 /// Answers requests for encryption and returns the startup packet.
-async fn startup(
-    socket: &mut Socket,
-    registry: &CancelRegistry,
-) -> Result<Option<(u16, Vec<(String, String)>)>, Failure> {
+async fn startup(socket: &mut Socket, sessions: &Sessions) -> Result<Option<(u16, Vec<(String, String)>)>, Failure> {
     let (mut asked_ssl, mut asked_gss) = (false, false);
     loop {
         let Some(opening) = next(socket, codec::opening).await? else { return Ok(None) };
         let asked = match opening {
             Opening::Startup { minor, parameters } => return Ok(Some((minor, parameters))),
             Opening::Cancel { process_id, secret } => {
-                registry.cancel(process_id, secret);
+                sessions.cancel_with(process_id, secret);
                 return Ok(None);
             }
             Opening::Ssl => &mut asked_ssl,

@@ -16,7 +16,6 @@
 //! its server loop reads on after a failed login. Deliberately absent: TLS (a request for it is answered `N`),
 //! COPY, replication, the function call message.
 
-mod cancel;
 mod client_session;
 mod codec;
 mod connection;

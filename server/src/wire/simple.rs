@@ -15,6 +15,7 @@ use millstream_planner::statement::StatementText;
 impl<S: ClientSession> Connection<S> {
     /// Runs every statement of a text, then says that the next can come.
     pub(super) async fn simple_query(&mut self, sql: &str) -> Result<(), Failure> {
+        self.registration.seat().begins(sql);
         self.portals.remove("");
         self.statements.remove("");
         let texts = self.session.split(sql)?;

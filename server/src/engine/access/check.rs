@@ -4,7 +4,7 @@
 
 use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, Roles};
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
-use millstream_planner::statement::{Command, Statement, Use};
+use millstream_planner::statement::{Command, CommentTarget, Statement, Use};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
 
@@ -64,6 +64,13 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
             check.may_create_in(&relation.name.schema)
         }
         Statement::Rename { relation: None, .. } => Ok(()),
+        Statement::Comment { target, .. } => match target {
+            CommentTarget::Schema { name } => check.owns_schema(name),
+            CommentTarget::Relation { relation }
+            | CommentTarget::Column { relation, .. }
+            | CommentTarget::PrimaryKey { relation } => check.owns(check.relation(*relation)?),
+        },
+        Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
         Statement::ShowCreate { relation } => check.looks_into(*relation),
         Statement::Describe { .. } => Ok(()),
         Statement::AdvanceClock { .. } => Err(must_be_superuser("move the clock")),

@@ -119,7 +119,7 @@ async fn statements_are_allowed_as_in_postgres() {
             if sql.starts_with("DROP TABLE") && *role == "deputy" {
                 continue;
             }
-            let mut session = Session::connect(Arc::clone(&engine), role, "d", 1).unwrap();
+            let mut session = Session::connect(Arc::clone(&engine), role, "d", None).unwrap();
             let outcome = run(&mut session, sql).await;
             match (outcome, expected) {
                 (Ok(()), '+') => {}
@@ -150,7 +150,7 @@ async fn roles_and_privileges_survive_a_restart() {
 
     let again = engine(&storage).await;
     assert_eq!(stored(&again.state().catalog.view), before);
-    let mut reader = Session::connect(Arc::clone(&again), "reader", "d", 1).unwrap();
+    let mut reader = Session::connect(Arc::clone(&again), "reader", "d", None).unwrap();
     run(&mut reader, "SELECT * FROM s.t").await.unwrap();
     assert_eq!(run(&mut reader, "DELETE FROM s.t").await.unwrap_err().sqlstate, "42501");
     // A role that is made now gets a number of its own.

@@ -29,8 +29,8 @@ pub(super) fn activity(view: &CatalogView, _: &Objects) -> Vec<Row> {
         let time = |micros: Option<i64>| micros.map_or(Datum::Null, Datum::Moment);
         let waits = session.state != "active";
         row.extend(row! {
-            "client_addr": session.client_address.clone(),
-            "client_port": session.client_port.map_or(-1, i64::from),
+            "client_addr": session.client.map(|end| end.ip().to_string()),
+            "client_port": session.client.map_or(-1, |end| i64::from(end.port())),
             "backend_start": time(Some(session.started_micros)),
             "xact_start": time(session.transaction_micros),
             "query_start": time(session.query_micros),

@@ -61,8 +61,6 @@ fn data_type(ty: &Type) -> DataType {
             1114 => DataType::Timestamp(TimeUnit::Microsecond, None),
             1184 => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             1186 => DataType::Interval(IntervalUnit::MonthDayNano),
-            22 => list(DataType::Int16),
-            30 => list(DataType::Int64),
             _ => DataType::Utf8,
         },
     }

@@ -18,7 +18,7 @@ mod run;
 mod text;
 pub(super) mod types;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::arrow::array::RecordBatch;
@@ -45,6 +45,8 @@ pub(super) struct Context {
     pub(super) objects: Objects,
     now_micros: i64,
     effects: Mutex<Vec<Effect>>,
+    /// Set when nobody waits for the answer any longer.
+    given_up: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Context {
@@ -54,14 +56,19 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
-    pub(super) fn new(view: CatalogView) -> Self {
+    pub(super) fn new(view: CatalogView, given_up: Arc<AtomicBool>) -> Self {
         let (objects, now_micros) = (Objects::of(&view), view.now_micros);
-        Self { view, objects, now_micros, effects: Mutex::default() }
+        Self { view, objects, now_micros, effects: Mutex::default(), given_up }
     }
 
     /// Asks the session for something that is done when the query is over.
     fn effect(&self, effect: Effect) {
         self.effects.lock().expect("nothing panics while it holds this lock").push(effect);
+    }
+
+    /// Whether nobody waits for the answer any longer.
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// What was asked for.
@@ -159,7 +166,6 @@ impl Bound {
         context: &Context,
         parameters: &[ScalarValue],
         user_rows: &[Vec<RecordBatch>],
-        given_up: &AtomicBool,
     ) -> Result<RecordBatch> {
         let values = self.parameters.iter().enumerate().map(|(at, ty)| match parameters.get(at) {
             Some(value) => arrow::datum(value, ty, context),
@@ -168,7 +174,7 @@ impl Bound {
         let values = values.collect::<Result<Vec<_>>>()?;
         let user_rows = user_rows.iter().map(|batches| Ok(Arc::new(arrow::tuples(batches)?)));
         let user_rows = user_rows.collect::<Result<Vec<_>>>()?;
-        let rows = run::Run::new(context, &values, &user_rows, given_up).statement(&self.plan)?;
+        let rows = run::Run::new(context, &values, &user_rows).statement(&self.plan)?;
         arrow::batch(&self.schema, &self.plan.columns, &rows, context)
     }
 }

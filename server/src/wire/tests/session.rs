@@ -15,7 +15,7 @@ async fn client() -> (tokio_postgres::Client, CancellationToken) {
     let port = listener.local_address().unwrap().port();
     let shutdown = CancellationToken::new();
     let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, login.process_id);
+        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
     tokio::spawn(serve(listener, sessions, shutdown.clone()));
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(port).user("me").dbname("db");
@@ -97,5 +97,60 @@ async fn what_a_query_sets_holds_behind_it_and_goes_with_its_transaction() {
     // What asyncpg sends at its start.
     let row = client.query_one("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", &[]);
     assert_eq!(row.await.unwrap().get::<_, &str>(1), "off");
+    shutdown.cancel();
+}
+
+/// The process id of a client's connection.
+async fn process_id(client: &tokio_postgres::Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_see_and_stop_each_other() {
+    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
+    let port = listener.local_address().unwrap().port();
+    let shutdown = CancellationToken::new();
+    let sessions =
+        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
+    tokio::spawn(serve(listener, sessions, shutdown.clone()));
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user("me").dbname("db").application_name("target");
+    let (target, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    let ended = tokio::spawn(connection);
+    let (other, connection) = config.application_name("other").connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let pid = process_id(&target).await;
+    assert_ne!(pid, process_id(&other).await);
+
+    let asleep = tokio::spawn(async move {
+        let slept = target.query("SELECT pg_sleep(3600)", &[]).await;
+        (target, slept)
+    });
+    let activity = "SELECT state, query, usename, datname, application_name, client_addr, client_port > 0,
+        backend_start <= query_start, xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = $1";
+    let row = loop {
+        let row = other.query_one(activity, &[&pid]).await.unwrap();
+        if row.get::<_, &str>(0) == "active" && row.get::<_, &str>(1).contains("pg_sleep") {
+            break row;
+        }
+        tokio::task::yield_now().await;
+    };
+    let seen: Vec<&str> = (2..6).map(|column| row.get(column)).collect();
+    assert_eq!(seen, ["millstream", "db", "target", "127.0.0.1"]);
+    assert!((6..9).all(|column| row.get(column)));
+
+    let stop = async |sql: &str| other.query_one(sql, &[&pid]).await.unwrap().get::<_, bool>(0);
+    assert!(stop("SELECT pg_cancel_backend($1)").await);
+    let (target, slept) = asleep.await.unwrap();
+    assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
+    // A simple statement leaves nothing to be answered: what comes next is the end of the connection.
+    target.batch_execute("SELECT 1").await.unwrap();
+
+    assert!(stop("SELECT pg_terminate_backend($1)").await);
+    let error = ended.await.unwrap().unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57P01");
+    assert!(target.query("SELECT 1", &[]).await.is_err());
+    assert!(!stop("SELECT pg_terminate_backend($1)").await);
     shutdown.cancel();
 }

@@ -22,6 +22,13 @@ const SETS: usize = 2;
 impl Binder<'_> {
     pub(super) fn call(&mut self, function: &Function) -> Result<Typed> {
         let name = parts(&function.name).pop().unwrap_or_default();
+        if matches!(function.args, FunctionArguments::None) {
+            let ident = function.name.0.last().and_then(|part| part.as_ident());
+            return match ident {
+                Some(ident) => self.identifier(ident),
+                None => Err(unsupported("a function without a name")),
+            };
+        }
         let list = match &function.args {
             FunctionArguments::Subquery(query) if name == "array" => return self.array_subquery(query),
             FunctionArguments::Subquery(_) => return Err(unsupported("a query as an argument")),

@@ -137,7 +137,7 @@ impl Binder<'_> {
     }
 
     /// A column by its name alone, or a keyword that is a function.
-    fn identifier(&mut self, ident: &Ident) -> Result<Typed> {
+    pub(super) fn identifier(&mut self, ident: &Ident) -> Result<Typed> {
         let name = folded(ident);
         if let Some(found) = self.column(None, &name, ident)? {
             return Ok(found);

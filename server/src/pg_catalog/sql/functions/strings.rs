@@ -5,7 +5,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::super::datum::Datum;
 use super::Call;
-use crate::pg_catalog::objects::quote_identifier;
+use crate::pg_catalog::objects::{quote_identifier, split_name};
 
 pub(super) const FUNCTIONS: super::Values = &[
     ("lower", |call| Ok(call.text(0).to_lowercase().into())),
@@ -38,6 +38,7 @@ pub(super) const FUNCTIONS: super::Values = &[
         Ok(call.given(0).then_some(joined).into())
     }),
     ("quote_ident", |call| Ok(quote_identifier(call.text(0)).into())),
+    ("parse_ident", |call| parse_ident(call.text(0))),
     ("quote_literal", |call| Ok(literal(&call.shown(0)).into())),
     ("quote_nullable", |call| Ok(if call.given(0) { literal(&call.shown(0)) } else { "NULL".to_owned() }.into())),
     ("format", format),
@@ -129,6 +130,16 @@ fn replaced(call: &Call<'_>) -> String {
 fn among<'a>(call: &'a Call<'_>) -> impl Fn(char) -> bool + use<'a> {
     let letters = if call.given(1) { call.text(1) } else { " " };
     move |letter| letters.contains(letter)
+}
+
+/// The parts of a qualified name, folded where they are not quoted.
+fn parse_ident(text: &str) -> Result<Datum> {
+    let parts = split_name(text.trim());
+    if parts.iter().any(String::is_empty) {
+        let message = format!("string is not a valid identifier: \"{text}\"");
+        return Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message));
+    }
+    Ok(Datum::texts(parts))
 }
 
 fn literal(text: &str) -> String {

@@ -13,7 +13,6 @@ mod window;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
@@ -51,7 +50,6 @@ pub(super) struct Run<'a> {
     parameters: &'a [Datum],
     /// Rows of the user's relations, read before.
     user_rows: &'a [Rows],
-    given_up: &'a AtomicBool,
     looked: Cell<u64>,
     held: Cell<u64>,
     with: RefCell<HashMap<Id, Rows>>,
@@ -64,17 +62,11 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
-        context: &'a Context,
-        parameters: &'a [Datum],
-        user_rows: &'a [Rows],
-        given_up: &'a AtomicBool,
-    ) -> Self {
+    pub(super) fn new(context: &'a Context, parameters: &'a [Datum], user_rows: &'a [Rows]) -> Self {
         Self {
             context,
             parameters,
             user_rows,
-            given_up,
             looked: Cell::new(0),
             held: Cell::new(0),
             with: RefCell::default(),
@@ -89,7 +81,7 @@ impl<'a> Run<'a> {
     fn look(&self) -> Result<()> {
         let looked = self.looked.get() + 1;
         self.looked.set(looked);
-        if looked.is_multiple_of(LOOK_EVERY) && self.given_up.load(Ordering::Relaxed) {
+        if looked.is_multiple_of(LOOK_EVERY) && self.context.is_given_up() {
             return Err(PlanError::internal("nobody waits for the answer"));
         }
         if looked > ROWS {
