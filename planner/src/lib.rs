@@ -12,6 +12,7 @@ pub mod access;
 pub mod batch;
 pub mod bind;
 pub mod catalog;
+pub mod copy;
 mod ddl;
 pub mod error;
 pub mod explain;

@@ -6,9 +6,10 @@ use sqlparser::ast::{self as sql, SetExpr, Spanned};
 
 use crate::bind::Binder;
 use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::copy::{Copy, CopySource};
 use crate::ddl;
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::parse::ast::{self, Name};
+use crate::parse::ast::{self, CopyTarget, Name};
 use crate::parse::{folded, parse_statement, position_of};
 use crate::settings::PlanSettings;
 use crate::statement::{Explain, ExplainMode, ObjectKind, Statement, StatementText};
@@ -43,6 +44,7 @@ impl Planner<'_> {
             Parsed::Insert(insert) => self.insert(&insert),
             Parsed::Update(update) => self.binder().update(&update, self.parameter_types).map(boxed(Statement::Update)),
             Parsed::Delete(delete) => self.binder().delete(&delete, self.parameter_types).map(boxed(Statement::Delete)),
+            Parsed::Copy(copy) => self.copy(*copy),
             Parsed::Truncate { names } => self.truncate(&names),
             Parsed::CreateSchema { name, if_not_exists } => ddl::create_schema(name, if_not_exists, catalog),
             Parsed::CreateRelation(relation) => ddl::create_relation(&relation, catalog, settings),
@@ -87,6 +89,27 @@ impl Planner<'_> {
 
     fn query(&self, query: &sql::Query) -> Result<Statement> {
         self.binder().query(query, self.parameter_types).map(boxed(Statement::Query))
+    }
+
+    fn copy(&self, copy: ast::Copy) -> Result<Statement> {
+        let options = copy.options;
+        let planned = match copy.target {
+            CopyTarget::Statement(text) => Copy::Out { source: CopySource::Text(text), options },
+            CopyTarget::Relation { name, columns } if copy.from => {
+                if let Ok(relation) = self.find(&name)
+                    && let Some(definition) = ddl::sink_of_table(&relation)?
+                {
+                    ddl::check_rows_kept(&definition, name.position)?;
+                }
+                Copy::In(self.binder().copy_in(&name, &columns, options)?.into())
+            }
+            CopyTarget::Relation { name, columns } => {
+                let query = self.binder().copy_out(&name, &columns)?;
+                options.force_quote.among("FORCE_QUOTE", &query.schema)?;
+                Copy::Out { source: CopySource::Relation(Box::new(query)), options }
+            }
+        };
+        Ok(Statement::Copy(Box::new(planned)))
     }
 
     /// An INSERT into a table with a connector is a sink, unless it gives its rows itself.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessStatement, Privileges};
 use crate::catalog::{QualifiedName, ViewDefinition};
+use crate::copy::Copy;
 use crate::error::TextPosition;
 
 /// A planned statement.
@@ -76,6 +77,8 @@ pub enum Statement {
         /// The tables to empty.
         relations: Vec<RelationId>,
     },
+    /// `COPY`.
+    Copy(Box<Copy>),
     /// `SELECT`, `VALUES`, `TABLE`.
     Query(Box<Query>),
     /// `EXPLAIN`.

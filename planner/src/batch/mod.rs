@@ -52,6 +52,11 @@ impl BatchRuntime {
         Self { environment, partitions: partitions.max(1) }
     }
 
+    /// Gets a statement ready to be run in one task, so that rows keep the order in which they are scanned.
+    pub fn query_in_order(&self, facts: SessionFacts) -> BatchQuery {
+        Self { environment: Arc::clone(&self.environment), partitions: 1 }.query(facts)
+    }
+
     /// Gets a statement ready to be run.
     pub fn query(&self, facts: SessionFacts) -> BatchQuery {
         let mut options = bind::planner_options().clone();

@@ -35,14 +35,14 @@ pub fn conflict_schema(schema: &SchemaRef) -> Result<DFSchema> {
 }
 
 /// The table that a statement changes.
-struct Target {
-    relation: Arc<Relation>,
+pub(super) struct Target {
+    pub(super) relation: Arc<Relation>,
     /// How its columns may be qualified.
     name: Ident,
 }
 
 impl Target {
-    fn definition(&self) -> &TableDefinition {
+    pub(super) fn definition(&self) -> &TableDefinition {
         match &self.relation.kind {
             RelationKind::Table(definition) => definition,
             RelationKind::Source(_)
@@ -53,16 +53,16 @@ impl Target {
         }
     }
 
-    fn schema(&self) -> &SchemaRef {
+    pub(super) fn schema(&self) -> &SchemaRef {
         &self.definition().input.schema
     }
 
-    fn physical_columns(&self) -> usize {
+    pub(super) fn physical_columns(&self) -> usize {
         self.definition().input.physical_columns
     }
 
     /// A column that can be written.
-    fn writable(&self, name: &str, position: Option<crate::error::TextPosition>) -> Result<usize> {
+    pub(super) fn writable(&self, name: &str, position: Option<crate::error::TextPosition>) -> Result<usize> {
         let table = &self.relation.name.name;
         match self.schema().index_of(name) {
             Ok(column) if column < self.physical_columns() => Ok(column),
@@ -200,7 +200,7 @@ impl Binder<'_> {
         Ok(Delete { relation: target.relation.id, rows: bound.plan, returning, parameters: known(parameters), uses })
     }
 
-    fn target(&self, name: &ObjectName, alias: Option<&Ident>, verb: &str) -> Result<Target> {
+    pub(super) fn target(&self, name: &ObjectName, alias: Option<&Ident>, verb: &str) -> Result<Target> {
         let position = span_position(name.span());
         let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
         let (schema, table) = match parts.as_slice() {
@@ -307,7 +307,7 @@ impl Binder<'_> {
     }
 
     /// Puts the defaults in, casts to the stored types and names the columns.
-    fn table_rows(&self, target: &Target, plan: LogicalPlan, columns: &[usize]) -> Result<LogicalPlan> {
+    pub(super) fn table_rows(&self, target: &Target, plan: LogicalPlan, columns: &[usize]) -> Result<LogicalPlan> {
         let schema = Arc::clone(plan.schema());
         let mut expressions = Vec::with_capacity(target.physical_columns());
         for index in 0..target.physical_columns() {
@@ -637,7 +637,7 @@ fn table_factor(name: ObjectName, alias: Ident) -> TableFactor {
 }
 
 /// `SELECT items FROM tables WHERE condition`.
-fn select(items: Vec<SelectItem>, from: Vec<TableWithJoins>, selection: Option<ast::Expr>) -> ast::Query {
+pub(super) fn select(items: Vec<SelectItem>, from: Vec<TableWithJoins>, selection: Option<ast::Expr>) -> ast::Query {
     let select = ast::Select {
         select_token: ast::helpers::attached_token::AttachedToken::empty(),
         optimizer_hints: Vec::new(),

@@ -8,6 +8,7 @@
 mod analyze;
 mod check_types;
 mod context;
+mod copy;
 mod diagnose;
 mod dml;
 mod expression;

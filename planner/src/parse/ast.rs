@@ -6,8 +6,9 @@
 use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update};
 
 use crate::access::{AccessStatement, ObjectClass, Privileges, RoleSpec};
+use crate::copy::CopyOptions;
 use crate::error::TextPosition;
-use crate::statement::{Command, ExplainMode, ObjectKind};
+use crate::statement::{Command, ExplainMode, ObjectKind, StatementText};
 
 /// A parsed statement.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub enum Statement {
     Update(Box<Update>),
     /// `DELETE`.
     Delete(Box<Delete>),
+    /// `COPY`.
+    Copy(Box<Copy>),
     /// `TRUNCATE`.
     Truncate {
         /// The tables.
@@ -326,6 +329,31 @@ pub struct Emit {
     pub on: millstream_runtime::plan::EmitOn,
     /// Where EMIT stands.
     pub position: TextPosition,
+}
+
+/// `COPY`.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// What is copied.
+    pub target: CopyTarget,
+    /// FROM, not TO.
+    pub from: bool,
+    /// The form of the rows, checked.
+    pub options: CopyOptions,
+}
+
+/// What is copied.
+#[derive(Clone, Debug)]
+pub enum CopyTarget {
+    /// A relation, or some columns of it; empty when none were listed.
+    Relation {
+        /// Its name.
+        name: Name,
+        /// The columns.
+        columns: Vec<Identifier>,
+    },
+    /// What stands in parentheses.
+    Statement(StatementText),
 }
 
 /// `CREATE VIEW` and `CREATE MATERIALIZED VIEW`.

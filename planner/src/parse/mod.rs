@@ -17,6 +17,7 @@
 
 pub mod ast;
 mod comment;
+mod copy;
 mod create_relation;
 mod create_view;
 mod cursor;

@@ -8,7 +8,7 @@ use crate::statement::{Command, ExplainMode};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
-use super::{comment, create_relation, create_view, grants, objects, prepared, refused, roles, session};
+use super::{comment, copy, create_relation, create_view, grants, objects, prepared, refused, roles, session};
 
 /// A whole text: one statement, or nothing.
 pub(super) fn parse_whole(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -29,6 +29,7 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     };
     match first.as_str() {
         "SELECT" | "WITH" | "VALUES" | "TABLE" => query(cursor),
+        "COPY" => copy::copy(cursor),
         "INSERT" | "UPDATE" | "DELETE" => change(cursor, &first),
         "CREATE" => create(cursor),
         "EXPLAIN" => explain(cursor),

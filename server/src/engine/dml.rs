@@ -94,7 +94,9 @@ pub fn insert(
         let changes = if rows.num_rows() == 0 { vec![] } else { vec![ChangeBatch::append(rows.clone())] };
         return Ok(Decision { changes, late, affected: rows, clock: Some(clock) });
     }
-    let plan = resolve_conflicts(target, &rows, on_conflict, merge.is_some())?;
+    // Late rows are not among those that are counted here.
+    let place = |error: SqlError| if late.is_some() { error.without_row() } else { error };
+    let plan = resolve_conflicts(target, &rows, on_conflict, merge.is_some()).map_err(place)?;
     let replaced = concat(&rows, &plan.replaced)?;
     target.refuse_below_watermark(&replaced, "replace")?;
     let added = match merge {
@@ -264,6 +266,7 @@ pub fn duplicate(head: &TableHead, keys: &RecordBatch, row: usize) -> SqlError {
     SqlError::new(Condition::UniqueViolation, message)
         .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), row_text(keys, row)))
         .about(ErrorObject { constraint: Some(constraint), ..head.named() })
+        .with_row(row)
 }
 
 /// One batch that takes `old` back and adds `new`.

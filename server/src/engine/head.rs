@@ -107,7 +107,7 @@ impl TableHead {
     pub fn accept(&self, physical: &RecordBatch, mut clock: SplitClock) -> Result<AcceptedRows, SqlError> {
         let accepted = self.acceptor.accept(physical, &mut clock)?;
         if let Some((row, reason)) = accepted.rejected.first() {
-            return Err(self.refused(reason, physical, *row));
+            return Err(self.refused(reason, physical, *row).with_row(*row));
         }
         Ok(AcceptedRows { rows: accepted.rows, late: accepted.late, clock })
     }

@@ -216,6 +216,11 @@ impl Engine {
         self.batch.query(facts)
     }
 
+    /// The same for one whose rows keep their order.
+    pub fn ordered_query(&self, facts: SessionFacts) -> BatchQuery {
+        self.batch.query_in_order(facts)
+    }
+
     /// `FLUSH`: what stood in the sources, and what was committed, when it was called can be read afterwards.
     /// Gives back the graphs that could not take part, with the reason.
     pub async fn flush(&self) -> Result<Vec<String>, SqlError> {

@@ -46,7 +46,7 @@ impl Session {
         outcome
     }
 
-    async fn dispatch(
+    pub(super) async fn dispatch(
         &mut self,
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
@@ -58,17 +58,19 @@ impl Session {
             Work::Statement(Statement::Command(Command::RollbackTo { savepoint })) => {
                 return self.rollback_to(savepoint);
             }
-            Work::Statement(_) | Work::Catalog(_) => self.transaction.check()?,
+            Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) => self.transaction.check()?,
         }
         let prepared = &self.current(prepared)?;
         let statement = match &prepared.inner.work {
             Work::Statement(statement) => statement,
             Work::Catalog(query) => return self.catalog_query(query, parameters, stop).await,
+            Work::CopyOut(inside) => return self.copy_of(inside, stop).await,
         };
         self.authorize(statement)?;
         match statement {
             Statement::Empty => Ok(Outcome::tagged(CommandTag::Empty)),
             Statement::Query(query) => self.query(query, parameters, stop).await,
+            Statement::Copy(copy) => self.copy_out(copy, stop).await,
             statement @ (Statement::Insert(_)
             | Statement::Update(_)
             | Statement::Delete(_)

@@ -11,6 +11,7 @@ mod calls;
 mod catalog;
 mod change;
 mod commit;
+mod copy;
 mod define;
 pub mod door;
 mod execute;
@@ -43,6 +44,7 @@ use millstream_runtime::time::LogPosition;
 use tokio_util::sync::CancellationToken;
 
 use self::calls::SessionCalls;
+pub use self::copy::{CopyOut, CopyShape, IncomingRows};
 use self::identity::Identity;
 use self::registry::Place;
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
@@ -65,6 +67,8 @@ pub struct SqlError {
     pub hint: Option<String>,
     /// Characters into the text that the client sent, from 1.
     pub position: Option<usize>,
+    /// Where in the client's data it arose; apart, because few errors have it and all are passed by value.
+    pub place: Option<Box<DataPlace>>,
     /// What it is about, in fields of their own: programs look there instead of into the message.
     pub object: Option<Box<ErrorObject>>,
 }
@@ -80,6 +84,15 @@ pub struct ErrorObject {
     pub column: Option<String>,
     /// A constraint of it.
     pub constraint: Option<String>,
+}
+
+/// Where in the data that a client sent an error arose.
+#[derive(Clone, Debug, Default)]
+pub struct DataPlace {
+    /// In words: `COPY t, line 3, column b: "x"`.
+    pub context: Option<String>,
+    /// Which of the rows that the statement was given, from 0; no client is told.
+    pub row: Option<usize>,
 }
 
 /// Something that a client is told beside the result.
@@ -113,6 +126,8 @@ pub struct Prepared {
     pub parameters: Vec<DataType>,
     /// The columns of its rows; `None` when it gives none. Names may repeat.
     pub columns: Option<SchemaRef>,
+    /// Set for a COPY, whose rows travel in another way.
+    pub copy: Option<CopyShape>,
     /// The rest is the session's own.
     inner: Arc<prepare::Planned>,
 }

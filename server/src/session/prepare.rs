@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_planner::catalog::Catalog;
+use millstream_planner::copy::{Copy, CopySource};
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{Command, Discard, Explain, ShowObjects, Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
 use super::sqlstate::Condition;
-use super::{Prepared, Session, SqlError, show};
+use super::{CopyShape, Prepared, Session, SqlError, show};
 use crate::engine::state::State;
 use crate::engine::write::returning_schema;
 use crate::pg_catalog::{CatalogPlan, CatalogQuery};
@@ -31,7 +32,9 @@ impl Planned {
     pub(super) fn statement(&self) -> &Statement {
         match &self.work {
             Work::Statement(statement) => statement,
-            Work::Catalog(_) => unreachable!("a query over the catalog defines nothing, and its text stays one"),
+            Work::Catalog(_) | Work::CopyOut(_) => {
+                unreachable!("a query over the catalog defines nothing, and its text stays one")
+            }
         }
     }
 }
@@ -46,7 +49,7 @@ impl Prepared {
     pub(crate) fn deallocates(&self) -> Option<&str> {
         match &self.inner.work {
             Work::Statement(Statement::Command(Command::Discard(Discard::One(name)))) => Some(name),
-            Work::Statement(_) | Work::Catalog(_) => None,
+            Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) => None,
         }
     }
 }
@@ -58,6 +61,8 @@ pub(super) enum Work {
     Statement(Statement),
     /// The relations of the catalog, beside the planner: clients ask them in ways that it does not know.
     Catalog(Box<CatalogQuery>),
+    /// `COPY (statement) TO STDOUT`: the statement inside.
+    CopyOut(Prepared),
 }
 
 impl Session {
@@ -81,10 +86,18 @@ impl Session {
             if !of_users_only {
                 let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
                 let planned = Planned { text, work: Work::Catalog(Box::new(query)), types, catalog, settings };
-                return Ok(Prepared { parameters, columns: Some(columns), inner: Arc::new(planned) });
+                return Ok(Prepared { parameters, columns: Some(columns), copy: None, inner: Arc::new(planned) });
             }
         }
         let statement = plan(text, &state.catalog.view, &settings, types)?;
+        if let Statement::Copy(copy) = &statement
+            && let Copy::Out { source: CopySource::Text(inside), options } = copy.as_ref()
+        {
+            let (inside, shape) = self.plan_copy_of(inside, options)?;
+            let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
+            let planned = Planned { text, work: Work::CopyOut(inside), types, catalog, settings };
+            return Ok(Prepared { parameters: Vec::new(), columns: None, copy: Some(shape), inner: Arc::new(planned) });
+        }
         self.prepared(text.clone(), statement, types.to_vec(), &state, settings)
     }
 
@@ -98,9 +111,10 @@ impl Session {
     ) -> Result<Prepared, SqlError> {
         let parameters = parameters(&statement);
         let columns = self.columns(&statement, state)?;
+        let copy = CopyShape::of(&statement);
         let catalog = Arc::clone(&state.catalog.view);
         let work = Work::Statement(statement);
-        Ok(Prepared { parameters, columns, inner: Arc::new(Planned { text, work, types, catalog, settings }) })
+        Ok(Prepared { parameters, columns, copy, inner: Arc::new(Planned { text, work, types, catalog, settings }) })
     }
 
     /// The same statement over the newest catalog and settings. The client has been told its columns already:
@@ -115,7 +129,9 @@ impl Session {
         let mut types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
         types.extend(planned.types.iter().skip(types.len()).cloned());
         let again = self.plan_now(&planned.text, &types)?;
-        if again.columns.as_ref().map(types_of) != prepared.columns.as_ref().map(types_of) {
+        let copied = |prepared: &Prepared| prepared.copy.as_ref().map(|copy| types_of(copy.columns()));
+        let changed = again.columns.as_ref().map(types_of) != prepared.columns.as_ref().map(types_of);
+        if changed || copied(&again) != copied(prepared) {
             let error = SqlError::new(Condition::FeatureNotSupported, "cached plan must not change result type");
             return Err(error.with_hint("Prepare the statement again."));
         }
@@ -159,6 +175,7 @@ impl Session {
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }
             | Statement::Prepare { .. }
+            | Statement::Copy(_)
             | Statement::Empty => Ok(None),
         }
     }

@@ -55,6 +55,8 @@ pub enum Condition {
     InvalidTextRepresentation,
     /// 22P03: a binary parameter that its type does not read.
     InvalidBinaryRepresentation,
+    /// 22P04: the data of a COPY is not in the form that was said.
+    BadCopyFileFormat,
     /// 23502: a null in a NOT NULL column.
     NotNullViolation,
     /// 23505: a key that is there already.
@@ -166,6 +168,7 @@ impl Condition {
             Self::InvalidParameterValue => "22023",
             Self::InvalidTextRepresentation => "22P02",
             Self::InvalidBinaryRepresentation => "22P03",
+            Self::BadCopyFileFormat => "22P04",
             Self::NotNullViolation => "23502",
             Self::UniqueViolation => "23505",
             Self::ActiveSqlTransaction => "25001",
@@ -222,6 +225,7 @@ impl SqlError {
             hint: None,
             position: None,
             object: None,
+            place: None,
         }
     }
 
@@ -243,6 +247,34 @@ impl SqlError {
     #[must_use]
     pub fn about(mut self, object: ErrorObject) -> Self {
         self.object = Some(Box::new(object));
+        self
+    }
+
+    /// The same error with where it arose; what is known already stays.
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.place.get_or_insert_default().context.get_or_insert_with(|| context.into());
+        self
+    }
+
+    /// The same error with the number of the row, among those that the statement was given, that it is about.
+    #[must_use]
+    pub fn with_row(mut self, row: usize) -> Self {
+        self.place.get_or_insert_default().row = Some(row);
+        self
+    }
+
+    /// The number of the row that it is about, if that is known.
+    pub fn row(&self) -> Option<usize> {
+        self.place.as_ref()?.row
+    }
+
+    /// The same error about no row in particular.
+    #[must_use]
+    pub fn without_row(mut self) -> Self {
+        if let Some(place) = &mut self.place {
+            place.row = None;
+        }
         self
     }
 
@@ -304,6 +336,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::InvalidParameterValue => Condition::InvalidParameterValue.code(),
         PlanErrorKind::DependentObjectsStillExist => Condition::DependentObjectsStillExist.code(),
         PlanErrorKind::FeatureNotSupported => Condition::FeatureNotSupported.code(),
+        PlanErrorKind::InvalidColumnReference => "42P10",
         PlanErrorKind::InvalidDefinition => "42P16",
         PlanErrorKind::NotNullViolation => Condition::NotNullViolation.code(),
         PlanErrorKind::ProgramLimitExceeded => Condition::ProgramLimitExceeded.code(),
@@ -325,6 +358,7 @@ impl From<PlanError> for SqlError {
             hint: error.hint,
             position: error.position.map(|position| position.0),
             object: None,
+            place: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::registry::Place;
-use crate::session::{Notice, Outcome, Prepared, Session, SqlError, TransactionStatus};
+use crate::session::{CopyShape, IncomingRows, Notice, Outcome, Prepared, Session, SqlError, TransactionStatus};
 
 /// Who connects, from the startup packet and after the password was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub trait Described: Send + Sync + 'static {
 
     /// The columns of its rows; `None` when it gives none.
     fn columns(&self) -> Option<&SchemaRef>;
+
+    /// How its rows travel if it is a COPY; then it has no columns.
+    fn copy(&self) -> Option<&CopyShape>;
 
     /// The prepared statement that it forgets (`DEALLOCATE name`).
     fn deallocates(&self) -> Option<&str>;
@@ -55,6 +58,14 @@ pub trait ClientSession: ClientSettings + Send + 'static {
         &mut self,
         prepared: &Self::Prepared,
         parameters: Vec<ScalarValue>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Result<Outcome, SqlError>> + Send;
+
+    /// Runs a COPY FROM: asks for rows until there are no more. When asking fails, nothing of it stays.
+    fn copy_in(
+        &mut self,
+        prepared: &Self::Prepared,
+        rows: &mut impl IncomingRows,
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<Outcome, SqlError>> + Send;
 
@@ -95,6 +106,10 @@ impl Described for Prepared {
         self.columns.as_ref()
     }
 
+    fn copy(&self) -> Option<&CopyShape> {
+        self.copy.as_ref()
+    }
+
     fn deallocates(&self) -> Option<&str> {
         Prepared::deallocates(self)
     }
@@ -118,6 +133,15 @@ impl ClientSession for Session {
         cancel: CancellationToken,
     ) -> Result<Outcome, SqlError> {
         Session::execute(self, prepared, parameters, cancel).await
+    }
+
+    async fn copy_in(
+        &mut self,
+        prepared: &Prepared,
+        rows: &mut impl IncomingRows,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        Session::copy_in(self, prepared, rows, cancel).await
     }
 
     fn more_follows(&mut self, more: bool) {

@@ -65,8 +65,12 @@ pub(super) enum Message {
     Sync,
     /// The client goes.
     Terminate,
-    /// A message of COPY, which is never under way.
-    Copy,
+    /// Data of a COPY FROM.
+    CopyData(Bytes),
+    /// The data of a COPY FROM has ended.
+    CopyDone,
+    /// The client gives a COPY FROM up, and says why.
+    CopyFail(String),
     /// The function call message.
     FunctionCall,
     /// A password, which is never expected here.
@@ -78,6 +82,28 @@ pub(super) enum Message {
         /// What the client is told.
         error: SqlError,
     },
+}
+
+impl Message {
+    /// The byte that it begins with.
+    pub(super) fn tag(&self) -> u8 {
+        match self {
+            Self::Query(_) | Self::NotText { simple: true, .. } => b'Q',
+            Self::Parse { .. } | Self::NotText { simple: false, .. } => b'P',
+            Self::Bind(_) => b'B',
+            Self::Describe(_) => b'D',
+            Self::Execute { .. } => b'E',
+            Self::Close(_) => b'C',
+            Self::Flush => b'H',
+            Self::Sync => b'S',
+            Self::Terminate => b'X',
+            Self::CopyData(_) => b'd',
+            Self::CopyDone => b'c',
+            Self::CopyFail(_) => b'f',
+            Self::FunctionCall => b'F',
+            Self::Password => b'p',
+        }
+    }
 }
 
 /// Puts parameters in.
@@ -216,7 +242,9 @@ fn decode(tag: u8, mut body: Body) -> Result<Message, Failure> {
         // What these carry is of no interest: they are refused as they are.
         b'F' => return Ok(Message::FunctionCall),
         b'p' => return Ok(Message::Password),
-        _ => return Ok(Message::Copy),
+        b'c' => Message::CopyDone,
+        b'f' => return Ok(Message::CopyFail(body.lossy_text())),
+        _ => return Ok(Message::CopyData(body.0)),
     };
     body.end()?;
     Ok(message)
@@ -320,6 +348,12 @@ impl Body {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(Failure::Statement(invalid_encoding())),
         }
+    }
+
+    /// A text up to a zero byte or the end, whatever it is made of.
+    fn lossy_text(&self) -> String {
+        let end = memchr::memchr(0, &self.0).unwrap_or(self.0.len());
+        String::from_utf8_lossy(&self.0[..end]).into_owned()
     }
 
     fn end(&self) -> Result<(), Failure> {

@@ -139,9 +139,8 @@ impl<S: ClientSession> Connection<S> {
             Message::Flush => Ok(self.socket.flush().await?),
             Message::Sync => self.sync().await,
             Message::Terminate => Ok(()),
-            Message::Copy => {
-                Err(Failure::Fatal(errors::protocol_violation("unexpected COPY message: no COPY is under way")))
-            }
+            // What a client still had under way when its COPY failed, as the protocol has it.
+            Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(()),
             Message::Password => {
                 Err(Failure::Fatal(errors::protocol_violation("unexpected password message after the login")))
             }
@@ -248,7 +247,7 @@ impl<S: ClientSession> Connection<S> {
         Ok(outcome)
     }
 
-    fn after_execution(&mut self, outcome: &Outcome) {
+    pub(super) fn after_execution(&mut self, outcome: &Outcome) {
         for notice in &outcome.notices {
             reply::notice(&mut self.socket.output, notice);
         }

@@ -40,6 +40,21 @@ pub(super) fn unsupported(message: impl Into<String>, hint: impl Into<String>) -
     error(Condition::FeatureNotSupported, message).with_hint(hint)
 }
 
+/// The data of a COPY is not in the form that was said.
+pub(super) fn bad_copy(message: impl Into<String>) -> SqlError {
+    error(Condition::BadCopyFileFormat, message)
+}
+
+/// The client gave a COPY up.
+pub(super) fn copy_failed(reason: &str) -> SqlError {
+    error(Condition::QueryCanceled, format!("COPY from stdin failed: {reason}"))
+}
+
+/// The client went away in the middle of a COPY; nobody reads this but the session.
+pub(super) fn client_gone() -> SqlError {
+    error(Condition::ConnectionFailure, "unexpected EOF on client connection with an open transaction")
+}
+
 /// Text that is not UTF-8.
 pub(super) fn invalid_encoding() -> SqlError {
     error(Condition::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"")

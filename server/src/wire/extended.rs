@@ -5,16 +5,18 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use millstream_planner::statement::StatementText;
+use tokio_util::sync::CancellationToken;
 
 use super::client_session::{ClientSession, Described};
 use super::codec::{self, Bind, Target};
 use super::connection::Connection;
+use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
 use super::limits::{PORTALS_PER_CONNECTION, RESULT_COLUMNS, STATEMENTS_PER_CONNECTION};
 use super::reply;
 use super::rows::ResultRows;
 use super::values::{ColumnType, DisplaySettings, parameter};
-use crate::session::{CommandTag, SqlError};
+use crate::session::{CommandTag, CopyShape, SqlError};
 
 /// A prepared statement.
 pub(super) struct Statement<P> {
@@ -222,7 +224,7 @@ impl<S: ClientSession> Connection<S> {
         statement: &Statement<S::Prepared>,
         formats: &[i16],
         parameters: Vec<ScalarValue>,
-        token: tokio_util::sync::CancellationToken,
+        token: CancellationToken,
         limit: Option<u64>,
     ) -> Result<PortalState, Failure> {
         let Some(prepared) = &statement.prepared else {
@@ -231,6 +233,11 @@ impl<S: ClientSession> Connection<S> {
         };
         // Where the Sync is here already the statement is alone, and fails or is durable before it is answered.
         self.session.more_follows(!codec::sync_is_next(&self.socket.input));
+        if let Some(copy) = prepared.copy().cloned() {
+            let (tag, rows) = self.copy(prepared, parameters, &copy, token).await?;
+            reply::complete(&mut self.socket.output, &tag, rows);
+            return Ok(PortalState::Done);
+        }
         let outcome = self.run_statement(prepared, parameters, &token).await?;
         match (&statement.columns, outcome.rows) {
             (Some(columns), Some(stream)) => {
@@ -249,6 +256,27 @@ impl<S: ClientSession> Connection<S> {
             }
             (None, Some(_)) => Err(errors::internal("a statement without columns gave rows").into()),
         }
+    }
+
+    /// Runs a COPY, in either protocol, up to, but without, its terminal message.
+    pub(super) async fn copy(
+        &mut self,
+        prepared: &S::Prepared,
+        parameters: Vec<ScalarValue>,
+        shape: &CopyShape,
+        token: CancellationToken,
+    ) -> Result<(CommandTag, u64), Failure> {
+        let shape = match shape {
+            CopyShape::In(shape) => return Ok((self.copy_in(prepared, shape, &token).await?.tag, 0)),
+            CopyShape::Out(shape) => shape,
+        };
+        let outcome = self.run_statement(prepared, parameters, &token).await?;
+        let stream = outcome.rows.ok_or_else(|| errors::internal("a COPY gave no rows"))?;
+        let columns: Arc<[_]> = describe_columns(&shape.columns)?.into_iter().map(|(_, column)| column).collect();
+        let display = DisplaySettings::of(&self.session);
+        let rows = ResultRows::new(stream, columns, CopyEncoder::formats(shape), display, token);
+        let rows = rows.copied(shape, &mut self.socket)?.send_copy(&mut self.socket).await?;
+        Ok((outcome.tag, rows))
     }
 
     async fn send_portal(

@@ -26,6 +26,16 @@ pub const READ_BYTES: usize = 8 << 10;
 /// Buffers larger than this are given back when a connection falls idle: idle connections cost little.
 pub const IDLE_BUFFER_BYTES: usize = 1 << 10;
 
+/// Bytes of data that one batch of a COPY takes: large enough that what every batch costs does not show, and
+/// small enough that many COPYs at a time fit beside each other.
+pub const COPY_SLICE_BYTES: usize = 2 << 20;
+
+/// Rows that one batch of a COPY takes: those of narrow tables take more room as columns than as text.
+pub const COPY_SLICE_ROWS: usize = 64 << 10;
+
+/// Bytes of one line, or one binary row, of a COPY: it must be whole before it is read. As much as a message.
+pub const COPY_LINE_BYTES: usize = MESSAGE_BYTES;
+
 /// Prepared statements per connection; drivers keep some hundreds.
 pub const STATEMENTS_PER_CONNECTION: usize = 10_000;
 

@@ -2,7 +2,7 @@
 //!
 //! The life of a connection: [`listener`] accepts it, `login` talks until the user is known, `connection`
 //! takes one message after the other, `simple` and `extended` drive the statements of the two protocols over a
-//! [`ClientSession`], `rows` streams results through [`values`]. `codec` cuts and decodes what clients send,
+//! [`ClientSession`], `rows` streams results through [`values`], `copy` those of COPY. `codec` cuts and decodes what clients send,
 //! `reply` encodes what they are told.
 //!
 //! What holds (invariant 17):
@@ -14,11 +14,12 @@
 //!
 //! Of pgwire only the types of the messages that servers send are used: its decoders panic on short bodies and
 //! its server loop reads on after a failed login. Deliberately absent: TLS (a request for it is answered `N`),
-//! COPY, replication, the function call message.
+//! replication, the function call message.
 
 mod client_session;
 mod codec;
 mod connection;
+mod copy;
 mod errors;
 mod extended;
 mod gate;

@@ -143,6 +143,8 @@ pub(super) fn error(output: &mut BytesMut, severity: &str, error: &SqlError) {
         fields.extend(object.column.as_deref().map(|column| (b'c', text(column))));
         fields.extend(object.constraint.as_deref().map(|constraint| (b'n', text(constraint))));
     }
+    let context = error.place.as_ref().and_then(|place| place.context.as_deref());
+    fields.extend(context.map(|context| (b'W', text(context))));
     put(output, &ErrorResponse::new(fields));
 }
 
@@ -161,7 +163,7 @@ pub(super) fn notice(output: &mut BytesMut, notice: &Notice) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::ErrorObject;
+    use crate::session::{DataPlace, ErrorObject};
 
     #[test]
     fn errors_carry_all_fields_and_no_zero_bytes() {
@@ -172,6 +174,7 @@ mod tests {
             detail: Some("why".into()),
             hint: Some("do".into()),
             position: Some(15),
+            place: Some(Box::new(DataPlace { context: Some("where".into()), row: None })),
             object: Some(Box::new(ErrorObject {
                 schema: "s".into(),
                 table: "t".into(),
@@ -180,7 +183,7 @@ mod tests {
             })),
         };
         error(&mut output, "ERROR", &problem);
-        let expected = "SERROR\0VERROR\0C42P01\0Mno\u{fffd}zero\0Dwhy\0Hdo\0P15\0ss\0tt\0cc\0nk\0\0";
+        let expected = "SERROR\0VERROR\0C42P01\0Mno\u{fffd}zero\0Dwhy\0Hdo\0P15\0ss\0tt\0cc\0nk\0Wwhere\0\0";
         assert_eq!(&output[5..], expected.as_bytes());
         assert_eq!(output[1..5], (expected.len() as u32 + 4).to_be_bytes());
     }

@@ -8,10 +8,11 @@ use bytes::{BufMut, BytesMut};
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 
+use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
 use super::socket::Socket;
 use super::values::{ColumnType, DisplaySettings, RowEncoder};
-use crate::session::{RowStream, SqlError};
+use crate::session::{CopyOut, RowStream, SqlError};
 
 /// A result that is being sent.
 pub(super) struct ResultRows {
@@ -23,6 +24,8 @@ pub(super) struct ResultRows {
     token: CancellationToken,
     /// Rows that came and are not yet sent.
     rest: Option<RecordBatch>,
+    /// Rows leave as the data of a COPY.
+    copy: Option<CopyEncoder>,
 }
 
 /// How far a result was sent.
@@ -43,7 +46,22 @@ impl ResultRows {
         display: DisplaySettings,
         token: CancellationToken,
     ) -> Self {
-        Self { stream, columns, formats, display, token, rest: None }
+        Self { stream, columns, formats, display, token, rest: None, copy: None }
+    }
+
+    /// The same as the data of a COPY, which begins here.
+    pub(super) fn copied(mut self, shape: &Arc<CopyOut>, socket: &mut Socket) -> Result<Self, SqlError> {
+        self.copy = Some(CopyEncoder::begin(shape, &mut socket.output)?);
+        Ok(self)
+    }
+
+    /// Sends all rows of a COPY, and that it has ended; how many there were.
+    pub(super) async fn send_copy(mut self, socket: &mut Socket) -> Result<u64, Failure> {
+        let sent = self.send(socket, None).await?;
+        if let Some(copy) = self.copy {
+            copy.end(&mut socket.output)?;
+        }
+        Ok(sent.rows)
     }
 
     /// What cancels it.
@@ -103,7 +121,10 @@ impl ResultRows {
     async fn send_batch(&mut self, socket: &mut Socket, batch: &RecordBatch) -> Result<(), Failure> {
         let encoder = RowEncoder::new(batch, &self.columns, &self.formats, self.display.clone())?;
         for row in 0..batch.num_rows() {
-            put_row(&mut socket.output, &encoder, row)?;
+            match &mut self.copy {
+                None => put_row(&mut socket.output, &encoder, row)?,
+                Some(copy) => copy.put_row(&mut socket.output, &encoder, row)?,
+            }
             if socket.output.len() >= super::limits::OUTPUT_BYTES {
                 socket.flush().await?;
                 if self.token.is_cancelled() {

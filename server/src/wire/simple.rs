@@ -45,9 +45,13 @@ impl<S: ClientSession> Connection<S> {
         if !prepared.parameters().is_empty() {
             return Err(errors::undefined_parameter().into());
         }
+        let copy = prepared.copy().cloned();
         let columns = prepared.columns().map(describe_columns).transpose()?;
         let token = self.statement_token();
         let _running = self.registration.running(token.clone());
+        if let Some(copy) = copy {
+            return self.copy(&prepared, Vec::new(), &copy, token).await;
+        }
         let outcome = self.run_statement(&prepared, Vec::new(), &token).await?;
         let mut rows_sent = 0;
         if let Some(columns) = columns {

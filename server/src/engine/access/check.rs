@@ -4,6 +4,7 @@
 
 use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, Roles};
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
+use millstream_planner::copy::{Copy, CopySource};
 use millstream_planner::statement::{Command, CommentTarget, Statement, Use};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
@@ -23,6 +24,12 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
     }
     match statement {
         Statement::Query(query) => check.uses(&query.uses),
+        Statement::Copy(copy) => match copy.as_ref() {
+            Copy::In(copy) => check.uses(&copy.insert.uses),
+            Copy::Out { source: CopySource::Relation(query), .. } => check.uses(&query.uses),
+            // The statement inside is run, and asked about, by itself.
+            Copy::Out { source: CopySource::Text(_), .. } => Ok(()),
+        },
         Statement::Insert(insert) => check.uses(&insert.uses),
         Statement::Update(update) => check.uses(&update.uses),
         Statement::Delete(delete) => check.uses(&delete.uses),

@@ -14,7 +14,7 @@ use millstream_planner::statement::StatementText;
 use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{CommandTag, Notice, Outcome, RowStream, SqlError, TransactionStatus};
+use crate::session::{CommandTag, CopyShape, IncomingRows, Notice, Outcome, RowStream, SqlError, TransactionStatus};
 use crate::wire::{ClientSession, ClientSettings, Described, Listener, Login, WireConfig, listen, serve};
 
 /// What the tests look at from outside.
@@ -59,6 +59,10 @@ impl Described for FakePrepared {
         self.columns.as_ref()
     }
 
+    fn copy(&self) -> Option<&CopyShape> {
+        None
+    }
+
     fn deallocates(&self) -> Option<&str> {
         self.sql.strip_prefix("deallocate ")
     }
@@ -66,7 +70,7 @@ impl Described for FakePrepared {
 
 fn error(sqlstate: &'static str, message: &str) -> SqlError {
     let (message, hint) = (message.into(), Some("a hint".into()));
-    SqlError { sqlstate, message, detail: None, hint, position: Some(3), object: None }
+    SqlError { sqlstate, message, detail: None, hint, position: Some(3), place: None, object: None }
 }
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
@@ -215,6 +219,15 @@ impl ClientSession for FakeSession {
             _ => {}
         }
         Ok(outcome)
+    }
+
+    async fn copy_in(
+        &mut self,
+        _prepared: &FakePrepared,
+        _rows: &mut impl IncomingRows,
+        _cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        Err(error("XX000", "no statement of these is a COPY"))
     }
 
     fn more_follows(&mut self, _more: bool) {}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod copy;
 mod fake;
 mod hostile;
 mod idle;

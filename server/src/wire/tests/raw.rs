@@ -81,12 +81,20 @@ pub(super) fn sync() -> Vec<u8> {
 
 impl RawClient {
     pub(super) async fn connect(server: &TestServer) -> Self {
-        Self { stream: TcpStream::connect(server.address).await.unwrap(), buffer: Vec::new() }
+        Self::connect_to(server.address).await
+    }
+
+    pub(super) async fn connect_to(address: std::net::SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
     /// Connects and logs in without a password.
     pub(super) async fn ready(server: &TestServer) -> Self {
-        let mut client = Self::connect(server).await;
+        Self::ready_at(server.address).await
+    }
+
+    pub(super) async fn ready_at(address: std::net::SocketAddr) -> Self {
+        let mut client = Self::connect_to(address).await;
         client.send(&startup()).await;
         client.until_ready().await;
         client

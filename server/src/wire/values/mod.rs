@@ -5,6 +5,7 @@
 //! `ScalarValue` of the planned type.
 
 mod binary;
+pub mod column;
 mod numeric;
 pub mod parameter;
 mod parse_binary;
@@ -79,6 +80,20 @@ impl RowEncoder {
 }
 
 impl RowEncoder {
+    /// Hands every value of a row over as text, with the number of its column; `scratch` is room for one.
+    pub fn each_text(&self, row: usize, scratch: &mut BytesMut, mut each: impl FnMut(usize, Option<&[u8]>)) {
+        for (index, (reader, _)) in self.columns.iter().enumerate() {
+            match reader.get(row) {
+                None => each(index, None),
+                Some(value) => {
+                    scratch.clear();
+                    put_text(scratch, &value, self.display.style);
+                    each(index, Some(scratch));
+                }
+            }
+        }
+    }
+
     /// The values of a row as text, for the commands that print rows themselves.
     pub fn texts(&self, row: usize) -> Result<Vec<Option<String>>, SqlError> {
         let value = |(reader, _): &(ColumnReader, bool)| {
