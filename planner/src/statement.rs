@@ -157,6 +157,8 @@ pub enum Command {
     },
     /// `BEGIN`, `START TRANSACTION`.
     Begin {
+        /// Isolation that was said, as the setting's value.
+        isolation: Option<&'static str>,
         /// READ ONLY or READ WRITE was said.
         read_only: Option<bool>,
     },

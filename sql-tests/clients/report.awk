@@ -30,9 +30,10 @@ FILENAME == ARGV[1] {
 /^not ok - / {
   rest = substr($0, 10)
   cut = index(rest, " # ")
+  why = substr(rest, cut + 3)
   take(substr(rest, 1, cut - 1))
   if (name in known) {
-    print "known failure - " name " # " known[name]
+    print "known failure - " name " # " known[name] " (it says: " why ")"
     skipped += 1
   } else {
     fail(rest)

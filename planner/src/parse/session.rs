@@ -229,11 +229,11 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     if cursor.accept(&["START"]) {
         cursor.expect(&["TRANSACTION"])?;
-        return Ok(Command::Begin { read_only: modes(cursor)?.read_only }.into());
+        return Ok(begin(&modes(cursor)?));
     }
     if cursor.accept(&["BEGIN"]) {
         accept_noise(cursor);
-        return Ok(Command::Begin { read_only: modes(cursor)?.read_only }.into());
+        return Ok(begin(&modes(cursor)?));
     }
     let rollback = cursor.is_at(&["ROLLBACK"]) || cursor.is_at(&["ABORT"]);
     cursor.next();
@@ -247,6 +247,10 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let chain = cursor.accept(&["AND", "CHAIN"]);
     let _said = !chain && cursor.accept(&["AND", "NO", "CHAIN"]);
     Ok(if rollback { Command::Rollback { chain } } else { Command::Commit { chain } }.into())
+}
+
+fn begin(modes: &Modes) -> Statement {
+    Command::Begin { isolation: modes.isolation, read_only: modes.read_only }.into()
 }
 
 /// `SAVEPOINT name`.

@@ -11,7 +11,7 @@ use crate::engine::stop::Stop;
 
 impl Session {
     /// `BEGIN`.
-    pub(super) fn begin(&mut self, read_only: Option<bool>) -> Outcome {
+    pub(super) fn begin(&mut self, isolation: Option<&str>, read_only: Option<bool>) -> Outcome {
         let now = self.engine.clock().now().0;
         let read_only = read_only.unwrap_or_else(|| self.reads_by_default());
         let was_open = self.transaction.is_open();
@@ -21,6 +21,12 @@ impl Session {
             let mode = if read_only { "on" } else { "off" };
             let set = self.settings.set("transaction_read_only", Some(mode), true);
             set.expect("the mode of a transaction takes on and off");
+            // Shown, and nothing more: reads see one state at every level.
+            let default = self.settings.get("default_transaction_isolation");
+            if let Some(level) = isolation.or(default.as_deref()) {
+                let set = self.settings.set("transaction_isolation", Some(level), true);
+                set.expect("the level has been read as one");
+            }
         }
         Outcome { notices: notice.into_iter().collect(), ..Outcome::fixed("BEGIN") }
     }
@@ -56,7 +62,7 @@ impl Session {
         }
         let changed_parameters = self.settings.end(true);
         if chain && !implicit {
-            self.begin(Some(read_only));
+            self.begin(None, Some(read_only));
         }
         Ok(Outcome { notices, changed_parameters, ..Outcome::fixed("COMMIT") })
     }
@@ -82,7 +88,7 @@ impl Session {
     fn rolled_back(&mut self, ended: &Ended, chain: bool) -> Outcome {
         let changed_parameters = self.settings.end(false);
         if chain {
-            self.begin(Some(ended.read_only));
+            self.begin(None, Some(ended.read_only));
         }
         Outcome { changed_parameters, ..Outcome::fixed("ROLLBACK") }
     }

@@ -116,7 +116,7 @@ impl Session {
                 Ok(Outcome { tag: CommandTag::Fixed("RESET".to_string()), ..self.set(name, None, false)? })
             }
             Command::SetModes { session, isolation, read_only } => self.set_modes(*session, *isolation, *read_only),
-            Command::Begin { read_only } => Ok(self.begin(*read_only)),
+            Command::Begin { isolation, read_only } => Ok(self.begin(*isolation, *read_only)),
             Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo { .. } => {
                 unreachable!("they are handled before any other")
             }

@@ -245,6 +245,10 @@ impl Session {
             let manual = self.engine.clock().is_manual();
             return Some(if manual { "manual" } else { "system" }.to_string());
         }
+        if name == "transaction_isolation" && self.transaction.status() == TransactionStatus::Idle {
+            // Every statement begins a transaction of the default level.
+            return self.settings.get("default_transaction_isolation");
+        }
         self.settings.get(name)
     }
 

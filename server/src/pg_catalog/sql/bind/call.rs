@@ -32,6 +32,7 @@ impl Binder<'_> {
         let list = match &function.args {
             FunctionArguments::Subquery(query) if name == "array" => return self.array_subquery(query),
             FunctionArguments::Subquery(_) => return Err(unsupported("a query as an argument")),
+            FunctionArguments::None if name == "current_catalog" => return self.called("current_database", Vec::new()),
             FunctionArguments::None => None,
             FunctionArguments::List(list) => Some(list),
         };
