@@ -93,6 +93,11 @@ pub enum Statement {
         /// What is described.
         relation: RelationId,
     },
+    /// `REFRESH MATERIALIZED VIEW`, of which there is nothing to do: a view is fresh by itself.
+    Refresh {
+        /// The view.
+        relation: RelationId,
+    },
     /// `ADVANCE CLOCK BY` (microseconds), for tests with `millstream.clock = 'manual'`.
     AdvanceClock {
         /// By how much.
@@ -193,6 +198,8 @@ pub enum Command {
     Checkpoint,
     /// `DISCARD ALL`, `DEALLOCATE ALL | name`.
     Discard(Discard),
+    /// `UNLISTEN`: nobody can listen, so nothing is left to do.
+    Unlisten,
     /// SQL-level `EXECUTE name (values)`.
     Execute {
         /// Its name.

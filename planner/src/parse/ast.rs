@@ -105,6 +105,11 @@ pub enum Statement {
         /// What is described.
         name: Name,
     },
+    /// `REFRESH MATERIALIZED VIEW name`.
+    Refresh {
+        /// What is fresh already.
+        name: Name,
+    },
     /// `ADVANCE CLOCK BY interval`.
     AdvanceClock {
         /// By how much.

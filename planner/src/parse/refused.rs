@@ -12,7 +12,6 @@ const STATEMENTS: &[(&[&str], &str, &str)] = &[
     (&["MOVE"], "cursors are", ""),
     (&["CLOSE"], "cursors are", ""),
     (&["LISTEN"], "LISTEN is", ""),
-    (&["UNLISTEN"], "UNLISTEN is", ""),
     (&["NOTIFY"], "NOTIFY is", ""),
     (&["LOCK"], "LOCK is", ""),
     (&["VACUUM"], "VACUUM is", "There is nothing to vacuum."),

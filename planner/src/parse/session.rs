@@ -224,6 +224,15 @@ pub(super) fn discard(cursor: &mut Cursor<'_>) -> Result<Statement> {
     Err(cursor.expected("ALL"))
 }
 
+/// `UNLISTEN channel | *`.
+pub(super) fn unlisten(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["UNLISTEN"])?;
+    if !cursor.accept_token(&Token::Mul) {
+        cursor.identifier()?;
+    }
+    Ok(Command::Unlisten.into())
+}
+
 /// `BEGIN`, `START TRANSACTION`, `COMMIT`, `END`, `ROLLBACK`, `ABORT`.
 pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();

@@ -89,6 +89,7 @@ impl Session {
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
             Statement::ShowCreate { relation } => self.show_create(*relation),
             Statement::Describe { relation } => self.describe(*relation),
+            Statement::Refresh { .. } => Ok(Outcome::fixed("REFRESH MATERIALIZED VIEW")),
             Statement::AdvanceClock { micros } => self.advance_clock(*micros, &stop).await,
             Statement::AdvanceWatermark { relation, micros } => {
                 self.transaction.check_write("ADVANCE WATERMARK", &self.settings)?;
@@ -125,6 +126,7 @@ impl Session {
             Command::Flush => self.flush(&stop).await,
             Command::Checkpoint => self.checkpoint(&stop).await,
             Command::Discard(discard) => self.discard(discard),
+            Command::Unlisten => Ok(Outcome::fixed("UNLISTEN")),
             Command::Execute { name, arguments } => {
                 let (prepared, values) = stop.race(self.bound(name, arguments)).await?;
                 Box::pin(self.dispatch(&prepared, values, stop)).await

@@ -174,6 +174,7 @@ impl Session {
             | Statement::Truncate { .. }
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }
+            | Statement::Refresh { .. }
             | Statement::Prepare { .. }
             | Statement::Copy(_)
             | Statement::Empty => Ok(None),
@@ -199,6 +200,7 @@ impl Session {
             | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Checkpoint
+            | Command::Unlisten
             | Command::Discard(_) => None,
         }
     }

@@ -115,7 +115,10 @@ impl Moment {
         }
         let (clock, zone) = match clock {
             "" => (None, None),
-            clock => split_zone(clock).map(|(clock, zone)| (Some(clock), zone)).ok_or_else(invalid)?,
+            // A zone may stand behind a day alone: drivers send dates so.
+            clock => split_zone(clock)
+                .map(|(clock, zone)| ((!clock.is_empty()).then_some(clock), zone))
+                .ok_or_else(invalid)?,
         };
         let of_day = match clock {
             None => 0,
@@ -437,6 +440,9 @@ mod tests {
             ("20240229", 19_782),
             ("2024-2-9", 19_762),
             ("2024-02-29 10:00", 19_782),
+            ("2024-02-29 +00", 19_782),
+            ("2024-02-29 -11", 19_782),
+            ("2024-02-29 UTC", 19_782),
             ("0044-03-15 BC", -735_160),
             ("infinity", i32::MAX),
             ("-Infinity", i32::MIN),

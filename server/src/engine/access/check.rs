@@ -80,6 +80,7 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
         Statement::ShowCreate { relation } => check.looks_into(*relation),
         Statement::Describe { .. } => Ok(()),
+        Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
         Statement::AdvanceClock { .. } => Err(must_be_superuser("move the clock")),
         Statement::AdvanceWatermark { relation, .. } => check.owns(check.relation(*relation)?),
         // What it says is asked about when it is run.
@@ -258,6 +259,7 @@ impl Check<'_> {
             | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Discard(_)
+            | Command::Unlisten
             | Command::Execute { .. } => Ok(()),
         }
     }
