@@ -67,7 +67,6 @@ impl Planner<'_> {
             Parsed::Explain { mode, statement } => self.explain(mode, *statement),
             Parsed::ShowCreate { object, name } => self.show_create(object, &name),
             Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),
-            Parsed::Refresh { name } => self.refresh(&name),
             Parsed::AdvanceClock { by } => advance_clock(&by),
             Parsed::AdvanceWatermark { name, to } => self.advance_watermark(&name, &to),
             Parsed::Prepare { name, parameter_types, sql } => prepare(name, &parameter_types, sql),
@@ -164,15 +163,6 @@ impl Planner<'_> {
         let relation = self.find(name)?;
         ddl::must_be(&relation, object, "SHOW CREATE", name)?;
         Ok(Statement::ShowCreate { relation: relation.id })
-    }
-
-    fn refresh(&self, name: &Name) -> Result<Statement> {
-        let relation = self.find(name)?;
-        if !matches!(relation.kind, RelationKind::MaterializedView(_)) {
-            let message = format!("\"{}\" is not a materialized view", name.name);
-            return Err(PlanError::new(PlanErrorKind::WrongObjectType, message).at(Some(name.position)));
-        }
-        Ok(Statement::Refresh { relation: relation.id })
     }
 
     fn advance_watermark(&self, name: &Name, to: &ast::SqlExpression) -> Result<Statement> {

@@ -93,11 +93,6 @@ pub enum Statement {
         /// What is described.
         relation: RelationId,
     },
-    /// `REFRESH MATERIALIZED VIEW`, of which there is nothing to do: a view is fresh by itself.
-    Refresh {
-        /// The view.
-        relation: RelationId,
-    },
     /// `ADVANCE CLOCK BY` (microseconds), for tests with `millstream.clock = 'manual'`.
     AdvanceClock {
         /// By how much.

@@ -105,11 +105,6 @@ pub enum Statement {
         /// What is described.
         name: Name,
     },
-    /// `REFRESH MATERIALIZED VIEW name`.
-    Refresh {
-        /// What is fresh already.
-        name: Name,
-    },
     /// `ADVANCE CLOCK BY interval`.
     AdvanceClock {
         /// By how much.

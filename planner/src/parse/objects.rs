@@ -121,21 +121,6 @@ pub(super) fn describe(cursor: &mut Cursor<'_>) -> Result<Statement> {
     Ok(Statement::Describe { name: cursor.name()? })
 }
 
-/// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH DATA]`.
-pub(super) fn refresh(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    cursor.expect(&["REFRESH", "MATERIALIZED", "VIEW"])?;
-    let _said = cursor.accept(&["CONCURRENTLY"]);
-    let name = cursor.name()?;
-    if cursor.is_at(&["WITH", "NO", "DATA"]) {
-        let message = "REFRESH MATERIALIZED VIEW WITH NO DATA is not supported";
-        return Err(PlanError::unsupported(message)
-            .with_hint("A materialized view always has its rows.")
-            .at(Some(cursor.position())));
-    }
-    let _said = cursor.accept(&["WITH", "DATA"]);
-    Ok(Statement::Refresh { name })
-}
-
 /// `ADVANCE CLOCK BY interval`, `ADVANCE WATERMARK FOR relation TO timestamp`.
 pub(super) fn advance(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["ADVANCE"])?;

@@ -40,7 +40,6 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "REASSIGN" => grants::reassign(cursor),
         "ALTER" => objects::alter(cursor),
         "TRUNCATE" => objects::truncate(cursor),
-        "REFRESH" => objects::refresh(cursor),
         "DESCRIBE" | "DESC" => objects::describe(cursor),
         "SHOW" => session::show(cursor),
         "SET" => session::set(cursor),

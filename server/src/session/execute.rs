@@ -89,7 +89,6 @@ impl Session {
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
             Statement::ShowCreate { relation } => self.show_create(*relation),
             Statement::Describe { relation } => self.describe(*relation),
-            Statement::Refresh { .. } => Ok(Outcome::fixed("REFRESH MATERIALIZED VIEW")),
             Statement::AdvanceClock { micros } => self.advance_clock(*micros, &stop).await,
             Statement::AdvanceWatermark { relation, micros } => {
                 self.transaction.check_write("ADVANCE WATERMARK", &self.settings)?;

@@ -174,7 +174,6 @@ impl Session {
             | Statement::Truncate { .. }
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }
-            | Statement::Refresh { .. }
             | Statement::Prepare { .. }
             | Statement::Copy(_)
             | Statement::Empty => Ok(None),

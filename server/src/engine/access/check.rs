@@ -77,7 +77,6 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
             | CommentTarget::Column { relation, .. }
             | CommentTarget::PrimaryKey { relation } => check.owns(check.relation(*relation)?),
         },
-        Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
         Statement::ShowCreate { relation } => check.looks_into(*relation),
         Statement::Describe { .. } => Ok(()),
         Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
