@@ -18,3 +18,4 @@ mod retention;
 mod run;
 mod slt;
 mod tidy;
+mod transactions;

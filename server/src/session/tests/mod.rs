@@ -6,6 +6,7 @@ mod damage;
 mod memory;
 mod oracle;
 mod random;
+mod random_transactions;
 mod refused;
 mod transactions;
 

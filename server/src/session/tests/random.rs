@@ -12,7 +12,7 @@ const KEYS: i32 = 12;
 const STEPS: usize = 50;
 
 /// The seeds of a run; `MILLSTREAM_TEST_SEEDS=FROM-TO` (exclusive) chooses others.
-fn seeds() -> std::ops::Range<u64> {
+pub(super) fn seeds() -> std::ops::Range<u64> {
     let chosen = std::env::var("MILLSTREAM_TEST_SEEDS").ok();
     let bounds = chosen.as_deref().and_then(|text| text.split_once('-'));
     bounds.map_or(0..4, |(from, to)| from.parse().unwrap()..to.parse().unwrap())

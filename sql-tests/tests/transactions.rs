@@ -1,0 +1,82 @@
+//! Transactions through the real binary: kill -9 in the middle of those that define and write, and statements that
+//! wait for each other's answer no longer than the protocol asks for.
+//!
+//! Attacks invariants 4 and 10: a transaction is there as a whole or not at all, its catalog and its rows, and one
+//! that was acknowledged is there. Moments are chosen by progress, from a printed seed.
+
+use millstream_sql_tests::server::{Launch, Session, connect};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+
+/// Kills of one run.
+const KILLS: usize = 6;
+
+/// One after the other until the server is gone: a table with rows, rows of a table that is there, and a view that
+/// takes the place of another one.
+async fn define_and_write(session: Session, from: i64, acknowledged: watch::Sender<i64>) {
+    for round in from.. {
+        let script = format!(
+            "BEGIN;
+             CREATE TABLE part_{round} (id INT PRIMARY KEY);
+             INSERT INTO part_{round} VALUES (1), (2);
+             INSERT INTO ledger VALUES ({round});
+             ALTER MATERIALIZED VIEW newest RENAME TO gone;
+             CREATE MATERIALIZED VIEW newest AS SELECT count(*) AS n, {round} AS round FROM ledger;
+             DROP MATERIALIZED VIEW gone;
+             COMMIT"
+        );
+        if session.client().batch_execute(&script).await.is_err() {
+            return;
+        }
+        acknowledged.send_replace(round);
+    }
+}
+
+/// What stands after a start: the last round, of which everything is there, and of the next one nothing.
+async fn whole_rounds(session: &Session) -> i64 {
+    let last = session.number("SELECT coalesce(max(round), 0) FROM ledger").await;
+    assert_eq!(session.number("SELECT count(*) FROM ledger").await, last);
+    assert_eq!(session.rows("SELECT n, round FROM newest").await, [[last.to_string(), last.to_string()]]);
+    let tables =
+        session.number("SELECT count(*) FROM pg_catalog.pg_class WHERE relname LIKE 'part_%' AND relkind = 'r'");
+    assert_eq!(tables.await, last, "every table of a round, and none of the next");
+    for round in 1..=last {
+        assert_eq!(session.number(&format!("SELECT sum(id) FROM part_{round}")).await, 3);
+    }
+    let gone = session.try_rows("SELECT * FROM gone").await;
+    assert!(gone.is_err(), "the view whose place was taken is gone with the round");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_with_definitions_are_whole_after_kills() {
+    let seed = 20_261_121;
+    eprintln!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let launch = Launch::new(folder.path().to_str().unwrap());
+    let mut server = launch.start().await;
+    let session = server.connect().await;
+    session.run("CREATE TABLE ledger (round BIGINT PRIMARY KEY)").await;
+    session.run("CREATE MATERIALIZED VIEW newest AS SELECT count(*) AS n, 0 AS round FROM ledger").await;
+    let mut last = 0;
+    for kill in 0..KILLS {
+        let (acknowledged, mut progress) = watch::channel(last);
+        let writer = connect(server.address()).await.unwrap();
+        let writing = tokio::spawn(define_and_write(writer, last + 1, acknowledged));
+        let target = last + random.random_range(1..5);
+        progress.wait_for(|round| *round >= target).await.unwrap();
+        if kill % 2 == 0 {
+            // Some start from a checkpoint that has part of what the log holds.
+            let _ = server.connect().await.client().batch_execute("CHECKPOINT").await;
+        }
+        server.kill().await;
+        writing.await.unwrap();
+        let acknowledged = *progress.borrow();
+        server = launch.start().await;
+        last = whole_rounds(&server.connect().await).await;
+        assert!(last == acknowledged || last == acknowledged + 1, "{last} stand, {acknowledged} were acknowledged");
+    }
+    server.kill().await;
+}
