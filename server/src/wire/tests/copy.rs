@@ -23,7 +23,7 @@ async fn server() -> (SocketAddr, tokio_util::sync::DropGuard) {
     let address = listener.local_address().unwrap();
     let shutdown = CancellationToken::new();
     let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, login.process_id);
+        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
     tokio::spawn(serve(listener, sessions, shutdown.clone()));
     (address, shutdown.drop_guard())
 }
