@@ -4,6 +4,7 @@
 mod cancel;
 mod copy;
 mod fake;
+mod fuzz;
 mod hostile;
 mod idle;
 mod login;
