@@ -52,7 +52,18 @@ impl<'a> Options<'a> {
     /// The value of an option that must be there.
     pub fn required(&mut self, names: &[&str]) -> Result<&'a str> {
         let value = self.text(names)?;
-        value.ok_or_else(|| Error::invalid(format!("{} needs option \"{}\"", self.owner, names[0])))
+        value.ok_or_else(|| self.missing(names))
+    }
+
+    /// The error for an option that has to be there: where one that is given was meant to be it, that is the mistake.
+    fn missing(&self, names: &[&str]) -> Error {
+        let given = self.values.keys().filter(|given| !self.taken.contains(given.as_str()));
+        let meant = given.flat_map(|given| names.iter().map(move |name| (given, *name)));
+        match meant.filter(|(given, name)| is_near(given, name)).min() {
+            Some((given, name)) => Error::invalid(format!("{} has no option \"{given}\"", self.owner))
+                .with_hint(format!("Perhaps you meant \"{name}\".")),
+            None => Error::invalid(format!("{} needs option \"{}\"", self.owner, names[0])),
+        }
     }
 
     /// A number; what its type can't hold is refused.
@@ -107,7 +118,24 @@ pub fn unknown(name: &str, owner: &str, known: &[String]) -> Error {
     if known.is_empty() {
         return error.with_hint("It takes no options.");
     }
-    error.with_hint(format!("It knows {}.", known.join(", ")))
+    match known.iter().find(|known| is_near(name, known)) {
+        Some(near) => error.with_hint(format!("It knows {}. Perhaps you meant \"{near}\".", known.join(", "))),
+        None => error.with_hint(format!("It knows {}.", known.join(", "))),
+    }
+}
+
+/// Whether two names differ by a slip: one letter put in, left out or exchanged, or two that changed places.
+fn is_near(given: &str, name: &str) -> bool {
+    let (given, name) = (given.as_bytes(), name.as_bytes());
+    let same_start = given.iter().zip(name).take_while(|(left, right)| left == right).count();
+    let ends = given.iter().rev().zip(name.iter().rev());
+    let same_end = ends.take_while(|(left, right)| left == right).count();
+    let (shorter, longer) = (given.len().min(name.len()), given.len().max(name.len()));
+    let swapped = given.len() == name.len()
+        && same_start + same_end + 2 == shorter
+        && given[same_start] == name[same_start + 1]
+        && given[same_start + 1] == name[same_start];
+    shorter > 2 && given != name && (swapped || (longer - shorter <= 1 && same_start + same_end + 1 >= longer))
 }
 
 /// The error for a value that its option does not take.
@@ -118,6 +146,15 @@ pub fn wrong(name: &str, expected: &str, value: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slips_are_near() {
+        for (given, near) in [("topik", true), ("topi", true), ("topics", true), ("toipc", true), ("path", false)] {
+            assert_eq!(is_near(given, "topic"), near, "{given}");
+        }
+        assert!(!is_near("topic", "topic"));
+        assert!(!is_near("a", "b"));
+    }
 
     fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect()
@@ -137,8 +174,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let values = values(&[("a", "x"), ("b", "1"), ("c", "2")]);
-        let mut options = Options::new("connector 'x'".into(), &values);
+        let given = values(&[("a", "x"), ("b", "1"), ("c", "2")]);
+        let mut options = Options::new("connector 'x'".into(), &given);
         let message = |error: Error| error.to_string();
         assert_eq!(
             message(options.number::<u64>(&["a"]).unwrap_err()),
@@ -149,6 +186,10 @@ mod tests {
             "options \"b\" and \"c\" mean the same (Give only one of them.)"
         );
         assert_eq!(message(options.required(&["d"]).unwrap_err()), "connector 'x' needs option \"d\"");
+        let misspelt = values(&[("topik", "t")]);
+        let mut slip = Options::new("connector 'x'".to_string(), &misspelt);
+        let error = message(slip.required(&["topic"]).unwrap_err());
+        assert_eq!(error, "connector 'x' has no option \"topik\" (Perhaps you meant \"topic\".)");
         assert_eq!(message(options.finish().unwrap_err()), "connector 'x' has no option \"b\" (It knows a, b, c, d.)");
     }
 }

@@ -39,6 +39,16 @@ pub enum PlanErrorKind {
     DuplicateSchema,
     /// 42803
     GroupingError,
+    /// 42712: a table's name or a WITH query's, twice
+    DuplicateAlias,
+    /// 42P10: a position that is not in the select list, and the like
+    InvalidColumnReference,
+    /// 42P20: a window function where none can be
+    WindowingError,
+    /// 2201W
+    InvalidLimit,
+    /// 2201X
+    InvalidOffset,
     /// 42804
     DatatypeMismatch,
     /// 42809

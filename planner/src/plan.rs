@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use millstream_runtime::plan::RelationId;
 use sqlparser::ast::{self as sql, SetExpr, Spanned};
 
-use crate::bind::Binder;
+use crate::bind::{Binder, at_operator};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::copy::{Copy, CopySource};
 use crate::ddl;
@@ -24,7 +24,7 @@ pub fn plan(
     parameter_types: &[Option<DataType>],
 ) -> Result<Statement> {
     let planner = Planner { catalog, settings, parameter_types };
-    planner.statement(parse_statement(text)?)
+    planner.statement(parse_statement(text)?).map_err(|error| at_operator(error, text))
 }
 
 /// What planning a statement looks at.

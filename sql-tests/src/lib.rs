@@ -6,6 +6,7 @@
 
 pub mod docs;
 pub mod kafka;
+pub mod postgres;
 pub mod process;
 pub mod server;
 pub mod services;

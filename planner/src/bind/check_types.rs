@@ -190,6 +190,10 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
     let args = match func.name() {
         "coalesce" => matched("COALESCE", args, schema)?,
         "nvl" => matched("NVL", args, schema)?,
+        "character_length" | "octet_length" | "bit_length" => {
+            of_text(func.name(), &args, schema)?;
+            args
+        }
         "greatest" => matched("GREATEST", args, schema)?,
         "least" => matched("LEAST", args, schema)?,
         "make_array" => matched("ARRAY", args, schema)?,
@@ -262,6 +266,20 @@ fn refuse_text_of_json(function: &ScalarUDF, args: &[Expr], schema: &DFSchema) -
     );
     let hint = "No function matches the given name and argument types. You might need to add explicit type casts.";
     Err(DataFusionError::External(Box::new(error.with_hint(hint))))
+}
+
+/// Refuses what is no text where DataFusion would make one of it.
+fn of_text(function: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
+    let [argument] = args else { return Ok(()) };
+    let Operand::Typed(found) = Operand::of(argument, schema) else { return Ok(()) };
+    let takes = found.is_string() || found.is_null() || matches!(found, DataType::Binary | DataType::Dictionary(..));
+    if takes || found.is_nested() {
+        return Ok(());
+    }
+    let name = if function == "character_length" { "length" } else { function };
+    let message = format!("function {name}({}) does not exist", crate::functions::sql_type(&found));
+    let error = PlanError::new(PlanErrorKind::UndefinedFunction, message).with_hint(super::diagnose::NO_FUNCTION);
+    Err(DataFusionError::External(Box::new(error)))
 }
 
 fn in_subquery(condition: InSubquery, schema: &DFSchema) -> Result<InSubquery> {

@@ -5,11 +5,13 @@ use std::ops::ControlFlow;
 
 use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
-use sqlparser::ast::{Expr, Ident, Query, Spanned, Value, Visit, Visitor};
+use sqlparser::ast::{Expr, Ident, Query, Spanned, UnaryOperator, Value, Visit, Visitor};
 
 use super::operators::NO_OPERATOR;
 
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
+use crate::parse::operator_after;
+use crate::statement::StatementText;
 
 /// An error of ours on its way through DataFusion.
 pub(crate) fn refuse(kind: PlanErrorKind, message: impl Into<String>) -> DataFusionError {
@@ -38,6 +40,25 @@ pub(super) fn located(error: PlanError, query: &Query) -> PlanError {
     }
 }
 
+/// The same error under the operator, where it is about one and stands under its left operand, as the errors of
+/// expressions do: the tree does not know where operators stand.
+pub(crate) fn at_operator(mut error: PlanError, text: &StatementText) -> PlanError {
+    let Some(Subject::Operator(symbol)) = Subject::of(&error) else { return error };
+    let spellings: &[&str] = match symbol.as_str() {
+        "~~" | "!~~" => &["LIKE"],
+        "~~*" | "!~~*" => &["ILIKE"],
+        "=" => &["=", "IN"],
+        "<>" => &["<>", "!="],
+        "<=" | ">=" => &[symbol.as_str(), "BETWEEN"],
+        symbol => &[symbol],
+    };
+    let found = error.position.and_then(|place| {
+        spellings.iter().filter_map(|spelling| operator_after(text, place, spelling)).min_by_key(|found| found.0)
+    });
+    error.position = found.or(error.position);
+    error
+}
+
 /// What an error is about.
 enum Subject {
     Column(String),
@@ -46,6 +67,10 @@ enum Subject {
     Operator(String),
     /// By the text between its quotes.
     Literal(String),
+    /// What stands behind NOT.
+    Negated,
+    /// The first WHERE.
+    Condition,
 }
 
 impl Subject {
@@ -66,6 +91,8 @@ impl Subject {
                 let is_symbol = |word: &&str| !word.contains(|letter: char| letter.is_alphanumeric() || letter == '[');
                 Some(Self::Operator(operation.split(' ').find(is_symbol)?.to_string()))
             }
+            PlanErrorKind::DatatypeMismatch if message.starts_with("argument of NOT ") => Some(Self::Negated),
+            PlanErrorKind::DatatypeMismatch if message.starts_with("argument of WHERE ") => Some(Self::Condition),
             PlanErrorKind::InvalidTextRepresentation
             | PlanErrorKind::InvalidDatetimeFormat
             | PlanErrorKind::DatetimeFieldOverflow
@@ -103,7 +130,21 @@ struct Search(Subject);
 impl Visitor for Search {
     type Break = TextPosition;
 
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<TextPosition> {
+        let condition = query.body.as_select().and_then(|select| select.selection.as_ref());
+        match condition.and_then(|condition| span_position(condition.span())) {
+            Some(position) if matches!(self.0, Subject::Condition) => ControlFlow::Break(position),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<TextPosition> {
+        let expr = match (&self.0, expr) {
+            (Subject::Negated, Expr::UnaryOp { op: UnaryOperator::Not, expr }) => {
+                return span_position(expr.span()).map_or(ControlFlow::Continue(()), ControlFlow::Break);
+            }
+            (_, expr) => expr,
+        };
         match span_position(expr.span()) {
             Some(position) if self.0.is(expr) => ControlFlow::Break(position),
             _ => ControlFlow::Continue(()),
@@ -148,6 +189,13 @@ fn classify(error: &DataFusionError) -> PlanError {
 }
 
 fn not_implemented(message: &str) -> PlanError {
+    if message.contains("logical expression WindowFunction") {
+        return PlanError::new(PlanErrorKind::WindowingError, "window functions are not allowed in WHERE")
+            .with_hint("Compute it in a subquery and compare outside of it.");
+    }
+    if let Some(error) = clause_message(first_line(message)) {
+        return error;
+    }
     let line = lower_first(first_line(message));
     let says_so = ["not implemented", "not supported", "nsupported"].iter().any(|words| line.contains(words));
     PlanError::unsupported(if says_so { line } else { format!("{line} is not supported") })
@@ -198,7 +246,11 @@ fn schema_message(error: &SchemaError) -> PlanError {
             PlanError::new(PlanErrorKind::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
                 .with_hint("Put the name of its table in front.")
         }
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
+            let message = format!("table name \"{}\" specified more than once", qualifier.table());
+            PlanError::new(PlanErrorKind::DuplicateAlias, message).with_hint("Give one of them another name with AS.")
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
             PlanError::new(PlanErrorKind::DuplicateColumn, format!("column \"{name}\" specified more than once"))
                 .with_hint("Give the columns different names with AS.")
         }
@@ -211,6 +263,10 @@ fn planner_message(message: &str) -> PlanError {
     let has = |text: &str| message.contains(text);
     if let Some(rest) = line.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or_default();
+        if crate::functions::registry().window(name).is_some() {
+            let message = format!("window function {name} requires an OVER clause");
+            return PlanError::new(PlanErrorKind::WrongObjectType, message);
+        }
         let error = PlanError::new(PlanErrorKind::UndefinedFunction, format!("function {name} does not exist"));
         return match message.split("Did you mean '").nth(1).and_then(|rest| rest.split('\'').next()) {
             Some(close) if close != name => error.with_hint(format!("Perhaps you meant \"{close}\".")),
@@ -262,11 +318,54 @@ fn planner_message(message: &str) -> PlanError {
         return PlanError::new(PlanErrorKind::DuplicateColumn, "two columns of the query have the same name")
             .with_hint("Give the columns different names with AS.");
     }
-    PlanError::new(PlanErrorKind::DatatypeMismatch, lower_first(line))
+    clause_message(line).unwrap_or_else(|| PlanError::new(PlanErrorKind::DatatypeMismatch, lower_first(line)))
+}
+
+/// Mistakes in the clauses of a query, by how DataFusion words them.
+fn clause_message(line: &str) -> Option<PlanError> {
+    let has = |text: &str| line.contains(text);
+    let number_after = |text: &str| line.split_once(text)?.1.split([' ', ',']).next();
+    let position = |clause: &str, number: &str| {
+        (PlanErrorKind::InvalidColumnReference, format!("{clause} position {number} is not in select list"))
+    };
+    let (kind, message) = if let Some(number) = number_after("Cannot find column with position ") {
+        position("GROUP BY", number)
+    } else if let Some(number) = number_after("Order by column out of bounds, specified: ") {
+        position("ORDER BY", number)
+    } else if has("cannot be nested") {
+        (PlanErrorKind::GroupingError, "aggregate function calls cannot be nested".to_string())
+    } else if has("queries have different number of columns") {
+        let operation = line.split(' ').next().unwrap_or("UNION");
+        (PlanErrorKind::SyntaxError, format!("each {operation} query must have the same number of columns"))
+    } else if has("oo many columns! The subquery should only return one column") {
+        (PlanErrorKind::SyntaxError, "subquery must return only one column".to_string())
+    } else if has("WITH query name") {
+        (PlanErrorKind::DuplicateAlias, lower_first(line))
+    } else if has("names given as column alias") {
+        let counts: Vec<&str> = line.split(' ').filter(|word| word.parse::<u32>().is_ok()).collect();
+        let [there, given] = counts[..] else { return None };
+        let message = format!("table has {there} columns available but {given} columns specified");
+        (PlanErrorKind::InvalidColumnReference, message)
+    } else if has("Inconsistent data length across values list") {
+        (PlanErrorKind::SyntaxError, "VALUES lists must all be the same length".to_string())
+    } else if has("must appear in select list") {
+        let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
+        (PlanErrorKind::InvalidColumnReference, message.to_string())
+    } else if has("LIMIT must be >= 0") {
+        (PlanErrorKind::InvalidLimit, "LIMIT must not be negative".to_string())
+    } else if has("OFFSET must be >=0") || has("OFFSET must be >= 0") {
+        (PlanErrorKind::InvalidOffset, "OFFSET must not be negative".to_string())
+    } else {
+        let types = line.strip_prefix("Unsupported CAST from ").or_else(|| between(line, "Cannot cast ", "\n"))?;
+        let (from, to) = types.split_once(" to ")?;
+        let message = format!("cannot cast type {} to {}", sql_type_names(from), sql_type_names(to));
+        (PlanErrorKind::CannotCoerce, message)
+    };
+    Some(PlanError::new(kind, message))
 }
 
 /// The hint of Postgres where no function fits.
-const NO_FUNCTION: &str =
+pub(super) const NO_FUNCTION: &str =
     "No function matches the given name and argument types. You might need to add explicit type casts.";
 
 /// A call with arguments that it can't take. Some calls are syntax in Postgres, which has other words for them.
@@ -295,7 +394,7 @@ fn no_truth(line: &str) -> Option<PlanError> {
     } else if let Some((_, found)) = line.split_once("Join condition must be boolean type, but got ") {
         ("JOIN/ON", found)
     } else if line.starts_with("Cannot create filter with non-boolean predicate") {
-        ("WHERE or HAVING", line.rsplit_once(" returning ")?.1)
+        ("WHERE", line.rsplit_once(" returning ")?.1)
     } else {
         return None;
     };

@@ -43,6 +43,7 @@ use crate::values::{TextStyle, Zone};
 pub use analyze::TypedParameters;
 pub(crate) use context::planner_options;
 pub use context::{DATABASE, resolve, search_schemas, unknown_relation};
+pub(crate) use diagnose::at_operator;
 pub(crate) use diagnose::refuse;
 pub use diagnose::{nearest, plan_error, span_position};
 pub use dml::conflict_schema;

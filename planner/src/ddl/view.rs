@@ -96,7 +96,7 @@ fn column_names(given: &[Identifier], bound: &BoundQuery) -> Result<Vec<String>>
     let fields = bound.schema.fields();
     if let Some(surplus) = given.get(fields.len()) {
         let message = "CREATE VIEW specifies more column names than columns";
-        return Err(PlanError::new(PlanErrorKind::InvalidDefinition, message).at(Some(surplus.position)));
+        return Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(Some(surplus.position)));
     }
     let mut names: Vec<String> = Vec::new();
     let rest = fields.iter().skip(given.len()).map(|field| (field.name().clone(), None));

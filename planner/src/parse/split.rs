@@ -27,6 +27,42 @@ pub fn split(sql: &str) -> Result<Vec<StatementText>> {
     Ok(statements)
 }
 
+/// Where an operator of this spelling first stands in a statement at or behind a place, outside strings, names and
+/// comments. A spelling is a run of symbols or a word.
+pub(crate) fn operator_after(text: &StatementText, place: TextPosition, spelling: &str) -> Option<TextPosition> {
+    let characters: Vec<char> = text.sql.chars().collect();
+    let is_symbol = |character: &char| "+-*/<>=~!@#%^&|".contains(*character);
+    let mut at = place.0.checked_sub(text.start.0)?;
+    while at < characters.len() {
+        let (_, mut end) = lexeme_at(&characters, at).ok()?;
+        // The symbols of an operator are one token each for cutting, and together for Postgres.
+        while is_symbol(&characters[at]) && characters.get(end).is_some_and(is_symbol) {
+            end += 1;
+        }
+        let token: String = characters[at..end].iter().collect();
+        if token.eq_ignore_ascii_case(spelling) {
+            return Some(TextPosition(text.start.0 + at));
+        }
+        at = end;
+    }
+    None
+}
+
+/// Where a quoted literal of this text first stands in a statement.
+pub fn literal_position(text: &StatementText, literal: &str) -> Option<TextPosition> {
+    let characters: Vec<char> = text.sql.chars().collect();
+    let wanted: Vec<char> = format!("'{}'", literal.replace('\'', "''")).chars().collect();
+    let mut at = 0;
+    while at < characters.len() {
+        let (_, end) = lexeme_at(&characters, at).ok()?;
+        if characters[at..end] == wanted {
+            return Some(TextPosition(text.start.0 + at));
+        }
+        at = end;
+    }
+    None
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lexeme {
     /// Whitespace or a comment.

@@ -3,6 +3,7 @@
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use millstream_planner::error::TextPosition;
+use millstream_planner::parse::literal_position;
 use millstream_planner::statement::{Command, Discard, Statement, StatementText};
 use millstream_runtime::graph::GraphState;
 use millstream_runtime::plan::RelationId;
@@ -41,7 +42,10 @@ impl Session {
         let mut outcome = self.dispatch(prepared, parameters, stop).await;
         match &mut outcome {
             Ok(outcome) => outcome.notices.retain(|notice| self.settings.tells(notice)),
-            Err(_) => self.transaction.fail(),
+            Err(error) => {
+                self.transaction.fail();
+                locate_literal(error, &prepared.inner.text);
+            }
         }
         outcome
     }
@@ -266,6 +270,15 @@ impl Session {
         let flushed = futures::future::try_join_all(running.map(async |graph| graph.flush().await));
         stop.race(async { Ok(flushed.await?) }).await?;
         Ok(Outcome::fixed("ADVANCE CLOCK"))
+    }
+}
+
+/// Puts an error about a literal under it: that a text is none of its type is found when it is read.
+pub(super) fn locate_literal(error: &mut SqlError, text: &StatementText) {
+    let about_text = ["22P02", "22007", "22008"].contains(&error.sqlstate) && error.position.is_none();
+    let quoted = error.message.split_once(": \"").and_then(|(_, rest)| rest.strip_suffix('"'));
+    if let (true, Some(literal)) = (about_text, quoted) {
+        error.position = literal_position(text, literal).map(|position| position.0);
     }
 }
 

@@ -10,6 +10,7 @@ use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{Command, Discard, Explain, ShowObjects, Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
+use super::execute::locate_literal;
 use super::sqlstate::Condition;
 use super::{CopyShape, Prepared, Session, SqlError, show};
 use crate::engine::state::State;
@@ -69,7 +70,8 @@ impl Session {
     /// Plans a statement. `types` are the parameter types that the client named (`None`: infer it).
     pub async fn prepare(&mut self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
         let prepared = self.plan_now(text, types);
-        let Err(error) = prepared else { return prepared };
+        let Err(mut error) = prepared else { return prepared };
+        locate_literal(&mut error, text);
         // What could be read is refused in a failed block for that reason, as long as it is no end of it.
         if !error.is(Condition::SyntaxError) {
             self.transaction.check()?;

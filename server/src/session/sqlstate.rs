@@ -43,8 +43,12 @@ pub enum Condition {
     InvalidDatetimeFormat,
     /// 22008: a date or time does not fit its type.
     DatetimeFieldOverflow,
+    /// 22011: a part of a text of negative length.
+    SubstringError,
     /// 22012: division by zero.
     DivisionByZero,
+    /// 2201F: a root or a power that no number is.
+    InvalidArgumentForPower,
     /// 22021: text that is not UTF-8.
     CharacterNotInRepertoire,
     /// 22001
@@ -162,7 +166,9 @@ impl Condition {
             Self::NumericValueOutOfRange => "22003",
             Self::InvalidDatetimeFormat => "22007",
             Self::DatetimeFieldOverflow => "22008",
+            Self::SubstringError => "22011",
             Self::DivisionByZero => "22012",
+            Self::InvalidArgumentForPower => "2201F",
             Self::CharacterNotInRepertoire => "22021",
             Self::StringDataRightTruncation => "22001",
             Self::InvalidParameterValue => "22023",
@@ -322,6 +328,11 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::DuplicateSchema => Condition::DuplicateSchema.code(),
         PlanErrorKind::GroupingError => "42803",
         PlanErrorKind::DatatypeMismatch => "42804",
+        PlanErrorKind::DuplicateAlias => "42712",
+        PlanErrorKind::InvalidColumnReference => "42P10",
+        PlanErrorKind::WindowingError => "42P20",
+        PlanErrorKind::InvalidLimit => "2201W",
+        PlanErrorKind::InvalidOffset => "2201X",
         PlanErrorKind::WrongObjectType => Condition::WrongObjectType.code(),
         PlanErrorKind::IndeterminateDatatype => "42P18",
         PlanErrorKind::InvalidTextRepresentation => Condition::InvalidTextRepresentation.code(),
@@ -500,7 +511,13 @@ fn data_condition(message: &str) -> Condition {
         Condition::InvalidDatetimeFormat
     } else if says(&["cannot cast", "can't cast", "invalid input syntax", "error parsing", "parser error"]) {
         Condition::InvalidTextRepresentation
-    } else if says(&["more than one row returned by a subquery"]) {
+    } else if says(&["negative substring length", "negative count not allowed"]) {
+        Condition::SubstringError
+    } else if says(&["square root of a negative number"]) {
+        Condition::InvalidArgumentForPower
+    } else if says(&["unsupported date_trunc granularity", "date part '"]) {
+        Condition::InvalidParameterValue
+    } else if says(&["more than one row returned by a subquery", "scalar subquery returned more than one row"]) {
         Condition::CardinalityViolation
     } else {
         Condition::DataException
@@ -509,6 +526,10 @@ fn data_condition(message: &str) -> Condition {
 
 /// The class of a literal that its type does not take: the planner has one kind for all of them.
 fn literal_condition(message: &str) -> Condition {
+    let precise = data_condition(message);
+    if matches!(precise, Condition::SubstringError | Condition::InvalidArgumentForPower) {
+        return precise;
+    }
     let moments = ["date", "timestamp", "time", "interval"].map(|name| format!("invalid input syntax for type {name}"));
     if moments.iter().any(|start| message.starts_with(start)) {
         Condition::InvalidDatetimeFormat

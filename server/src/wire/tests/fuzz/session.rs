@@ -105,7 +105,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn new() -> Self {
         let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-        let mut session = Session::new(engine, "fuzz", "fuzz");
+        let mut session = Session::new(engine, "fuzz");
         for sql in SETUP {
             let text = StatementText { sql: (*sql).to_owned(), start: TextPosition(1) };
             let prepared = session.prepare(&text, &[]).await.unwrap();
