@@ -18,6 +18,7 @@ mod ownership;
 mod readme;
 mod retention;
 mod run;
+mod security;
 mod slt;
 mod tidy;
 mod transactions;

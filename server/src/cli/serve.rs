@@ -1,10 +1,11 @@
 //! `millstream serve`: an engine over a storage, and Postgres clients in front of it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use super::CliError;
@@ -12,7 +13,7 @@ use super::client::Client;
 use crate::engine::{Engine, EngineConfig};
 use crate::session::Session;
 use crate::session::door::Door;
-use crate::wire::{ListenError, Listener, Login, WireConfig, is_loopback, listen, serve};
+use crate::wire::{ListenError, Listener, Login, Tls, TlsOptions, WireConfig, is_loopback, listen, serve};
 
 /// How long the checkpoint at the end may take: a storage that is away holds up nobody who wants to stop.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
@@ -27,6 +28,26 @@ pub(super) struct ServeArguments {
     /// The address for Postgres clients. Beyond loopback a password is required (MILLSTREAM_PASSWORD).
     #[arg(long, env = "MILLSTREAM_LISTEN", default_value = "127.0.0.1:5480")]
     listen: SocketAddr,
+
+    /// The server's certificate for TLS, PEM, with those that lead to a root behind it. Read again on SIGHUP.
+    #[arg(long, env = "MILLSTREAM_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's key, PEM, readable by the server only.
+    #[arg(long, env = "MILLSTREAM_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+
+    /// Certificates, PEM: every client must show one that they vouch for. Refuses connections without TLS.
+    #[arg(long, env = "MILLSTREAM_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// Which common names clients' certificates may bear.
+    #[arg(long, env = "MILLSTREAM_TLS_CLIENT_NAME", value_enum, default_value_t = ClientName::Any)]
+    tls_client_name: ClientName,
+
+    /// Whether connections without TLS are let in.
+    #[arg(long, env = "MILLSTREAM_TLS", value_enum, default_value_t = TlsMode::Allow)]
+    tls: TlsMode,
 
     /// Worker threads for dataflows [default: one per core].
     #[arg(long, env = "MILLSTREAM_SLOTS", value_parser = clap::value_parser!(u16).range(1..=128))]
@@ -46,7 +67,56 @@ pub(super) struct ServeArguments {
     state_memory_mib: Option<usize>,
 }
 
+/// What is done with connections in the clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TlsMode {
+    /// They are let in.
+    Allow,
+    /// They are refused.
+    Require,
+}
+
+/// What is asked of the names in clients' certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ClientName {
+    /// Nothing.
+    Any,
+    /// To be the name of the role that connects.
+    Role,
+}
+
 impl ServeArguments {
+    /// TLS as it was asked for; what was asked for and can't be had is an error.
+    fn tls(&self) -> Result<Option<Arc<Tls>>, CliError> {
+        let (certificate, key) = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+            (None, None) => {
+                let asked = [
+                    (self.tls == TlsMode::Require, "--tls require"),
+                    (self.tls_client_ca.is_some(), "--tls-client-ca"),
+                    (self.tls_client_name == ClientName::Role, "--tls-client-name role"),
+                ];
+                return match asked.iter().find(|(asked, _)| *asked) {
+                    Some((_, option)) => Err(CliError::new(format!("{option} needs --tls-cert and --tls-key"))),
+                    None => Ok(None),
+                };
+            }
+            (Some(_), None) => return Err(CliError::new("--tls-cert needs --tls-key")),
+            (None, Some(_)) => return Err(CliError::new("--tls-key needs --tls-cert")),
+        };
+        if self.tls_client_name == ClientName::Role && self.tls_client_ca.is_none() {
+            return Err(CliError::new("--tls-client-name role needs --tls-client-ca"));
+        }
+        let options = TlsOptions {
+            certificate,
+            key,
+            client_ca: self.tls_client_ca.clone(),
+            client_name: self.tls_client_name == ClientName::Role,
+            required: self.tls == TlsMode::Require,
+        };
+        Ok(Some(Arc::new(Tls::open(options).map_err(CliError::new)?)))
+    }
+
     fn engine_config(&self) -> EngineConfig {
         let mut config = EngineConfig::new(&self.storage);
         if let Some(slots) = self.slots {
@@ -73,7 +143,8 @@ pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     // The address first: it is the cheaper of the two to get wrong, and nothing is touched yet.
     let beyond_loopback = !is_loopback(arguments.listen.ip());
     let door = Arc::new(Door::new(beyond_loopback));
-    let config = WireConfig { credentials: Some(Arc::clone(&door) as _), ..WireConfig::default() };
+    let tls = arguments.tls()?;
+    let config = WireConfig { credentials: Some(Arc::clone(&door) as _), tls: tls.clone(), ..WireConfig::default() };
     let listener = listen(arguments.listen, config).await.map_err(CliError::new)?;
     let address = listener.local_address().map_err(CliError::new)?;
     let engine = Engine::open(arguments.engine_config()).await.map_err(CliError::new)?;
@@ -85,9 +156,27 @@ pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
         return Err(CliError::new(ListenError::PasswordRequired(arguments.listen)));
     }
     door.knows(Arc::clone(&engine));
+    if let Some(tls) = tls {
+        read_again_on_hangup(tls)?;
+    }
     println!("millstream listens on {address}, storage {}", engine.storage_label());
     println!("connect with: psql -h {} -p {}", address.ip(), address.port());
     until_ended(engine, listener, stop_signal()).await
+}
+
+/// Reads the certificates again at every SIGHUP; those that can't be used are refused and named in the log.
+fn read_again_on_hangup(tls: Arc<Tls>) -> Result<(), CliError> {
+    let kind = tokio::signal::unix::SignalKind::hangup();
+    let mut hangups = tokio::signal::unix::signal(kind).map_err(CliError::new)?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            match tls.reload() {
+                Ok(()) => tracing::info!("the TLS certificate was read again"),
+                Err(error) => tracing::error!(%error, "the TLS certificate stays the one before"),
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Serves until `stop` ends, or until a newer server takes the storage over.

@@ -169,6 +169,17 @@ pub(super) fn not_authorized(message: impl Into<String>) -> SqlError {
     error(Condition::InvalidAuthorizationSpecification, message)
 }
 
+/// A connection in the clear where that is refused.
+pub(super) fn tls_required() -> SqlError {
+    not_authorized("connections without TLS are refused").with_hint("Connect with sslmode=require or a stronger one.")
+}
+
+/// The client's certificate bears another name.
+pub(super) fn wrong_certificate(user: &str) -> SqlError {
+    not_authorized(format!("certificate authentication failed for user \"{user}\""))
+        .with_hint("The certificate's common name must be the name of the role.")
+}
+
 /// The startup packet names no user.
 pub(super) fn no_user() -> SqlError {
     error(Condition::InvalidAuthorizationSpecification, "no PostgreSQL user name specified in startup packet")

@@ -17,6 +17,7 @@ use super::errors::Failure;
 use super::gate::Gate;
 use super::limits::{CONNECTIONS, CONNECTIONS_SPARE, LINGER, LOGIN_DEADLINE, SHUTDOWN_GRACE};
 use super::socket::Socket;
+use super::tls::Tls;
 use super::{connection, errors, login, reply};
 use crate::session::SqlError;
 use crate::session::registry::{Ends, Sessions};
@@ -30,11 +31,13 @@ pub struct WireConfig {
     pub login_deadline: Duration,
     /// Who may log in; `None` lets everybody in and is refused beyond loopback.
     pub credentials: Option<Arc<dyn Gate>>,
+    /// Encryption; `None` declines it.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Default for WireConfig {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, login_deadline: LOGIN_DEADLINE, credentials: None }
+        Self { connections: CONNECTIONS, login_deadline: LOGIN_DEADLINE, credentials: None, tls: None }
     }
 }
 

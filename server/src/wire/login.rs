@@ -12,6 +12,7 @@ use super::gate::Demand;
 use super::listener::WireConfig;
 use super::scram::{Exchange, MECHANISM, MECHANISM_PLUS, Refusal, Terms};
 use super::socket::Socket;
+use super::tls::Tls;
 use super::{connection, reply};
 use crate::engine::access::password::Verifier;
 use crate::session::SqlError;
@@ -27,11 +28,23 @@ pub(super) async fn login<S: ClientSession>(
     admitted: bool,
     open_session: impl Fn(&Login) -> Result<S, SqlError>,
 ) -> Result<Option<S>, Failure> {
-    let Some((minor, parameters)) = startup(socket, sessions).await? else { return Ok(None) };
+    let tls = config.tls.as_deref();
+    if let Some(tls) = tls
+        && !direct_tls(socket, tls).await?
+    {
+        return Ok(None);
+    }
+    let Some((minor, parameters)) = startup(socket, sessions, tls).await? else { return Ok(None) };
     if !admitted {
         return Err(Failure::Fatal(errors::too_many_connections()));
     }
+    if tls.is_some_and(Tls::required) && socket.is_plain() {
+        return Err(Failure::Fatal(errors::tls_required()));
+    }
     let start = StartParameters::read(parameters)?;
+    if tls.is_some_and(Tls::client_name) && socket.client_name.as_deref() != Some(start.user.as_str()) {
+        return Err(Failure::Fatal(errors::wrong_certificate(&start.user)));
+    }
     if minor > 0 || !start.unknown_options.is_empty() {
         let options: Vec<&str> = start.unknown_options.iter().map(String::as_str).collect();
         reply::negotiate_protocol_version(&mut socket.output, &options);
@@ -66,11 +79,34 @@ pub(super) async fn login<S: ClientSession>(
     Ok(Some(session))
 }
 
+/// The first byte of a TLS handshake; no length of a packet begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Shakes hands with a client that begins with it, without a request (Postgres 17); `false` when it is gone.
+async fn direct_tls(socket: &mut Socket, tls: &Tls) -> Result<bool, Failure> {
+    match socket.first_byte().await? {
+        None => Ok(false),
+        Some(TLS_HANDSHAKE) => match socket.start_tls(tls).await? {
+            true => Ok(true),
+            // It may be meant for another server: only one that names the protocol is at the right one.
+            false => Err(Failure::Fatal(errors::protocol_violation(
+                "received direct SSL connection request without ALPN protocol negotiation extension",
+            ))),
+        },
+        Some(_) => Ok(true),
+    }
+}
+
 /// Answers requests for encryption and returns the startup packet.
-async fn startup(socket: &mut Socket, sessions: &Sessions) -> Result<Option<(u16, Vec<(String, String)>)>, Failure> {
-    let (mut asked_ssl, mut asked_gss) = (false, false);
+async fn startup(
+    socket: &mut Socket,
+    sessions: &Sessions,
+    tls: Option<&Tls>,
+) -> Result<Option<(u16, Vec<(String, String)>)>, Failure> {
+    let (mut asked_ssl, mut asked_gss) = (!socket.is_plain(), false);
     loop {
         let Some(opening) = next(socket, codec::opening).await? else { return Ok(None) };
+        let encrypts = matches!(opening, Opening::Ssl) && tls.is_some();
         let asked = match opening {
             Opening::Startup { minor, parameters } => return Ok(Some((minor, parameters))),
             Opening::Cancel { process_id, secret } => {
@@ -86,8 +122,13 @@ async fn startup(socket: &mut Socket, sessions: &Sessions) -> Result<Option<(u16
             let error = errors::protocol_violation("received unencrypted data after a request for encryption");
             return Err(Failure::Fatal(error));
         }
-        socket.output.extend_from_slice(b"N");
+        socket.output.extend_from_slice(if encrypts { b"S" } else { b"N" });
         socket.flush().await?;
+        if let Some(tls) = tls.filter(|_| encrypts) {
+            socket.start_tls(tls).await?;
+            // Under encryption there is nothing more to ask for.
+            asked_gss = true;
+        }
     }
 }
 
@@ -119,7 +160,7 @@ async fn authenticate(socket: &mut Socket, verifier: Verifier, known: bool, user
             }
         })
     };
-    let end_point: Option<Vec<u8>> = None;
+    let end_point = socket.end_point.clone();
     let offered: &[&str] = match end_point {
         Some(_) => &[MECHANISM_PLUS, MECHANISM],
         None => &[MECHANISM],

@@ -10,16 +10,18 @@
 //! - every statement gets exactly one terminal message (`tests::protocol`);
 //! - a cancel touches only the statement that runs on the connection it names (`tests::cancel`);
 //! - nothing that stands behind a failed login is read (`tests::login`);
+//! - nothing that was read before a TLS handshake is used after it (`tests::tls`);
 //! - a result is never held whole: at most one batch of rows and [`limits::OUTPUT_BYTES`] of encoded output.
 //!
 //! Of pgwire only the types of the messages that servers send are used: its decoders panic on short bodies and
-//! its server loop reads on after a failed login. Deliberately absent: TLS (a request for it is answered `N`),
+//! its server loop reads on after a failed login. Deliberately absent:
 //! replication, the function call message.
 
 mod client_session;
 mod codec;
 mod connection;
 mod copy;
+mod der;
 mod errors;
 mod extended;
 mod gate;
@@ -31,6 +33,7 @@ mod rows;
 mod scram;
 mod simple;
 mod socket;
+mod tls;
 pub mod values;
 
 #[cfg(test)]
@@ -39,3 +42,4 @@ mod tests;
 pub use client_session::{ClientSession, ClientSettings, Described, Login};
 pub use gate::{Demand, Gate};
 pub use listener::{ListenError, Listener, WireConfig, is_loopback, listen, serve};
+pub use tls::{Tls, TlsError, TlsOptions};

@@ -32,3 +32,4 @@ mod login;
 mod protocol;
 mod raw;
 mod session;
+mod tls;
