@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 pub use millstream_runtime::graph::{rejected_record_schema, rejected_row_schema};
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
+use serde::{Deserialize, Serialize};
 
 use crate::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, Roles};
 use crate::settings::PlanSettings;
@@ -44,6 +45,32 @@ pub struct Relation {
     pub settings: PlanSettings,
     /// Whose it is, and who else may read or change it.
     pub access: ObjectAccess,
+}
+
+/// An index of a table or a materialized view, other than that of its key.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// Its OID, kept over restarts.
+    pub oid: u32,
+    /// Its name; the schema is the relation's.
+    pub name: QualifiedName,
+    /// What it stands on.
+    pub relation: RelationId,
+    /// Its columns, in order.
+    pub columns: Vec<IndexColumn>,
+    /// Whether it was said to be unique.
+    pub unique: bool,
+}
+
+/// A column of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexColumn {
+    /// Its place in the relation.
+    pub column: usize,
+    /// `DESC`.
+    pub descending: bool,
+    /// `NULLS FIRST`, also where DESC means it.
+    pub nulls_first: bool,
 }
 
 /// The kinds of relations.
@@ -154,6 +181,7 @@ pub struct Catalog {
     names: BTreeMap<QualifiedName, RelationId>,
     roles: Roles,
     database_access: ObjectAccess,
+    indexes: BTreeMap<u32, Arc<Index>>,
 }
 
 impl Catalog {
@@ -229,6 +257,37 @@ impl Catalog {
         if let Some(old) = self.relations.remove(&id) {
             self.names.remove(&old.name);
         }
+        self.indexes.retain(|_, index| index.relation != id);
+    }
+
+    /// Adds an index, or puts one with the same OID in its place (a rename).
+    pub fn put_index(&mut self, index: Index) {
+        self.indexes.insert(index.oid, Arc::new(index));
+    }
+
+    /// Takes an index out.
+    pub fn remove_index(&mut self, oid: u32) {
+        self.indexes.remove(&oid);
+    }
+
+    /// An index by OID.
+    pub fn index(&self, oid: u32) -> Option<&Arc<Index>> {
+        self.indexes.get(&oid)
+    }
+
+    /// An index by name.
+    pub fn find_index(&self, name: &QualifiedName) -> Option<&Arc<Index>> {
+        self.indexes.values().find(|index| index.name == *name)
+    }
+
+    /// All indexes by OID, but for those of keys.
+    pub fn indexes(&self) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.values()
+    }
+
+    /// The indexes of a relation by OID, but for that of its key.
+    pub fn indexes_of(&self, relation: RelationId) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.values().filter(move |index| index.relation == relation)
     }
 
     /// A relation by number.

@@ -64,6 +64,7 @@ impl Planner<'_> {
                     .map_err(|error| PlanError { hint: None, ..error })?;
                 Ok(Statement::Refresh { relation: relation.id })
             }
+            Parsed::Index(statement) => ddl::index(&statement, catalog, settings),
             Parsed::Explain { mode, statement } => self.explain(mode, *statement),
             Parsed::ShowCreate { object, name } => self.show_create(object, &name),
             Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),

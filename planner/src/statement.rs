@@ -10,7 +10,7 @@ use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessStatement, Privileges};
-use crate::catalog::{QualifiedName, ViewDefinition};
+use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
 use crate::error::TextPosition;
 
@@ -66,6 +66,8 @@ pub enum Statement {
         /// For the command tag: `TABLE`, `MATERIALIZED VIEW`, ...
         object: ObjectKind,
     },
+    /// `CREATE INDEX`, `DROP INDEX` and `ALTER INDEX`.
+    Index(Box<IndexChange>),
     /// `INSERT`.
     Insert(Box<Insert>),
     /// `UPDATE`.
@@ -338,6 +340,41 @@ pub struct Drop {
     pub named: Vec<RelationId>,
     /// Notices: what was not there, what CASCADE takes along.
     pub notices: Vec<String>,
+}
+
+/// What happens to indexes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexChange {
+    /// One is made.
+    Create {
+        /// What it stands on.
+        relation: RelationId,
+        /// Its name, in the relation's schema.
+        name: String,
+        /// Its columns.
+        columns: Vec<IndexColumn>,
+        /// Whether it was said to be unique; it holds the relation's key then.
+        unique: bool,
+    },
+    /// It is there already, or not there, and that is no error.
+    Exists {
+        /// What is the case.
+        notice: String,
+    },
+    /// Some are dropped.
+    Drop {
+        /// Their OIDs.
+        oids: Vec<u32>,
+        /// What was not there.
+        notices: Vec<String>,
+    },
+    /// One gets another name.
+    Rename {
+        /// Its OID.
+        oid: u32,
+        /// Its name from here on.
+        new_name: String,
+    },
 }
 
 /// What to do with a key that is there already.

@@ -5,6 +5,7 @@
 //! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
 //! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
 
+mod key_look_up;
 mod series_exec;
 mod window_exec;
 
@@ -20,8 +21,9 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
@@ -123,6 +125,9 @@ impl BatchQuery {
             false => plan.clone().replace_params_with_values(&ParamValues::from(parameters)).map_err(plan_error)?,
         };
         let plan = functions::fold_constants(plan).map_err(plan_error)?;
+        if key_look_up::is_key_look_up(&plan) {
+            return Ok(plan);
+        }
         let plan = optimize::settle_ties(plan).map_err(plan_error)?;
         self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(plan_error)
     }
@@ -153,12 +158,41 @@ fn with_yielding_joins(plan: Arc<dyn ExecutionPlan>) -> std::result::Result<Arc<
     wrapped.map(|transformed| transformed.data)
 }
 
+/// Tells a scan the condition of the filter above it, which stays: the provider may read less, never decide.
+fn tell_filters(node: LogicalPlan) -> Transformed<LogicalPlan> {
+    let LogicalPlan::Filter(mut filter) = node else { return Transformed::no(node) };
+    let LogicalPlan::TableScan(scan) = filter.input.as_ref() else {
+        return Transformed::no(LogicalPlan::Filter(filter));
+    };
+    let mut scan = scan.clone();
+    let conjuncts = split_conjunction(&filter.predicate).into_iter();
+    // A scan knows its columns by their bare names.
+    let bare = conjuncts.filter(|expr| !expr.is_volatile()).filter_map(|expr| unnormalized(expr.clone()));
+    scan.filters = bare.collect();
+    filter.input = Arc::new(LogicalPlan::TableScan(scan));
+    Transformed::yes(LogicalPlan::Filter(filter))
+}
+
+/// The expression over columns without qualifiers; `None` for one that is not about columns alone.
+fn unnormalized(expr: Expr) -> Option<Expr> {
+    let alone = !expr
+        .exists(|node| {
+            Ok(matches!(
+                node,
+                Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::OuterReferenceColumn(..)
+            ))
+        })
+        .unwrap_or(true);
+    alone.then(|| datafusion::logical_expr::expr_rewriter::unnormalize_col(expr))
+}
+
 /// Puts the providers in the place of the relations.
 fn with_providers(
     plan: LogicalPlan,
     provider: &mut (dyn FnMut(&RelationTable) -> Result<Arc<dyn TableProvider>> + Send),
 ) -> Result<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| match node {
+    let told = plan.transform_down_with_subqueries(|node| Ok(tell_filters(node))).map_err(plan_error)?.data;
+    told.transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(mut scan) => {
             let Some(table) = scan.source.downcast_ref::<RelationTable>() else {
                 return Ok(Transformed::no(LogicalPlan::TableScan(scan)));

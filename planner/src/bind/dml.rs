@@ -596,7 +596,26 @@ fn output(plan: &LogicalPlan, index: usize) -> Expr {
     {
         return literal;
     }
+    if is_null_literal(plan, index) {
+        return Expr::Literal(ScalarValue::Null, None);
+    }
     Expr::Column(Column::from(plan.schema().qualified_field(index)))
+}
+
+/// Whether a column is NULL as it was written; clients are shown text in its place.
+fn is_null_literal(plan: &LogicalPlan, index: usize) -> bool {
+    let LogicalPlan::Projection(projection) = plan else { return false };
+    match projection.expr[index].clone().unalias() {
+        Expr::Literal(ScalarValue::Null, _) => true,
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Column(column) => {
+                let below = projection.input.schema().maybe_index_of_column(column);
+                below.is_some_and(|below| is_null_literal(&projection.input, below))
+            }
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 fn projection(expressions: Vec<Expr>, input: LogicalPlan) -> Result<LogicalPlan> {

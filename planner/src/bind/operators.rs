@@ -15,6 +15,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, 
 
 use super::diagnose::refuse;
 use super::literal;
+use super::matching::matched;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{interval_length, is_json, json_operator, json_sort_key, scaled_interval, sql_type};
 use crate::types::{JSON, JSONB, UUID};
@@ -36,6 +37,24 @@ impl ExprPlanner for Operators {
         }
         let (left, right) = resolve(&symbol, left, right, schema)?;
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+
+    /// Elements in their common type, NULL among them: DataFusion finds none for NULL and bytes.
+    fn plan_array_literal(&self, exprs: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        let exprs = matched("ARRAY", exprs, schema)?;
+        let typed = exprs.iter().find_map(|expr| match Operand::of(expr, schema) {
+            Operand::Typed(data_type) => Some(data_type),
+            Operand::Open | Operand::Unknown => None,
+        });
+        let Some(typed) = typed.filter(|data_type| data_type.is_binary() || is_json(data_type) || *data_type == UUID)
+        else {
+            return Ok(PlannerResult::Original(exprs));
+        };
+        let conformed = exprs.into_iter().map(|expr| match expr {
+            Expr::Literal(ScalarValue::Null, metadata) => Ok(Expr::Literal(ScalarValue::try_from(&typed)?, metadata)),
+            other => Ok(other),
+        });
+        Ok(PlannerResult::Original(conformed.collect::<Result<_>>()?))
     }
 
     /// `value['key']` and `value[0]` of a `jsonb` are its parts.

@@ -44,7 +44,7 @@ pub(super) fn new_name(
 
 /// Refuses a name that is taken, too long or kept for rows that did not get through.
 pub(super) fn check_new(name: &QualifiedName, catalog: &Catalog, may_exist: bool) -> Result<()> {
-    if catalog.find(name).is_some() && !may_exist {
+    if (catalog.find(name).is_some() && !may_exist) || catalog.find_index(name).is_some() {
         let message = format!("relation \"{}\" already exists", name.name);
         return Err(PlanError::new(PlanErrorKind::DuplicateTable, message));
     }

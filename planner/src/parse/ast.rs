@@ -63,6 +63,8 @@ pub enum Statement {
         /// `CASCADE`.
         cascade: bool,
     },
+    /// `CREATE INDEX`, `DROP INDEX` and `ALTER INDEX`.
+    Index(IndexStatement),
     /// `ALTER ... RENAME TO`.
     Rename {
         /// The kind that was said.
@@ -449,4 +451,49 @@ impl GrantTarget {
             ObjectClass::Database => "database",
         }
     }
+}
+
+/// A statement about indexes.
+#[derive(Clone, Debug)]
+pub enum IndexStatement {
+    /// `CREATE INDEX`.
+    Create {
+        /// Its name, if one is given.
+        name: Option<Identifier>,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// `UNIQUE`.
+        unique: bool,
+        /// What it stands on.
+        relation: Name,
+        /// Its columns.
+        columns: Vec<IndexItem>,
+    },
+    /// `DROP INDEX`.
+    Drop {
+        /// Which ones.
+        names: Vec<Name>,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// `ALTER INDEX ... RENAME TO`.
+    Rename {
+        /// Which one.
+        name: Name,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// Its new name within its schema.
+        new_name: Identifier,
+    },
+}
+
+/// A column of an index.
+#[derive(Clone, Debug)]
+pub struct IndexItem {
+    /// Which one.
+    pub column: Identifier,
+    /// `DESC`.
+    pub descending: bool,
+    /// `NULLS FIRST`, also where DESC means it.
+    pub nulls_first: bool,
 }

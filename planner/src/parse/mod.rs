@@ -23,6 +23,7 @@ mod create_view;
 mod cursor;
 mod dialect;
 mod grants;
+mod index;
 mod limits;
 mod normalize;
 mod objects;

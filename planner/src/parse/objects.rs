@@ -7,7 +7,7 @@ use crate::statement::ObjectKind;
 
 use super::ast::{Name, Statement};
 use super::cursor::Cursor;
-use super::{refused, roles};
+use super::{index, refused, roles};
 
 /// The kinds of relations with their words, longest first.
 const RELATION_KINDS: [(&[&str], ObjectKind); 5] = [
@@ -45,8 +45,11 @@ pub(super) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
         let names = cursor.comma_separated(Cursor::identifier)?;
         return Ok(Statement::DropSchema { names, if_exists, cascade: cascade(cursor) });
     }
+    if cursor.accept(&["INDEX"]) {
+        return index::drop(cursor);
+    }
     let Some(object) = relation_kind(cursor) else {
-        return Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SCHEMA"));
+        return Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, INDEX or SCHEMA"));
     };
     let if_exists = cursor.accept(&["IF", "EXISTS"]);
     let names = cursor.comma_separated(Cursor::name)?;
@@ -64,6 +67,9 @@ pub(super) fn cascade(cursor: &mut Cursor<'_>) -> bool {
 pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     cursor.expect(&["ALTER"])?;
+    if cursor.accept(&["INDEX"]) {
+        return index::alter(cursor);
+    }
     if ["ROLE", "USER", "GROUP"].iter().any(|word| cursor.is_at(&[word])) {
         return roles::alter(cursor);
     }

@@ -17,7 +17,7 @@ const STATEMENTS: &[(&[&str], &str, &str)] = &[
     (&["VACUUM"], "VACUUM is", "There is nothing to vacuum."),
     (&["ANALYZE"], "ANALYZE is", ""),
     (&["CLUSTER"], "CLUSTER is", ""),
-    (&["REINDEX"], "indexes are", ""),
+    (&["REINDEX"], "REINDEX is", "Indexes are never out of date."),
     (&["MERGE"], "MERGE is", "Use INSERT ... ON CONFLICT DO UPDATE."),
     (&["CALL"], "procedures are", ""),
     (&["DO"], "anonymous code blocks are", ""),
@@ -31,8 +31,6 @@ const STATEMENTS: &[(&[&str], &str, &str)] = &[
 
 /// What CREATE, DROP and ALTER can name but Millstream lacks.
 const OBJECTS: &[(&[&str], &str, &str)] = &[
-    (&["UNIQUE", "INDEX"], "indexes are", "Declare a PRIMARY KEY."),
-    (&["INDEX"], "indexes are", "A materialized view grouped by the columns serves look-ups."),
     (&["SECRET"], "secrets are", "Write the value into the WITH clause."),
     (&["CONNECTION"], "connections are", "Write the options into the WITH clause."),
     (&["DATABASE"], "databases are", "Use schemas; a server has one database."),

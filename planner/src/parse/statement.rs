@@ -8,7 +8,7 @@ use crate::statement::{Command, ExplainMode};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
-use super::{comment, copy, create_relation, create_view, grants, objects, prepared, refused, roles, session};
+use super::{comment, copy, create_relation, create_view, grants, index, objects, prepared, refused, roles, session};
 
 /// A whole text: one statement, or nothing.
 pub(super) fn parse_whole(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -127,10 +127,12 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
         create_relation::relation(cursor)
     } else if cursor.is_at(&["SINK"]) {
         create_view::sink(cursor)
+    } else if cursor.is_at(&["INDEX"]) || cursor.is_at(&["UNIQUE", "INDEX"]) {
+        index::create(cursor)
     } else if cursor.is_at(&["SCHEMA"]) {
         objects::create_schema(cursor)
     } else {
-        Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK or SCHEMA"))
+        Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, INDEX or SCHEMA"))
     }
 }
 

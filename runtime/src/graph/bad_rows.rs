@@ -106,7 +106,7 @@ impl KeptRows {
             }
         };
         self.bytes += batch.get_array_memory_size();
-        self.chunks.push_back(Arc::new(Chunk { id: self.next_chunk, batch, live: None }));
+        self.chunks.push_back(Arc::new(Chunk { id: self.next_chunk, batch, live: None, orders: Arc::default() }));
         self.next_chunk += 1;
         while self.bytes > KEPT_BAD_ROWS_BYTES && self.chunks.len() > 1 {
             let oldest = self.chunks.pop_front().expect("there are several");

@@ -2,13 +2,15 @@
 //!
 //! A [`RelationStore`] is changed by one writer; every [`RelationVersion`] is immutable and shared by `Arc`, so
 //! that readers never block the dataflow. Rows live in chunks of about [`crate::limits::CHUNK_ROWS`]; a deletion
-//! sets a mark in a bitmap that is copied only when a version still shares it.
+//! sets a mark in a bitmap that is copied only when a version still shares it. Rows are found by the values of columns
+//! through orders of each chunk's rows ([`sorted`]).
 //!
 //! Invariant 6 is asserted here: a row that is taken back must be there. Attacked by
 //! `store::tests::random_histories_equal_a_multiset` and `store::tests::taking_back_what_is_not_there_changes_nothing`.
 
 mod consolidate;
 mod overlay;
+mod sorted;
 mod store;
 
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
 pub use consolidate::consolidate;
+pub use sorted::{Edge, KeyRange, can_sort, encoded_keys};
 pub use store::RelationStore;
 
 use crate::batch::ChangeBatch;
@@ -45,6 +48,8 @@ pub struct Chunk {
     pub batch: RecordBatch,
     /// True where the row is there; `None` when all are.
     pub live: Option<BooleanArray>,
+    /// The orders of the rows that look-ups have asked for; those of a chunk in its later states are the same.
+    pub(crate) orders: Arc<sorted::Orders>,
 }
 
 impl Chunk {
@@ -68,13 +73,14 @@ impl RelationVersion {
         self.chunks.iter().map(|chunk| chunk.live_rows())
     }
 
-    /// Bytes that the rows take, deleted ones included. Buffers that chunks share count once.
+    /// Bytes that the rows take, deleted ones included, and their orders. Buffers that chunks share count once.
     pub fn memory_bytes(&self) -> usize {
         let columns = self.chunks.iter().flat_map(|chunk| chunk.batch.columns());
         // Types whose slices can't be measured count with all that they keep alive.
         let bytes =
             |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
-        columns.map(bytes).sum()
+        let orders: usize = self.chunks.iter().map(|chunk| chunk.orders.memory_bytes()).sum();
+        columns.map(bytes).sum::<usize>() + orders
     }
 
     /// The changes that lead from `older`, a version of the same store, to this one. Chunks that both share

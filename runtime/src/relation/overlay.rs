@@ -44,7 +44,7 @@ impl RelationVersion {
             version.rows += rows.num_rows();
             for from in (0..rows.num_rows()).step_by(CHUNK_ROWS) {
                 let batch = rows.slice(from, CHUNK_ROWS.min(rows.num_rows() - from));
-                version.chunks.push(Arc::new(Chunk { id: APART, batch, live: None }));
+                version.chunks.push(Arc::new(Chunk { id: APART, batch, live: None, orders: Arc::default() }));
             }
         }
         Ok(Some(Arc::new(version)))
@@ -97,5 +97,5 @@ fn marked(chunk: &Chunk, rows: &Rows, missing: &mut HashMap<&[u8], i64>) -> Opti
     };
     gone.iter().for_each(|row| live[*row] = false);
     let live = Some(BooleanArray::new(BooleanBuffer::from(live), None));
-    Some((Chunk { id: APART, batch: chunk.batch.clone(), live }, gone.len()))
+    Some((Chunk { id: APART, batch: chunk.batch.clone(), live, orders: Arc::clone(&chunk.orders) }, gone.len()))
 }

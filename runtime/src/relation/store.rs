@@ -311,7 +311,11 @@ impl RelationStore {
             }
         }
         let live_rows = batch.num_rows();
-        self.slots.push(Slot { chunk: Arc::new(Chunk { id, batch, live: None }), hashes, live_rows });
+        self.slots.push(Slot {
+            chunk: Arc::new(Chunk { id, batch, live: None, orders: Arc::default() }),
+            hashes,
+            live_rows,
+        });
         Ok(())
     }
 
@@ -392,7 +396,12 @@ fn without(chunk: &Chunk, rows: &[u32]) -> Chunk {
         assert!(live[*row as usize], "a row is deleted once");
         live[*row as usize] = false;
     }
-    Chunk { id: chunk.id, batch: chunk.batch.clone(), live: Some(BooleanArray::new(BooleanBuffer::from(live), None)) }
+    Chunk {
+        id: chunk.id,
+        batch: chunk.batch.clone(),
+        live: Some(BooleanArray::new(BooleanBuffer::from(live), None)),
+        orders: Arc::clone(&chunk.orders),
+    }
 }
 
 /// The given rows, each as often as its weight says.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use millstream_planner::access::ObjectAccess;
 use millstream_planner::catalog::{
-    Catalog, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
+    Catalog, Index, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
 };
 use millstream_planner::statement::{CommentTarget, NEW_RELATION, Statement};
 use millstream_runtime::graph::GraphId;
@@ -216,6 +216,28 @@ impl DurableCatalog {
             }
             // A snapshot holds what they lead to: they are kept nowhere else.
             Detail::Access { changes } => next.change_access(&mut view, changes)?,
+            Detail::CreateIndex { oid, relation, name, columns, unique } => {
+                let on = view.get(*relation).ok_or_else(|| Error::data("an index in the log names no relation"))?;
+                let name = QualifiedName { schema: on.name.schema.clone(), name: name.clone() };
+                let (relation, columns, unique) = (*relation, columns.clone(), *unique);
+                view.put_index(Index { oid: *oid, name, relation, columns, unique });
+                next.next_oid = next.next_oid.max(oid + 1);
+                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
+            }
+            Detail::DropIndexes { oids } => {
+                oids.iter().for_each(|oid| view.remove_index(*oid));
+                next.statements.retain(|logged| match &logged.ddl.detail {
+                    Detail::CreateIndex { oid, .. } | Detail::RenameIndex { oid, .. } => !oids.contains(oid),
+                    _ => true,
+                });
+            }
+            Detail::RenameIndex { oid, new_name } => {
+                let old = view.index(*oid).ok_or_else(|| Error::data("a RENAME in the log names no index"))?;
+                let mut renamed = Index::clone(old);
+                renamed.name.name.clone_from(new_name);
+                view.put_index(renamed);
+                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
+            }
         }
         next.view = Arc::new(view);
         Ok(next)
@@ -294,6 +316,8 @@ impl DurableCatalog {
 
     /// Takes relations out, and the statements that made or renamed them: whatever read them is gone before.
     fn forget(&mut self, view: &mut Catalog, relations: &[RelationId]) {
+        let indexes: Vec<u32> =
+            relations.iter().flat_map(|id| view.indexes_of(*id).map(|index| index.oid).collect::<Vec<_>>()).collect();
         for id in relations {
             view.remove(*id);
             self.deployed.remove(id);
@@ -303,9 +327,12 @@ impl DurableCatalog {
             Detail::CreateRelation(_) => logged.ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
             Detail::Rename { relation, .. } => !relations.contains(relation),
             Detail::Comment { target, .. } => target.relation().is_none_or(|id| !relations.contains(&id)),
-            Detail::CreateSchema { .. } | Detail::Drop { .. } | Detail::DropSchemas { .. } | Detail::Access { .. } => {
-                true
-            }
+            Detail::CreateIndex { oid, .. } | Detail::RenameIndex { oid, .. } => !indexes.contains(oid),
+            Detail::CreateSchema { .. }
+            | Detail::Drop { .. }
+            | Detail::DropSchemas { .. }
+            | Detail::DropIndexes { .. }
+            | Detail::Access { .. } => true,
         });
     }
 }

@@ -138,6 +138,7 @@ impl Engine {
                 let message = format!("{} does not exist, skipping", object.sql().to_lowercase());
                 planning.notices.push(Notice::plain(message));
             }
+            Statement::Index(change) => planning.index(change)?,
             Statement::Rename { relation: Some(relation), new_name, .. } => planning.rename(*relation, new_name)?,
             Statement::Access(statement) => planning.change_access(statement)?,
             statement => match creation(statement) {

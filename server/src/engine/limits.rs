@@ -18,6 +18,13 @@ pub const SNAPSHOT_LOG_ENTRIES: u64 = 1_000;
 /// Advisory locks that all sessions hold together, one per key and session: programs take a few, and each costs memory.
 pub const ADVISORY_LOCKS: usize = 10_000;
 
+/// Keys that one look-up by index asks for: beyond that reading everything costs about the same.
+pub const INDEX_KEYS_MAX: usize = 1_000;
+
+/// A look-up that would give more than this part of a relation (one in so many rows) reads all of it: taking rows one by
+/// one costs several times what scanning them does.
+pub const INDEX_ROWS_SHARE: usize = 10;
+
 /// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
 pub const MAINTENANCE_SECONDS: u64 = 30;
 

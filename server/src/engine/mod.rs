@@ -32,6 +32,8 @@ pub mod dml;
 pub mod gather;
 pub mod gathered;
 pub mod head;
+mod index;
+mod index_scan;
 pub mod limits;
 pub mod maintenance;
 mod memory;

@@ -18,13 +18,22 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use millstream_runtime::relation::{Chunk, RelationVersion};
 
+use super::index_scan::{self, IndexColumns};
+
 /// Rows that can be read in parts.
+#[async_trait]
 pub trait RowSource: fmt::Debug + Send + Sync + 'static {
     /// All columns.
     fn schema(&self) -> SchemaRef;
 
     /// Streams that together give every row once, at most `partitions`, with the columns at `projection`.
     fn partitions(&self, projection: &[usize], partitions: usize) -> Result<Vec<Arc<dyn PartitionStream>>>;
+
+    /// The rows that may meet the conditions, with the columns at `projection`, where that is less than all; the
+    /// conditions are held against them once more. `None`: read everything.
+    async fn look_up(&self, _filters: &[Expr], _projection: &[usize]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        Ok(None)
+    }
 }
 
 /// A [`RowSource`] as DataFusion's planner takes it.
@@ -45,11 +54,14 @@ impl<S: RowSource> TableProvider for Scan<S> {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.0.schema();
         let columns = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        if let Some(found) = self.0.look_up(filters, &columns).await? {
+            return Ok(found);
+        }
         let partitions = self.0.partitions(&columns, state.config().target_partitions())?;
         let schema = Arc::new(schema.project(&columns)?);
         Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?))
@@ -62,12 +74,21 @@ impl<S: RowSource> TableProvider for Scan<S> {
 pub struct VersionRows {
     version: Arc<RelationVersion>,
     declared: SchemaRef,
+    /// For EXPLAIN.
+    name: String,
+    indexes: Vec<IndexColumns>,
 }
 
 impl VersionRows {
     /// The rows of a version under declared columns of the same types.
     pub fn new(version: Arc<RelationVersion>, declared: SchemaRef) -> Self {
-        Self { version, declared }
+        Self { version, declared, name: String::new(), indexes: Vec::new() }
+    }
+
+    /// The same, found by indexes where conditions allow it.
+    #[must_use]
+    pub fn with_indexes(self, name: &str, indexes: Vec<IndexColumns>) -> Self {
+        Self { name: name.to_string(), indexes, ..self }
     }
 }
 
@@ -77,9 +98,14 @@ impl fmt::Debug for VersionRows {
     }
 }
 
+#[async_trait]
 impl RowSource for VersionRows {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.declared)
+    }
+
+    async fn look_up(&self, filters: &[Expr], projection: &[usize]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        index_scan::look_up(&self.version, &self.declared, &self.name, &self.indexes, filters, projection).await
     }
 
     fn partitions(&self, projection: &[usize], partitions: usize) -> Result<Vec<Arc<dyn PartitionStream>>> {
@@ -137,6 +163,7 @@ impl PartitionStream for VersionPart {
 #[derive(Clone, Debug)]
 pub struct BatchRows(pub RecordBatch);
 
+#[async_trait]
 impl RowSource for BatchRows {
     fn schema(&self) -> SchemaRef {
         self.0.schema()

@@ -19,6 +19,7 @@ use millstream_runtime::time::LogPosition;
 
 use super::Engine;
 use super::committer::Delivered;
+use super::index::indexes_of;
 use super::provider::{BatchRows, Scan, VersionRows};
 use super::source_scan::SourceRows;
 use super::state::State;
@@ -120,7 +121,9 @@ impl Engine {
         match &relation.kind {
             RelationKind::Table(_) | RelationKind::MaterializedView(_) => {
                 let version = version_of(pinned, relation.id).ok_or_else(|| not_there_yet(&relation.name.name))?;
-                Ok(Arc::new(Scan(VersionRows::new(version, Arc::clone(&relation.schema)))))
+                let rows = VersionRows::new(version, Arc::clone(&relation.schema));
+                let indexes = indexes_of(&pinned.state.catalog, relation);
+                Ok(Arc::new(Scan(rows.with_indexes(&relation.name.name, indexes))))
             }
             RelationKind::System => {
                 let context = SystemContext { engine: self, state: &pinned.state, settings };

@@ -4,6 +4,7 @@
 //! planning can't find again stands beside it here: numbers, resolved splits, the graph.
 
 use millstream_planner::access::{BOOTSTRAP, RoleOid};
+use millstream_planner::catalog::IndexColumn;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::CommentTarget;
 use millstream_runtime::graph::GraphId;
@@ -55,6 +56,31 @@ pub enum Detail {
         /// Which one.
         relation: RelationId,
         /// Its name from here on, within its schema.
+        new_name: String,
+    },
+    /// `CREATE INDEX`.
+    CreateIndex {
+        /// Its OID.
+        oid: u32,
+        /// What it stands on.
+        relation: RelationId,
+        /// Its name, in the relation's schema.
+        name: String,
+        /// Its columns.
+        columns: Vec<IndexColumn>,
+        /// Whether it was said to be unique.
+        unique: bool,
+    },
+    /// `DROP INDEX`.
+    DropIndexes {
+        /// Their OIDs.
+        oids: Vec<u32>,
+    },
+    /// `ALTER INDEX ... RENAME TO`.
+    RenameIndex {
+        /// Its OID.
+        oid: u32,
+        /// Its name from here on.
         new_name: String,
     },
     /// Roles, owners or privileges changed.

@@ -98,7 +98,10 @@ impl History {
             | Detail::DropSchemas { .. }
             | Detail::Comment { .. }
             | Detail::Rename { .. }
-            | Detail::Access { .. } => None,
+            | Detail::Access { .. }
+            | Detail::CreateIndex { .. }
+            | Detail::DropIndexes { .. }
+            | Detail::RenameIndex { .. } => None,
         };
         if let Detail::CreateRelation(placement) = &ddl.detail
             && let Some(graph) = placement.graph

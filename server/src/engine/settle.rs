@@ -48,6 +48,7 @@ impl Engine {
             self.take_back(&request.sql, &request.settings, relation).await?;
             return Err(error.into());
         }
+        self.build_indexes(&records).await;
         let views = if request.waits { self.new_views(&records) } else { Vec::new() };
         drop(one_at_a_time);
         for view in views {

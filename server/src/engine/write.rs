@@ -16,7 +16,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use futures::TryStreamExt;
 use millstream_planner::bind::{self, RelationTable};
-use millstream_planner::catalog::TableDefinition;
+use millstream_planner::catalog::{Resolved, TableDefinition};
 use millstream_planner::functions::{self, SessionFacts};
 use millstream_planner::statement::{Delete, Insert, Read, Update};
 use millstream_runtime::batch::ChangeBatch;
@@ -30,6 +30,7 @@ use super::Engine;
 use super::committer::Pending;
 use super::dml::{self, Decision, Target};
 use super::head::TableHead;
+use super::index::indexes_of;
 use super::limits::DML_STATEMENT_BYTES;
 use super::provider::{Scan, VersionRows};
 use super::read::Pinned;
@@ -236,8 +237,13 @@ impl Engine {
     ) -> Result<Arc<dyn TableProvider>, SqlError> {
         match versions.get(&table.relation.relation).filter(|_| table.relation.auxiliary.is_none()) {
             Some(version) => {
-                let schema = Arc::clone(&version.schema);
-                Ok(Arc::new(Scan(VersionRows::new(Arc::clone(version), schema))))
+                let rows = VersionRows::new(Arc::clone(version), Arc::clone(&version.schema));
+                Ok(Arc::new(Scan(match &table.resolved {
+                    Resolved::Relation(relation) => {
+                        rows.with_indexes(&relation.name.name, indexes_of(&pinned.state.catalog, relation))
+                    }
+                    Resolved::Auxiliary { .. } => rows,
+                })))
             }
             None => self.provider(pinned, settings, table),
         }

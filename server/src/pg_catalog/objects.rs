@@ -132,6 +132,8 @@ pub(super) struct Index {
     /// Numbers of the table's columns, from 0.
     pub(super) columns: Vec<usize>,
     pub(super) column_names: Vec<String>,
+    /// Whether each is ordered downwards, and with NULL first.
+    pub(super) orders: Vec<(bool, bool)>,
     pub(super) primary: bool,
     pub(super) unique: bool,
     /// The constraint that it keeps.
@@ -148,15 +150,26 @@ impl Index {
     /// The statement that would make it.
     pub(super) fn definition(&self) -> String {
         let (schema, table) = (quote_identifier(&self.schema), quote_identifier(&self.table));
-        let (name, columns) = (quote_identifier(&self.name), self.columns_in_sql());
+        let name = quote_identifier(&self.name);
+        let columns = self.column_names.iter().zip(&self.orders).map(|(column, order)| {
+            // As Postgres shows it: what goes without saying is not said.
+            let order = match order {
+                (false, false) => "",
+                (false, true) => " NULLS FIRST",
+                (true, true) => " DESC",
+                (true, false) => " DESC NULLS LAST",
+            };
+            format!("{}{order}", quote_identifier(column))
+        });
+        let columns = columns.collect::<Vec<_>>().join(", ");
         let unique = if self.unique { "UNIQUE " } else { "" };
         format!("CREATE {unique}INDEX {name} ON {schema}.{table} USING btree ({columns})")
     }
 }
 
-/// The indexes of a relation: that of its primary key, and those that were made for it.
-fn indexes_of(object: &Object) -> Vec<Index> {
-    let primary = (!object.key.is_empty()).then(|| Index {
+/// The index of a relation's primary key.
+fn primary_key_of(object: &Object) -> Option<Index> {
+    (!object.key.is_empty()).then(|| Index {
         oid: primary_key_index(object.oid),
         name: format!("{}_pkey", object.name),
         schema: object.schema.clone(),
@@ -164,13 +177,37 @@ fn indexes_of(object: &Object) -> Vec<Index> {
         table_oid: object.oid,
         table: object.name.clone(),
         columns: object.key.clone(),
+        orders: vec![(false, false); object.key.len()],
         column_names: object.key.iter().map(|column| object.columns[*column].name.clone()).collect(),
         primary: true,
         unique: true,
         constraint_oid: Some(object.oid | CONSTRAINT_BIT),
         owner: object.owner,
+    })
+}
+
+/// The indexes that were made for relations.
+fn declared_indexes(view: &CatalogView, relations: &[Arc<Object>]) -> Vec<Index> {
+    let by_oid: HashMap<u32, &Arc<Object>> = relations.iter().map(|object| (object.oid, object)).collect();
+    let declared = view.catalog.indexes().filter_map(|index| {
+        let object = by_oid.get(&view.catalog.get(index.relation)?.oid)?;
+        Some(Index {
+            oid: index.oid,
+            name: index.name.name.clone(),
+            schema: object.schema.clone(),
+            schema_oid: object.schema_oid,
+            table_oid: object.oid,
+            table: object.name.clone(),
+            columns: index.columns.iter().map(|column| column.column).collect(),
+            column_names: index.columns.iter().map(|column| object.columns[column.column].name.clone()).collect(),
+            orders: index.columns.iter().map(|column| (column.descending, column.nulls_first)).collect(),
+            primary: false,
+            unique: index.unique,
+            constraint_oid: None,
+            owner: object.owner,
+        })
     });
-    primary.into_iter().collect()
+    declared.collect()
 }
 
 /// Everything that the catalog relations describe.
@@ -227,7 +264,8 @@ impl Objects {
         let users = view.catalog.relations().filter_map(|relation| user_object(view, relation, &schema_oid));
         let users = users.filter(|object| !matches!(object.schema.as_str(), "pg_catalog" | "information_schema"));
         let relations: Vec<Arc<Object>> = users.map(Arc::new).chain(SYSTEM.iter().cloned()).collect();
-        let indexes: Vec<Index> = relations.iter().flat_map(|object| indexes_of(object)).collect();
+        let primary_keys = relations.iter().filter_map(|object| primary_key_of(object));
+        let indexes: Vec<Index> = primary_keys.chain(declared_indexes(view, &relations)).collect();
         let by_oid = relations.iter().enumerate().map(|(at, object)| (object.oid, at)).collect();
         let names = indexes.iter().map(|index| ((index.schema.clone(), index.name.clone()), index.oid));
         let tables = relations.iter().map(|object| ((object.schema.clone(), object.name.clone()), object.oid));

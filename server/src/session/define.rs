@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_planner::statement::{ObjectKind, Statement};
+use millstream_planner::statement::{IndexChange, ObjectKind, Statement};
 use millstream_runtime::Error;
 
 use super::{CommandTag, Notice, Outcome, Prepared, Session, SqlError};
@@ -74,6 +74,12 @@ fn define_tag(statement: &Statement) -> String {
         Statement::Comment { .. } => "COMMENT".to_string(),
         Statement::Rename { object, .. } => kind("ALTER", *object),
         Statement::Access(statement) => statement.tag(),
+        Statement::Index(change) => match change.as_ref() {
+            IndexChange::Create { .. } => "CREATE INDEX".to_string(),
+            IndexChange::Exists { .. } => "CREATE INDEX".to_string(),
+            IndexChange::Drop { .. } => "DROP INDEX".to_string(),
+            IndexChange::Rename { .. } => "ALTER INDEX".to_string(),
+        },
         _ => "DEFINITION".to_string(),
     }
 }

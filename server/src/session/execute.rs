@@ -89,7 +89,8 @@ impl Session {
             | Statement::DropSchema { .. }
             | Statement::Comment { .. }
             | Statement::Rename { .. }
-            | Statement::Access(_) => self.define(prepared, stop).await,
+            | Statement::Access(_)
+            | Statement::Index(_) => self.define(prepared, stop).await,
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
             Statement::ShowCreate { relation } => self.show_create(*relation),
             Statement::Describe { relation } => self.describe(*relation),

@@ -47,7 +47,9 @@ impl Session {
         match mode {
             ExplainMode::Plan => {
                 let batch = self.engine.batch_query(self.facts());
-                Ok(explain::query(&batch.optimized(&query.plan, parameters)?))
+                let text = explain::query(&batch.optimized(&query.plan, parameters.clone())?);
+                let physical = self.batch_plan(query, parameters).await?.display();
+                Ok(with_index_scans(&text, &physical))
             }
             ExplainMode::Verbose => Ok(self.batch_plan(query, parameters).await?.display()),
             ExplainMode::State => Ok("a query keeps no state between statements\n".to_string()),
@@ -60,4 +62,28 @@ impl Session {
             }
         }
     }
+}
+
+/// The logical plan with the look-ups by index that the plan to be run makes of its scans.
+fn with_index_scans(logical: &str, physical: &str) -> String {
+    const SCAN: &str = "TableScan: ";
+    const LOOK_UP: &str = "Index Scan using ";
+    // The index and the relation of every look-up, in the order in which both plans list their leaves.
+    let look_ups = physical.lines().filter_map(|line| line.trim_start().strip_prefix(LOOK_UP)?.split_once(" on "));
+    let mut look_ups: Vec<(&str, &str)> = look_ups.collect();
+    let mut shown = String::with_capacity(logical.len());
+    for line in logical.lines() {
+        let scan = line.trim_start().strip_prefix(SCAN);
+        let name = scan.map(|scan| scan.split(' ').next().unwrap_or(scan));
+        let relation = name.map(|name| name.rsplit('.').next().unwrap_or(name));
+        match look_ups.iter().position(|(_, on)| relation == Some(on)) {
+            Some(place) => {
+                let (index, _) = look_ups.remove(place);
+                shown.push_str(&line.replacen(SCAN, &format!("{LOOK_UP}{index} on "), 1));
+            }
+            None => shown.push_str(line),
+        }
+        shown.push('\n');
+    }
+    shown
 }

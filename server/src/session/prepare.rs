@@ -173,6 +173,7 @@ impl Session {
             | Statement::Refresh { .. }
             | Statement::Rename { .. }
             | Statement::Access(_)
+            | Statement::Index(_)
             | Statement::Truncate { .. }
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }

@@ -5,7 +5,7 @@
 use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, Roles};
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
 use millstream_planner::copy::{Copy, CopySource};
-use millstream_planner::statement::{Command, CommentTarget, Statement, Use};
+use millstream_planner::statement::{Command, CommentTarget, IndexChange, Statement, Use};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
 
@@ -77,6 +77,7 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
             | CommentTarget::Column { relation, .. }
             | CommentTarget::PrimaryKey { relation } => check.owns(check.relation(*relation)?),
         },
+        Statement::Index(change) => check.index(change),
         Statement::ShowCreate { relation } => check.looks_into(*relation),
         Statement::Describe { .. } => Ok(()),
         Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
@@ -125,6 +126,20 @@ impl Check<'_> {
         match self.catalog.get(id) {
             Some(relation) => Ok(relation),
             None => Err(millstream_runtime::Error::internal("a plan names a relation that is not there").into()),
+        }
+    }
+
+    /// Who owns a relation may change its indexes.
+    fn index(&self, change: &IndexChange) -> Result<(), SqlError> {
+        let of_index = |oid: &u32| match self.catalog.index(*oid) {
+            Some(index) => self.owns(self.relation(index.relation)?),
+            None => Err(millstream_runtime::Error::internal("a plan names an index that is not there").into()),
+        };
+        match change {
+            IndexChange::Create { relation, .. } => self.owns(self.relation(*relation)?),
+            IndexChange::Drop { oids, .. } => oids.iter().try_for_each(of_index),
+            IndexChange::Rename { oid, .. } => of_index(oid),
+            IndexChange::Exists { .. } => Ok(()),
         }
     }
 

@@ -220,7 +220,9 @@ pub(super) fn indexes(_: &CatalogView, objects: &Objects) -> Vec<Row> {
             "indkey": key_numbers(index),
             "indcollation": Datum::Array(collations.collect()),
             "indclass": Datum::Array(classes.collect()),
-            "indoption": Datum::Array(vec![Datum::Int(0); count].into()),
+            "indoption": Datum::Array(index.orders.iter().map(|(descending, nulls_first)| {
+                Datum::from(usize::from(*descending) + 2 * usize::from(*nulls_first))
+            }).collect()),
         }
     });
     rows.collect()
