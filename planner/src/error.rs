@@ -79,8 +79,6 @@ pub enum PlanErrorKind {
     DependentObjectsStillExist,
     /// 0A000
     FeatureNotSupported,
-    /// 42P10
-    InvalidColumnReference,
     /// 42611, 42P16: a definition that makes no sense
     InvalidDefinition,
     /// 23502

@@ -347,7 +347,6 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::InvalidParameterValue => Condition::InvalidParameterValue.code(),
         PlanErrorKind::DependentObjectsStillExist => Condition::DependentObjectsStillExist.code(),
         PlanErrorKind::FeatureNotSupported => Condition::FeatureNotSupported.code(),
-        PlanErrorKind::InvalidColumnReference => "42P10",
         PlanErrorKind::InvalidDefinition => "42P16",
         PlanErrorKind::NotNullViolation => Condition::NotNullViolation.code(),
         PlanErrorKind::ProgramLimitExceeded => Condition::ProgramLimitExceeded.code(),
