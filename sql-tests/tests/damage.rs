@@ -108,12 +108,14 @@ async fn a_damaged_log_is_named_and_the_server_does_not_start() {
     let server = launch(whole.path()).start().await;
     let session = server.connect().await;
     session.run("SET millstream.checkpoint_interval = '1h'").await;
-    session.run("CREATE TABLE t (x INT, filler TEXT); INSERT INTO t VALUES (1); CHECKPOINT").await;
+    session.run("CREATE TABLE t (x INT, filler TEXT); INSERT INTO t VALUES (1)").await;
+    session.run("CHECKPOINT").await;
     // Behind the snapshot: entries, one of them with rows in an object of their own.
     let large = "INSERT INTO t SELECT n, md5(n || 'a') || md5(n || 'b') || md5(n || 'c') || md5(n || 'd') \
                  || md5(n || 'e') FROM generate_series(1, 10000) AS g(n)";
     session.run(large).await;
-    session.run("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)").await;
+    session.run("INSERT INTO t VALUES (2)").await;
+    session.run("INSERT INTO t VALUES (3)").await;
     server.kill().await;
     let all = files(whole.path());
     let below = |folder: &str| all.iter().filter(|file| file.starts_with(folder)).cloned().collect::<Vec<_>>();
