@@ -170,14 +170,13 @@ impl Worker {
         commits
     }
 
-    async fn deliver(&self, position: LogPosition, commits: Vec<Pending>) {
+    async fn deliver(&self, position: LogPosition, mut commits: Vec<Pending>) {
         // While it is locked nobody pins a state of the graphs that has the definitions and not the rows.
         let mut delivered = self.delivered.lock().await;
-        let mut commits = commits;
-        for at in 0..commits.len() {
-            if let Some(made) = commits[at].made.take() {
+        for commit in &mut commits {
+            if let Some(made) = commit.made.take() {
                 let (unused, _) = oneshot::channel();
-                let _ = std::mem::replace(&mut commits[at].answer, unused).send(Ok(position));
+                let _ = std::mem::replace(&mut commit.answer, unused).send(Ok(position));
                 // Dropped where the server is stopping: nobody is left to hand rows to.
                 let _ = made.await;
             }
