@@ -4,6 +4,7 @@ use sqlparser::ast::{DataType, Ident, Query};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
+use crate::bind::DATABASE;
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::statement::StatementText;
 
@@ -172,13 +173,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A relation's name, with or without a schema.
+    /// A relation's name, with or without a schema, and with or without this database.
     pub(super) fn name(&mut self) -> Result<Name> {
         let first = self.identifier()?;
         if !self.accept_token(&Token::Period) {
             return Ok(Name { schema: None, name: first.value, position: first.position });
         }
         let second = self.identifier()?;
+        if *self.peek(0) == Token::Period && first.value == DATABASE {
+            self.parser.advance_token();
+            let third = self.identifier()?;
+            return Ok(Name { schema: Some(second.value), name: third.value, position: first.position });
+        }
         if *self.peek(0) == Token::Period {
             return Err(PlanError::unsupported("cross-database references are not implemented")
                 .with_hint("Name a relation as \"schema.relation\".")
