@@ -1,7 +1,5 @@
 //! The clock and times.
 
-use std::time::{Duration, Instant};
-
 use chrono::{Datelike, Timelike};
 use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
@@ -16,32 +14,8 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("date_trunc", |call| truncated(call)),
     ("date_part", |call| part(call.text(0), call.datum(1))),
     ("extract", |call| part(call.text(0), call.datum(1))),
-    ("pg_sleep", |call| sleep(call, call.float(0))),
-    ("pg_sleep_for", |call| match call.datum(0) {
-        Datum::Interval(months, days, micros) => {
-            let days = f64::from(*months) * 30.0 + f64::from(*days);
-            sleep(call, days * 86_400.0 + *micros as f64 / 1e6)
-        }
-        _ => Ok(Datum::Null),
-    }),
     ("to_timestamp", |call| Ok(Datum::Moment((call.float(0) * 1e6) as i64))),
 ];
-
-/// How long a wait goes on before it looks whether anybody still waits for it.
-const NAP: Duration = Duration::from_millis(20);
-
-/// Waits, on a thread that does nothing else.
-fn sleep(call: &Call<'_>, seconds: f64) -> Result<Datum> {
-    let wanted = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
-    let started = Instant::now();
-    while let Some(left) = wanted.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
-        if call.context.is_given_up() {
-            return Err(PlanError::internal("nobody waits for the answer"));
-        }
-        std::thread::sleep(left.min(NAP));
-    }
-    Ok("".into())
-}
 
 fn civil(micros: i64) -> Option<chrono::NaiveDateTime> {
     chrono::DateTime::from_timestamp_micros(micros).map(|moment| moment.naive_utc())
