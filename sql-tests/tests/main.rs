@@ -16,6 +16,7 @@ mod kill;
 mod mistakes;
 mod outages;
 mod ownership;
+mod psql;
 mod readme;
 mod retention;
 mod run;
