@@ -49,6 +49,9 @@ pub(crate) struct SortedRows {
     ends: Vec<usize>,
 }
 
+/// Row numbers within chunks.
+pub type FoundRows = Vec<(Arc<Chunk>, UInt32Array)>;
+
 /// The orders of one chunk's rows, by columns.
 #[derive(Debug, Default)]
 pub(crate) struct Orders(Mutex<Vec<(Vec<usize>, Arc<SortedRows>)>>);
@@ -172,12 +175,7 @@ impl RelationVersion {
 
     /// The rows whose keys are in any of the ranges, and maybe others: those of small chunks are not looked at. Every
     /// row comes once. `None` when there are more than `rows_max`, so that reading everything costs less.
-    pub fn look_up(
-        &self,
-        columns: &[usize],
-        ranges: &[KeyRange],
-        rows_max: usize,
-    ) -> Result<Option<Vec<(Arc<Chunk>, UInt32Array)>>> {
+    pub fn look_up(&self, columns: &[usize], ranges: &[KeyRange], rows_max: usize) -> Result<Option<FoundRows>> {
         let mut found = Vec::new();
         let mut count = 0;
         for chunk in &self.chunks {
