@@ -195,6 +195,8 @@ pub enum Command {
     Checkpoint,
     /// `DISCARD ALL`, `DEALLOCATE ALL | name`.
     Discard(Discard),
+    /// `CLOSE ALL`: there are no cursors, so nothing is left to do.
+    CloseAll,
     /// `UNLISTEN`: nobody can listen, so nothing is left to do.
     Unlisten,
     /// SQL-level `EXECUTE name (values)`.

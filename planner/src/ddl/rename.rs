@@ -7,7 +7,7 @@ use crate::parse::ast::{Identifier, Name};
 use crate::settings::PlanSettings;
 use crate::statement::{ObjectKind, Statement};
 
-use super::names::{check_new, described, lookup, must_be};
+use super::names::{check_new, described, kind_of, lookup, must_be};
 
 /// `ALTER kind [IF EXISTS] name RENAME TO new_name`.
 ///
@@ -27,7 +27,12 @@ pub(crate) fn rename(
         }
         return Err(unknown_relation(catalog, name.schema.as_deref(), &name.name).at(Some(name.position)));
     };
-    must_be(&relation, object, "ALTER", name)?;
+    // As in Postgres, ALTER TABLE names views, too.
+    if object != ObjectKind::Table
+        || !matches!(kind_of(&relation), Some(ObjectKind::View | ObjectKind::MaterializedView))
+    {
+        must_be(&relation, object, "ALTER", name)?;
+    }
     let renamed = QualifiedName { schema: relation.name.schema.clone(), name: new_name.value.clone() };
     check_new(&renamed, catalog, false).map_err(|error| error.at(Some(new_name.position)))?;
     let dependents = catalog.dependents(relation.id);

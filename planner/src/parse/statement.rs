@@ -48,6 +48,7 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "SAVEPOINT" => session::savepoint(cursor),
         "RELEASE" => session::release(cursor),
         "DISCARD" => session::discard(cursor),
+        "CLOSE" if cursor.is_at(&["CLOSE", "ALL"]) => session::close_all(cursor),
         "UNLISTEN" => session::unlisten(cursor),
         "PREPARE" => prepared::prepare(cursor),
         "EXECUTE" => prepared::execute(cursor),

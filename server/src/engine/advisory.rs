@@ -77,6 +77,11 @@ impl AdvisoryLocks {
         SessionLocks { locks: Arc::clone(self), session: table.sessions, in_transaction: AtomicBool::new(false) }
     }
 
+    /// Whether any session holds any.
+    pub fn any_held(&self) -> bool {
+        !self.table().held.is_empty()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change of the table is one step: a panic elsewhere leaves it whole.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

@@ -208,6 +208,11 @@ impl Engine {
         &self.starter.clock
     }
 
+    /// Whether any session holds an advisory lock.
+    pub fn holds_advisory_locks(&self) -> bool {
+        self.advisory.any_held()
+    }
+
     /// The advisory locks of a new session.
     pub fn advisory_locks(&self) -> SessionLocks {
         self.advisory.session()

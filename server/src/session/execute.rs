@@ -130,6 +130,7 @@ impl Session {
             Command::Flush => self.flush(&stop).await,
             Command::Checkpoint => self.checkpoint(&stop).await,
             Command::Discard(discard) => self.discard(discard),
+            Command::CloseAll => Ok(Outcome::fixed("CLOSE CURSOR ALL")),
             Command::Unlisten => Ok(Outcome::fixed("UNLISTEN")),
             Command::Execute { name, arguments } => {
                 let (prepared, values) = stop.race(self.bound(name, arguments)).await?;

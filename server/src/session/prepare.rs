@@ -202,6 +202,7 @@ impl Session {
             | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Checkpoint
+            | Command::CloseAll
             | Command::Unlisten
             | Command::Discard(_) => None,
         }

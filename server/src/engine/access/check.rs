@@ -273,6 +273,7 @@ impl Check<'_> {
             | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Discard(_)
+            | Command::CloseAll
             | Command::Unlisten
             | Command::Execute { .. } => Ok(()),
         }
