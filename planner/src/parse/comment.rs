@@ -2,6 +2,7 @@
 
 use sqlparser::tokenizer::Token;
 
+use crate::bind::DATABASE;
 use crate::error::{PlanError, Result};
 use crate::statement::ObjectKind;
 
@@ -54,6 +55,9 @@ fn column(cursor: &mut Cursor<'_>) -> Result<CommentObject> {
     let mut parts = vec![first];
     while cursor.accept_token(&Token::Period) {
         parts.push(cursor.identifier()?);
+    }
+    if parts.len() == 4 && parts[0].value == DATABASE {
+        parts.remove(0);
     }
     let column = parts.pop().filter(|_| (1..=2).contains(&parts.len()));
     let (Some(column), Some(relation)) = (column, parts.pop()) else {

@@ -92,6 +92,10 @@ impl<S: ClientSession> Connection<S> {
             // Statements are large futures: an idle connection does not carry their size. A panic in one leaves
             // a session of which nothing is known: the client is told, and the connection ends.
             match AssertUnwindSafe(Box::pin(self.handle(message))).catch_unwind().await {
+                // What was ended by the end of the connection has the one answer.
+                Ok(Err(Failure::Statement(error))) if self.shutdown.is_cancelled() && errors::is_canceled(&error) => {
+                    return Err(Failure::Fatal(errors::shutting_down()));
+                }
                 Ok(Err(Failure::Statement(error))) => self.statement_failed(&error, simple).await?,
                 Ok(other) => other?,
                 Err(_) => return Err(Failure::Fatal(errors::statement_panicked())),

@@ -143,6 +143,11 @@ pub(super) fn canceled() -> SqlError {
     error(Condition::QueryCanceled, "canceling statement due to user request")
 }
 
+/// Whether a statement failed because it was canceled.
+pub(super) fn is_canceled(error: &SqlError) -> bool {
+    error.sqlstate == Condition::QueryCanceled.code()
+}
+
 /// The server stops.
 pub(super) fn shutting_down() -> SqlError {
     error(Condition::AdminShutdown, "terminating connection due to administrator command")
