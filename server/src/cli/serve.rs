@@ -1,5 +1,6 @@
 //! `millstream serve`: an engine over a storage, and Postgres clients in front of it.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -159,8 +160,13 @@ pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     if let Some(tls) = tls {
         read_again_on_hangup(tls)?;
     }
-    println!("millstream listens on {address}, storage {}", engine.storage_label());
-    println!("connect with: psql -h {} -p {}", address.ip(), address.port());
+    let (label, host, port) = (engine.storage_label(), address.ip(), address.port());
+    let greeting =
+        format!("millstream listens on {address}, storage {label}\nconnect with: psql -h {host} -p {port}\n");
+    // Whoever started it may read where it listens and close the pipe: that is no reason to stop.
+    if let Err(error) = std::io::stdout().write_all(greeting.as_bytes()) {
+        tracing::warn!(%error, "standard output does not take where the server listens");
+    }
     until_ended(engine, listener, stop_signal()).await
 }
 
