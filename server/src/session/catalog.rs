@@ -65,12 +65,10 @@ impl Session {
         for effect in answer.effects {
             let Effect::Set { name, value, local } = effect;
             let name = name.to_lowercase();
-            let changed = match name.as_str() {
-                "role" | "session_authorization" => self.set_role(&name, value.as_deref(), local)?,
-                _ => self.settings.set(&name, value.as_deref(), local)?,
-            };
-            outcome.notices.extend(changed.notices);
-            outcome.changed_parameters.extend(changed.reported);
+            self.authorize_setting(&name)?;
+            let set = self.set(&name, value.as_deref(), local)?;
+            outcome.notices.extend(set.notices);
+            outcome.changed_parameters.extend(set.changed_parameters);
         }
         outcome.rows = Some(futures::stream::iter([Ok(answer.rows)]).boxed());
         Ok(outcome)

@@ -139,7 +139,7 @@ impl Session {
         }
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
+    pub(super) fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<Outcome, SqlError> {
         let changed = match name {
             "role" | "session_authorization" => self.set_role(name, value, local)?,
             _ => self.settings.set(name, value, local)?,

@@ -55,6 +55,11 @@ impl Session {
         Ok(Actor { current, session })
     }
 
+    /// Refuses a setting that the role may not change, however it is set.
+    pub(super) fn authorize_setting(&self, name: &str) -> Result<(), SqlError> {
+        self.authorize(&Statement::Command(Command::Set { name: name.to_string(), value: None, local: false }))
+    }
+
     /// Refuses what the role may not do.
     pub(super) fn authorize(&self, statement: &Statement) -> Result<(), SqlError> {
         let state = self.state();

@@ -55,8 +55,13 @@ impl Session {
         };
         let batches = stop.race(running).await?;
         let (settings, changed) = copy.taken();
+        let clock = settings.get("millstream.clock");
+        if clock != self.settings.get("millstream.clock") {
+            // The clock is the server's, not the session's.
+            self.authorize_setting("millstream.clock")?;
+            self.engine.clock().set_manual(clock.as_deref() == Some("manual"));
+        }
         self.settings = settings;
-        self.engine.clock().set_manual(self.settings.get("millstream.clock").as_deref() == Some("manual"));
         let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
         let tag = CommandTag::Counted("SELECT ");
         Ok(Outcome { rows: Some(rows), notices: changed.notices, changed_parameters: changed.reported, tag })
