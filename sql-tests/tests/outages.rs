@@ -221,7 +221,8 @@ async fn writes_wait_for_a_bucket_that_goes_away_and_are_there_when_it_is_back()
     tokio::time::timeout(PATIENCE, small).await.expect("the INSERT is acknowledged").unwrap();
     tokio::time::timeout(PATIENCE, large).await.expect("the INSERT is acknowledged").unwrap();
     until_state(&session, "total", "RUNNING").await;
-    session.run("SET statement_timeout = 0; INSERT INTO t VALUES (4); CHECKPOINT").await;
+    session.run("SET statement_timeout = 0; INSERT INTO t VALUES (4)").await;
+    session.run("CHECKPOINT").await;
     let all = [["10004".to_owned(), (1 + 2 + 3 + 4 + 10_000 * 10_001 / 2).to_string()]];
     assert_eq!(session.rows("SELECT n, s FROM total").await, all);
     server.kill().await;

@@ -160,7 +160,8 @@ async fn a_topic_made_anew_behind_a_sink_is_named() {
         topic.name()
     );
     session.run(&sink).await;
-    session.run("INSERT INTO t VALUES (1); CHECKPOINT").await;
+    session.run("INSERT INTO t VALUES (1)").await;
+    session.run("CHECKPOINT").await;
     let published = tokio::task::block_in_place(|| topic.committed(PATIENCE, |rows| !rows.is_empty()));
     assert_eq!(published, [r#"{"n":1}"#]);
     server.kill().await;
