@@ -47,7 +47,10 @@ impl Planner<'_> {
             Parsed::Copy(copy) => self.copy(*copy),
             Parsed::Truncate { names } => self.truncate(&names),
             Parsed::CreateSchema { name, if_not_exists } => ddl::create_schema(name, if_not_exists, catalog),
-            Parsed::CreateRelation(relation) => ddl::create_relation(&relation, catalog, settings),
+            Parsed::CreateRelation(mut relation) => {
+                relation.under(settings);
+                ddl::create_relation(&relation, catalog, settings)
+            }
             Parsed::CreateView(view) => ddl::create_view(&view, catalog, settings),
             Parsed::CreateSink(sink) => ddl::create_sink(&sink, catalog, settings),
             Parsed::Drop { object, names, if_exists, cascade } => {

@@ -109,6 +109,26 @@ pub fn declared_length(declared: &sql::DataType) -> Option<u64> {
     }
 }
 
+/// Makes text of the types that were text of any length in older logs, `char(n)` and `varchar(n)`.
+pub(crate) fn forget_text_lengths(declared: &mut sql::DataType) {
+    use sql::DataType as Sql;
+    match declared {
+        Sql::Character(_)
+        | Sql::Char(_)
+        | Sql::Varchar(_)
+        | Sql::Nvarchar(_)
+        | Sql::CharacterVarying(_)
+        | Sql::CharVarying(_) => *declared = Sql::Text,
+        Sql::Array(
+            ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::Parenthesis(element),
+        ) => forget_text_lengths(element),
+        Sql::Struct(fields, _) => fields.iter_mut().for_each(|field| forget_text_lengths(&mut field.field_type)),
+        _ => {}
+    }
+}
+
 fn text(length: &Option<CharacterLength>, declared: &sql::DataType) -> Result<DataType> {
     match length {
         Some(CharacterLength::IntegerLength { length: 0, .. }) => {

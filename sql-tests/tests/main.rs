@@ -13,6 +13,7 @@ mod hostile;
 mod indexes;
 mod kafka;
 mod kill;
+mod logs;
 mod mistakes;
 mod outages;
 mod ownership;

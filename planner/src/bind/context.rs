@@ -52,6 +52,11 @@ impl<'a> Context<'a> {
         Self { binder, used: UsedViews::default(), path, planned: RefCell::default() }
     }
 
+    /// The settings of the text that is planned.
+    pub fn settings(&self) -> &PlanSettings {
+        self.binder.settings
+    }
+
     /// The plain views that were put in.
     pub fn views(&self) -> BTreeSet<RelationId> {
         self.used().into_iter().map(|(view, _)| view).collect()

@@ -96,7 +96,7 @@ impl Binder<'_> {
     ) -> Result<Vec<Expr>> {
         let mut expressions = expressions.to_vec();
         for expr in &mut expressions {
-            normalize::expression(expr, parameters)?;
+            normalize::expression(expr, parameters, self.settings)?;
         }
         let context = Context::new(self);
         let planner = SqlToRel::new(&context);

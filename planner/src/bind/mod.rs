@@ -133,7 +133,7 @@ impl<'a> Binder<'a> {
         let context = Context::new(self);
         let mut parameters = parameter_types.to_vec();
         let mut query = query.clone();
-        normalize::query(&mut query, &mut parameters)?;
+        normalize::query(&mut query, &mut parameters, self.settings)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
@@ -167,7 +167,7 @@ impl Context<'_> {
     /// The plan of a plain view's text, put in where the view is named.
     fn view_plan(&self, text: &str) -> Result<LogicalPlan> {
         let mut query = crate::parse::parse_query(text)?;
-        normalize::query(&mut query, &mut Vec::new())?;
+        normalize::query(&mut query, &mut Vec::new(), self.settings())?;
         self.query_plan(&query, &[])
     }
 }

@@ -20,6 +20,7 @@ use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
 use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::settings::PlanSettings;
 
 /// Stands before a number that makes a repeated column name unique inside the planner; clients never see it.
 const REPEATED: char = '\u{0}';
@@ -38,8 +39,8 @@ pub(super) fn without_marks(text: &str) -> String {
 }
 
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
-pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
-    let mut pass = Pass { parameters, depth: 0 };
+pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>, settings: &PlanSettings) -> Result<()> {
+    let mut pass = Pass { parameters, text_lengths: settings.text_lengths, depth: 0 };
     match VisitMut::visit(query, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -47,8 +48,12 @@ pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>) -
 }
 
 /// The same for an expression that stands alone.
-pub(super) fn expression(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
-    let mut pass = Pass { parameters, depth: 0 };
+pub(super) fn expression(
+    expr: &mut Expr,
+    parameters: &mut Vec<Option<DataType>>,
+    settings: &PlanSettings,
+) -> Result<()> {
+    let mut pass = Pass { parameters, text_lengths: settings.text_lengths, depth: 0 };
     match VisitMut::visit(expr, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -57,6 +62,8 @@ pub(super) fn expression(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>
 
 struct Pass<'a> {
     parameters: &'a mut Vec<Option<DataType>>,
+    /// See [`PlanSettings::text_lengths`].
+    text_lengths: bool,
     /// Queries around the current place; 1 at the top.
     depth: usize,
 }
@@ -223,6 +230,11 @@ impl Pass<'_> {
     }
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
+        if !self.text_lengths
+            && let Expr::Cast { data_type, .. } | Expr::TypedString(ast::TypedString { data_type, .. }) = expr
+        {
+            crate::types::forget_text_lengths(data_type);
+        }
         match expr {
             Expr::Function(function) => {
                 self.type_json_arguments(function);

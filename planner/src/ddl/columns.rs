@@ -10,7 +10,8 @@ use millstream_runtime::source::ColumnOrigin;
 use crate::bind::{Binder, Purpose};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Column, CreateRelation, Identifier, Include, Metadata, SqlExpression, Watermark};
-use crate::types::{arrow_type, declared_length, sql_name};
+use crate::settings::PlanSettings;
+use crate::types::{arrow_type, declared_length, forget_text_lengths, sql_name};
 
 use super::nexmark;
 use super::options::{ALLOWED_LATENESS, IDLE_TIMEOUT, Options};
@@ -37,6 +38,16 @@ pub(super) struct Columns {
     pub(super) primary_key: Vec<usize>,
     /// Physical columns of a `varchar(n)` with their lengths.
     pub(super) text_lengths: Vec<(usize, usize)>,
+}
+
+impl CreateRelation {
+    /// Lets the declared types mean what they meant under the settings of the definition.
+    pub(crate) fn under(&mut self, settings: &PlanSettings) {
+        if !settings.text_lengths {
+            let declared = self.columns.iter_mut().filter_map(|column| column.data_type.as_mut());
+            declared.for_each(forget_text_lengths);
+        }
+    }
 }
 
 /// Resolves the columns of `relation`.

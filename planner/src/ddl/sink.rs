@@ -122,7 +122,8 @@ pub(crate) fn sink_of_table(relation: &Relation) -> Result<Option<CreateRelation
     }
     let text = StatementText { sql: relation.sql.clone(), start: TextPosition(1) };
     match parse_statement(&text)? {
-        ast::Statement::CreateRelation(definition) => {
+        ast::Statement::CreateRelation(mut definition) => {
+            definition.under(&relation.settings);
             let has_connector = Options::of(&definition.options).connector().is_some();
             Ok(has_connector.then_some(*definition))
         }

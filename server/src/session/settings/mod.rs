@@ -287,6 +287,7 @@ impl Settings {
             search_path: split_path(&path),
             time_zone: self.get("timezone").expect("a known setting has a value"),
             forms: self.style.forms,
+            text_lengths: true,
         }
     }
 
