@@ -1,18 +1,13 @@
 //! Casts to `real` and `double precision` that fail where the value does not fit, as Postgres' do; Arrow's make
 //! an infinity or a zero of it.
 
-use std::sync::Arc;
-
 use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
-use datafusion::common::ScalarValue;
+use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Expr;
 
+use super::cast::{Conversion, converted};
 use super::checked::{FLOAT_OVERFLOW, FLOAT_UNDERFLOW};
 use super::sql_type;
 
@@ -29,80 +24,51 @@ pub(crate) fn needs_float_cast(source: &DataType, target: &DataType) -> bool {
 
 /// The value as a float of the type `target`.
 pub(crate) fn float_cast(value: Expr, target: &DataType) -> Expr {
-    let signature = Signature::any(1, Volatility::Immutable);
-    let function = FloatCast { name: format!("cast to {}", sql_type(target)), target: target.clone(), signature };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![value]))
+    converted(value, target, FloatCast)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct FloatCast {
-    name: String,
-    target: DataType,
-    signature: Signature,
-}
+struct FloatCast;
 
-impl ScalarUDFImpl for FloatCast {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.target.clone())
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(match &arguments.args[0] {
-            ColumnarValue::Array(values) => ColumnarValue::Array(self.cast(values)?),
-            ColumnarValue::Scalar(value) => {
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&self.cast(&value.to_array()?)?, 0)?)
-            }
-        })
-    }
-}
-
-impl FloatCast {
-    fn cast(&self, values: &ArrayRef) -> Result<ArrayRef> {
+impl Conversion for FloatCast {
+    fn convert(&self, values: &ArrayRef, _source: &FieldRef, target: &DataType) -> Result<ArrayRef> {
         let options = CastOptions { safe: false, ..CastOptions::default() };
-        let floats = cast_with_options(values, &self.target, &options)?;
-        match self.target {
-            DataType::Float32 => self.check::<Float32Type>(values, &floats)?,
-            _ => self.check::<Float64Type>(values, &floats)?,
+        let floats = cast_with_options(values, target, &options)?;
+        match target {
+            DataType::Float32 => check::<Float32Type>(values, &floats)?,
+            _ => check::<Float64Type>(values, &floats)?,
         }
         Ok(floats)
     }
+}
 
-    fn check<T: ArrowPrimitiveType<Native: Into<f64>>>(&self, values: &ArrayRef, floats: &ArrayRef) -> Result<()> {
-        for (row, float) in floats.as_primitive::<T>().iter().enumerate() {
-            let Some(float) = float else { continue };
-            let float: f64 = float.into();
-            if float.is_infinite() || float == 0.0 {
-                self.check_extreme(values, row, float)?;
-            }
+fn check<T: ArrowPrimitiveType<Native: Into<f64>>>(values: &ArrayRef, floats: &ArrayRef) -> Result<()> {
+    for (row, float) in floats.as_primitive::<T>().iter().enumerate() {
+        let Some(float) = float else { continue };
+        let float: f64 = float.into();
+        if float.is_infinite() || float == 0.0 {
+            check_extreme(values, row, float, &T::DATA_TYPE)?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// A zero or an infinity must come of one.
-    fn check_extreme(&self, values: &ArrayRef, row: usize, float: f64) -> Result<()> {
-        if let Some(texts) = values.as_string_opt::<i32>() {
-            let text = texts.value(row);
-            return match fits(text, float) {
-                true => Ok(()),
-                false => Err(DataFusionError::Execution(out_of_range(text, &self.target))),
-            };
-        }
-        let kept = match values.as_primitive_opt::<Float64Type>() {
-            Some(sources) => sources.value(row) == float,
-            // A numeric knows no infinity.
-            None => float == 0.0,
+/// A zero or an infinity must come of one.
+fn check_extreme(values: &ArrayRef, row: usize, float: f64, target: &DataType) -> Result<()> {
+    if let Some(texts) = values.as_string_opt::<i32>() {
+        let text = texts.value(row);
+        return match fits(text, float) {
+            true => Ok(()),
+            false => Err(DataFusionError::Execution(out_of_range(text, target))),
         };
-        let message = if float == 0.0 { FLOAT_UNDERFLOW } else { FLOAT_OVERFLOW };
-        if kept { Ok(()) } else { Err(DataFusionError::Execution(message.to_string())) }
     }
+    let kept = match values.as_primitive_opt::<Float64Type>() {
+        Some(sources) => sources.value(row) == float,
+        // A numeric knows no infinity.
+        None => float == 0.0,
+    };
+    let message = if float == 0.0 { FLOAT_UNDERFLOW } else { FLOAT_OVERFLOW };
+    if kept { Ok(()) } else { Err(DataFusionError::Execution(message.to_string())) }
 }
 
 /// Whether a text that was read as zero or infinity says so: it has no other digit, or is no number.

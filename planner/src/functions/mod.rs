@@ -5,6 +5,7 @@
 //! query and a view agree to the bit; the other aggregates of DataFusion serve ad hoc queries only.
 
 mod aggregate;
+mod cast;
 mod checked;
 mod expansion;
 mod float_cast;

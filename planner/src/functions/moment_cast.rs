@@ -4,15 +4,11 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::ScalarValue;
+use arrow::datatypes::{DataType, Date32Type, FieldRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Expr;
 
-use super::sql_type;
+use super::cast::{Conversion, converted};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 use crate::values::Zone;
@@ -30,48 +26,18 @@ fn is_moment(data_type: &DataType) -> bool {
 /// The value as another type; clocks are those of `zone`.
 pub(crate) fn moment_cast(value: Expr, source: &DataType, target: &DataType, zone: Zone) -> Expr {
     let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
-    let function = MomentCast {
-        name: format!("cast to {}", sql_type(target)),
-        target: target.clone(),
-        zone: if zoned(source) == zoned(target) { Zone::Utc } else { zone },
-        signature: Signature::any(1, Volatility::Immutable),
-    };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![value]))
+    // Where both or neither know a zone, none is asked.
+    let zone = if zoned(source) == zoned(target) { Zone::Utc } else { zone };
+    converted(value, target, MomentCast { zone })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct MomentCast {
-    name: String,
-    target: DataType,
     zone: Zone,
-    signature: Signature,
 }
 
-impl ScalarUDFImpl for MomentCast {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.target.clone())
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(match &arguments.args[0] {
-            ColumnarValue::Array(values) => ColumnarValue::Array(self.cast(values)?),
-            ColumnarValue::Scalar(value) => {
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&self.cast(&value.to_array()?)?, 0)?)
-            }
-        })
-    }
-}
-
-impl MomentCast {
-    fn cast(&self, values: &ArrayRef) -> Result<ArrayRef> {
+impl Conversion for MomentCast {
+    fn convert(&self, values: &ArrayRef, _source: &FieldRef, target: &DataType) -> Result<ArrayRef> {
         let from_zone = matches!(values.data_type(), DataType::Timestamp(_, Some(_)));
         let local = match values.data_type() {
             DataType::Date32 => {
@@ -88,7 +54,7 @@ impl MomentCast {
                 micros.iter().map(|micros| micros.map(shown)).collect()
             }
         };
-        let zone = match &self.target {
+        let zone = match target {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => {
                 let days = local.into_iter().map(|local| local.map(day));

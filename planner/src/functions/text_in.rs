@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_empty_array};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Expr;
 
-use super::sql_type;
+use super::cast::{Conversion, converted};
 use crate::values::{TextStyle, input};
 
 /// Whether a cast is one from text to a type with a text form of its own.
@@ -27,48 +24,25 @@ pub(crate) fn needs_text_in(source: &DataType, target: &DataType) -> bool {
 /// The values of the type `target` that texts stand for. `style` is the session's.
 pub(crate) fn text_in(text: Expr, target: &DataType, style: TextStyle) -> Expr {
     let style = if input::asks_for_session(target) { style } else { TextStyle::default() };
-    let signature = Signature::any(1, Volatility::Immutable);
-    let function = TextIn { name: format!("cast to {}", sql_type(target)), target: target.clone(), style, signature };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![text]))
+    converted(text, target, TextIn { style })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TextIn {
-    name: String,
-    target: DataType,
     style: TextStyle,
-    signature: Signature,
 }
 
-impl ScalarUDFImpl for TextIn {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.target.clone())
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(match &arguments.args[0] {
-            ColumnarValue::Array(texts) => ColumnarValue::Array(self.array(texts, &self.target)?),
-            ColumnarValue::Scalar(text) => {
-                let value = self.array(&text.to_array()?, &self.target)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?)
-            }
-        })
+impl Conversion for TextIn {
+    fn convert(&self, texts: &ArrayRef, _source: &FieldRef, target: &DataType) -> Result<ArrayRef> {
+        self.read(texts, target)
     }
 }
 
 impl TextIn {
-    fn array(&self, texts: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
+    fn read(&self, texts: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
         if let (DataType::List(_), DataType::List(element)) = (texts.data_type(), target) {
             let lists = texts.as_list::<i32>();
-            let elements = self.array(lists.values(), element.data_type())?;
+            let elements = self.read(lists.values(), element.data_type())?;
             let offsets = lists.offsets().clone();
             return Ok(Arc::new(ListArray::try_new(Arc::clone(element), offsets, elements, lists.nulls().cloned())?));
         }

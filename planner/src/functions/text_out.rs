@@ -6,13 +6,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringBuilder};
 use arrow::datatypes::{DataType, FieldRef};
 use bytes::BytesMut;
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Expr;
 
+use super::cast::{Conversion, converted};
 use crate::values::{ColumnReader, ColumnType, TextStyle, as_stored, put_text};
 
 /// Whether a cast needs [`text_out`]: DataFusion's own gives the same text of truth values and integers.
@@ -30,40 +27,22 @@ pub(crate) fn needs_text_out(source: &DataType, target: &DataType) -> bool {
 /// The text of a value, or an array of the texts of an array's elements, as `target` says. `timestamptz` as
 /// `style` shows it.
 pub(crate) fn text_out(value: Expr, target: &DataType, style: TextStyle) -> Expr {
-    let function = TextOut { target: target.clone(), style, signature: Signature::any(1, Volatility::Immutable) };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![value]))
+    converted(value, target, TextOut { style })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TextOut {
-    /// `Utf8`, or a list of what is one of the two.
-    target: DataType,
     style: TextStyle,
-    signature: Signature,
 }
 
-impl ScalarUDFImpl for TextOut {
-    fn name(&self) -> &str {
-        "text_out"
+impl Conversion for TextOut {
+    fn name(&self, _target: &DataType) -> String {
+        "text_out".to_string()
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.target.clone())
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let field = &arguments.arg_fields[0];
-        Ok(match &arguments.args[0] {
-            ColumnarValue::Array(values) => ColumnarValue::Array(texts(values, field, &self.target, self.style)?),
-            ColumnarValue::Scalar(value) => {
-                let texts = texts(&value.to_array()?, field, &self.target, self.style)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?)
-            }
-        })
+    /// `target` is `Utf8`, or a list of what is one of the two.
+    fn convert(&self, values: &ArrayRef, source: &FieldRef, target: &DataType) -> Result<ArrayRef> {
+        texts(values, source, target, self.style)
     }
 }
 

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, LargeBinaryBuilder, LargeStringBuilder};
+use arrow::array::{Array, ArrayRef, LargeBinaryBuilder, LargeStringBuilder, new_empty_array};
 use arrow::datatypes::{DataType, FieldRef};
 use bytes::BytesMut;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::Expr;
 use millstream_runtime::jsonb::{self, Json, quoted};
 
 use super::{Operation, json_text, parse, type_name};
 use crate::bind::refuse;
 use crate::error::{PlanError, PlanErrorKind};
+use crate::functions::cast::{Conversion, converted};
 use crate::functions::sql_type;
 use crate::types::{JSON, JSONB};
 use crate::values::{ColumnReader, ColumnType, TextStyle, Value, as_stored, input, put_json, put_text};
@@ -91,66 +89,43 @@ pub(crate) fn cast_target(source: &DataType, target: &DataType) -> bool {
 
 /// The value of JSON as a value of another type.
 pub(crate) fn json_cast(json: Expr, target: &DataType) -> Expr {
-    let signature = Signature::any(1, Volatility::Immutable);
-    let function = JsonCast { name: format!("cast to {}", sql_type(target)), target: target.clone(), signature };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![json]))
+    converted(json, target, JsonCast)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct JsonCast {
-    name: String,
-    target: DataType,
-    signature: Signature,
-}
+struct JsonCast;
 
-impl ScalarUDFImpl for JsonCast {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.target.clone())
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = matches!(arguments.args[0], ColumnarValue::Scalar(_));
-        let column = arguments.args[0].to_array(if scalar { 1 } else { arguments.number_rows })?;
-        let values = (0..column.len()).map(|row| match column.is_null(row) {
-            true => ScalarValue::try_from(&self.target),
-            false => self.value(json_text(&column, row)?),
+impl Conversion for JsonCast {
+    fn convert(&self, values: &ArrayRef, _source: &FieldRef, target: &DataType) -> Result<ArrayRef> {
+        if values.is_empty() {
+            return Ok(new_empty_array(target));
+        }
+        let values = (0..values.len()).map(|row| match values.is_null(row) {
+            true => ScalarValue::try_from(target),
+            false => scalar(json_text(values, row)?, target),
         });
-        let values = values.collect::<Result<Vec<_>>>()?;
-        match (scalar, values.is_empty()) {
-            (true, _) => Ok(ColumnarValue::Scalar(values[0].clone())),
-            (false, true) => Ok(ColumnarValue::Array(arrow::array::new_empty_array(&self.target))),
-            (false, false) => Ok(ColumnarValue::Array(ScalarValue::iter_to_array(values)?)),
-        }
+        ScalarValue::iter_to_array(values.collect::<Result<Vec<_>>>()?)
     }
 }
 
-impl JsonCast {
-    fn value(&self, text: &str) -> Result<ScalarValue> {
-        if self.target == JSON || self.target == JSONB {
-            return input::read(text, &self.target, TextStyle::default()).map_err(external);
+/// What the text of JSON stands for.
+fn scalar(text: &str, target: &DataType) -> Result<ScalarValue> {
+    if *target == JSON || *target == JSONB {
+        return input::read(text, target, TextStyle::default()).map_err(external);
+    }
+    match (parse(text)?, target) {
+        (Json::Bool(value), DataType::Boolean) => Ok(ScalarValue::Boolean(Some(value))),
+        (Json::Number(digits), target) if target.is_integer() => {
+            input::read(&whole(&digits)?, target, TextStyle::default()).map_err(external)
         }
-        match (parse(text)?, &self.target) {
-            (Json::Bool(value), DataType::Boolean) => Ok(ScalarValue::Boolean(Some(value))),
-            (Json::Number(digits), target) if target.is_integer() => {
-                input::read(&whole(&digits)?, target, TextStyle::default()).map_err(external)
-            }
-            (Json::Number(digits), target) if target.is_numeric() => {
-                input::read(&digits, target, TextStyle::default()).map_err(external)
-            }
-            (other, target) => {
-                let found = type_name(jsonb::kind(&other.to_string()));
-                let found = if matches!(other, Json::Number(_)) { "numeric" } else { found };
-                let message = format!("cannot cast jsonb {found} to type {}", sql_type(target));
-                Err(refuse(PlanErrorKind::InvalidParameterValue, message))
-            }
+        (Json::Number(digits), target) if target.is_numeric() => {
+            input::read(&digits, target, TextStyle::default()).map_err(external)
+        }
+        (other, target) => {
+            let found = type_name(jsonb::kind(&other.to_string()));
+            let found = if matches!(other, Json::Number(_)) { "numeric" } else { found };
+            let message = format!("cannot cast jsonb {found} to type {}", sql_type(target));
+            Err(refuse(PlanErrorKind::InvalidParameterValue, message))
         }
     }
 }
