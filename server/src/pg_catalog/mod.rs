@@ -10,6 +10,7 @@
 //! the same after a restart (user relations carry theirs, indexes and constraints derive from them); the text of
 //! a statement is never changed.
 
+mod defaults;
 pub mod objects;
 pub mod query;
 mod relations;

@@ -481,7 +481,10 @@ fn user_object(view: &CatalogView, relation: &Relation, schema_oid: &impl Fn(&st
             modifier,
             // Columns of views say nothing of NULLs, as in Postgres.
             not_null: input.is_some() && (!field.is_nullable() || key.contains(&at)),
-            default: generated.get(field.name()).cloned().or_else(|| defaults.get(at).cloned().flatten()),
+            default: generated
+                .get(field.name())
+                .cloned()
+                .or_else(|| defaults.get(at)?.as_ref().map(|default| super::defaults::shown(default, type_oid))),
             generated: generated.contains_key(field.name()),
         }
     });

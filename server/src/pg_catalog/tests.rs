@@ -296,7 +296,7 @@ ORDER BY a.attnum;";
         [
             "attname|format_type|pg_get_expr|attnotnull|attcollation|attidentity|attgenerated",
             "id|integer||true|||",
-            "v|text|'x'|false|||",
+            "v|text|'x'::text|false|||",
             "n|numeric(12,2)||false|||",
             "ts|timestamp with time zone||false|||",
         ]
@@ -443,7 +443,7 @@ async fn statements_of_drivers() {
             vec![
                 "column_name|data_type|is_nullable|column_default",
                 "id|integer|NO|",
-                "v|text|YES|'x'",
+                "v|text|YES|'x'::text",
                 "n|numeric|YES|",
                 "ts|timestamp with time zone|YES|",
             ],
