@@ -5,6 +5,7 @@
 //! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
 //! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
 
+mod expand_exec;
 mod key_look_up;
 mod series_exec;
 mod window_exec;

@@ -8,23 +8,20 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, IntervalMonthDayNanoType,
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
-use futures::{StreamExt, TryFutureExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryFutureExt, TryStreamExt};
 
+use super::expand_exec::{ExpandExec, Expansion};
 use crate::bind::SeriesNode;
 use crate::error::{PlanError, PlanErrorKind};
 
-/// Makes [`SeriesExec`]s of [`SeriesNode`]s.
+/// Plans [`SeriesNode`]s.
 pub(super) struct SeriesExtension;
 
 #[async_trait]
@@ -43,81 +40,35 @@ impl ExtensionPlanner for SeriesExtension {
         };
         let schema = Arc::new(UserDefinedLogicalNode::schema(series).as_arrow().clone());
         // A series never waits: it gives way to others by itself.
-        Ok(Some(Arc::new(CooperativeExec::new(Arc::new(SeriesExec::new(Arc::clone(input), schema))))))
+        Ok(Some(Arc::new(CooperativeExec::new(Arc::new(ExpandExec::new(Arc::clone(input), SeriesOfRows, schema))))))
     }
 }
 
 /// See the module's text.
-#[derive(Debug)]
-struct SeriesExec {
-    input: Arc<dyn ExecutionPlan>,
-    schema: SchemaRef,
-    properties: Arc<PlanProperties>,
-}
+#[derive(Clone, Debug)]
+struct SeriesOfRows;
 
-impl SeriesExec {
-    fn new(input: Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Self {
-        let below = input.properties();
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(below.partitioning.partition_count()),
-            below.emission_type,
-            below.boundedness,
-        );
-        Self { input, schema, properties: Arc::new(properties) }
+impl fmt::Display for SeriesOfRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAME)
     }
 }
 
-impl DisplayAs for SeriesExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SeriesExec")
-    }
-}
+impl Expansion for SeriesOfRows {
+    const NAME: &'static str = "SeriesExec";
 
-impl ExecutionPlan for SeriesExec {
-    fn name(&self) -> &str {
-        "SeriesExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+    fn expand(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[Arc<dyn ExecutionPlan>; 1]>::try_from(children)
-            .map_err(|_| DataFusionError::Internal("a series has one input".to_string()))?;
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.schema))))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batch_rows = context.session_config().batch_size();
-        let schema = Arc::clone(&self.schema);
-        let rows = self.input.execute(partition, context)?;
-        let batches = rows.and_then(move |batch| {
+        input: SendableRecordBatchStream,
+        schema: SchemaRef,
+        batch_rows: usize,
+    ) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+        let batches = input.and_then(move |batch| {
             let schema = Arc::clone(&schema);
             std::future::ready((0..batch.num_rows()).map(|row| Series::of(&batch, row)).collect::<Result<Vec<_>>>())
                 .map_ok(move |series| values(series, batch_rows, schema))
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches.try_flatten())))
+        batches.try_flatten()
     }
 }
 
@@ -125,7 +76,7 @@ fn values(
     series: Vec<Option<Series>>,
     batch_rows: usize,
     schema: SchemaRef,
-) -> impl futures::Stream<Item = Result<RecordBatch>> {
+) -> impl Stream<Item = Result<RecordBatch>> {
     futures::stream::iter(series.into_iter().flatten()).flat_map(move |series| {
         let schema = Arc::clone(&schema);
         futures::stream::iter(series.batches(batch_rows))

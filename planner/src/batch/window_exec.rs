@@ -7,21 +7,18 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondAr
 use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 
+use super::expand_exec::{ExpandExec, Expansion};
 use crate::bind::{WindowNode, WindowShape};
 
-/// Makes [`WindowExec`]s of [`WindowNode`]s.
+/// Plans [`WindowNode`]s.
 pub(super) struct WindowExtension;
 
 #[async_trait]
@@ -39,37 +36,23 @@ impl ExtensionPlanner for WindowExtension {
             return Ok(None);
         };
         let schema = Arc::new(UserDefinedLogicalNode::schema(window).as_arrow().clone());
-        Ok(Some(Arc::new(WindowExec::new(Arc::clone(input), window.time_index(), window.shape, schema))))
+        let windows = Windows { time: window.time_index(), shape: window.shape };
+        Ok(Some(Arc::new(ExpandExec::new(Arc::clone(input), windows, schema))))
     }
 }
 
 /// See the module's text.
-#[derive(Debug)]
-struct WindowExec {
-    input: Arc<dyn ExecutionPlan>,
+#[derive(Clone, Debug)]
+struct Windows {
+    /// The column of event times.
     time: usize,
     shape: WindowShape,
-    schema: SchemaRef,
-    properties: Arc<PlanProperties>,
 }
 
-impl WindowExec {
-    fn new(input: Arc<dyn ExecutionPlan>, time: usize, shape: WindowShape, schema: SchemaRef) -> Self {
-        let below = input.properties();
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            datafusion::physical_expr::Partitioning::UnknownPartitioning(below.partitioning.partition_count()),
-            below.emission_type,
-            below.boundedness,
-        );
-        Self { input, time, shape, schema, properties: Arc::new(properties) }
-    }
-}
-
-impl DisplayAs for WindowExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl fmt::Display for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WindowShape { size_micros, slide_micros, offset_micros } = self.shape;
-        write!(f, "WindowExec: time=@{}, size={size_micros}us, slide={slide_micros}us", self.time)?;
+        write!(f, "{}: time=@{}, size={size_micros}us, slide={slide_micros}us", Self::NAME, self.time)?;
         if offset_micros != 0 {
             write!(f, ", offset={offset_micros}us")?;
         }
@@ -77,46 +60,17 @@ impl DisplayAs for WindowExec {
     }
 }
 
-impl ExecutionPlan for WindowExec {
-    fn name(&self) -> &str {
-        "WindowExec"
-    }
+impl Expansion for Windows {
+    const NAME: &'static str = "WindowExec";
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
+    fn expand(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[Arc<dyn ExecutionPlan>; 1]>::try_from(children)
-            .map_err(|_| DataFusionError::Internal("a window has one input".to_string()))?;
-        Ok(Arc::new(Self::new(input, self.time, self.shape, Arc::clone(&self.schema))))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        let recompute = datafusion::physical_plan::execution_plan::ChildrenPropertiesMode::Recompute;
-        self.replace_children(children, ReplaceChildrenOptions::new(recompute))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (time, shape, schema) = (self.time, self.shape, Arc::clone(&self.schema));
-        let input = self.input.execute(partition, context)?;
-        let windowed = input.map(move |batch| assign(&batch?, time, shape, &schema));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), windowed)))
+        input: SendableRecordBatchStream,
+        schema: SchemaRef,
+        _batch_rows: usize,
+    ) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+        let (time, shape) = (self.time, self.shape);
+        input.map(move |batch| assign(&batch?, time, shape, &schema))
     }
 }
 
