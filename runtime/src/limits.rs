@@ -70,3 +70,10 @@ pub const CHECKPOINT_OBJECTS_AT_ONCE: usize = 8;
 
 /// Deltas of a section before they are folded, however small they are: a restore reads every one.
 pub const DELTAS_MAX: usize = 32;
+
+/// Bytes of superseded versions that a graph keeps for those who follow its relations: what a reader may fall behind,
+/// some seconds of a graph at full load.
+pub const FOLLOWED_BYTES: usize = 64 << 20;
+
+/// Superseded versions that a graph keeps for them, however small they are: bounds what is looked through and let go.
+pub const FOLLOWED_VERSIONS: usize = 16_384;

@@ -13,7 +13,7 @@ use crate::batch::ChangeBatch;
 use crate::error::Result;
 use crate::limits::{CHUNK_ROWS, KEPT_BAD_ROWS_BYTES};
 use crate::operator::Rejected;
-use crate::relation::{Chunk, RelationVersion};
+use crate::relation::{Chunk, RelationVersion, next_chunk_id};
 use crate::source::{RejectedRecord, SplitId};
 use crate::time::Stamp;
 
@@ -76,7 +76,6 @@ pub(crate) struct KeptRows {
     schema: SchemaRef,
     chunks: VecDeque<Arc<Chunk>>,
     bytes: usize,
-    next_chunk: u64,
     /// Rows that had to leave, for ever.
     pub(crate) left: u64,
     /// What came since the last checkpoint.
@@ -85,7 +84,7 @@ pub(crate) struct KeptRows {
 
 impl KeptRows {
     pub(crate) fn new(schema: SchemaRef) -> Self {
-        Self { schema, chunks: VecDeque::new(), bytes: 0, next_chunk: 0, left: 0, fresh: Vec::new() }
+        Self { schema, chunks: VecDeque::new(), bytes: 0, left: 0, fresh: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
@@ -106,8 +105,7 @@ impl KeptRows {
             }
         };
         self.bytes += batch.get_array_memory_size();
-        self.chunks.push_back(Arc::new(Chunk { id: self.next_chunk, batch, live: None, orders: Arc::default() }));
-        self.next_chunk += 1;
+        self.chunks.push_back(Arc::new(Chunk { id: next_chunk_id(), batch, live: None, orders: Arc::default() }));
         while self.bytes > KEPT_BAD_ROWS_BYTES && self.chunks.len() > 1 {
             let oldest = self.chunks.pop_front().expect("there are several");
             self.bytes -= oldest.batch.get_array_memory_size();

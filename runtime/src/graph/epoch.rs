@@ -102,12 +102,18 @@ impl Master {
                 bytes += table.gauge.bytes(measured, || table.version.memory_bytes());
             }
         }
-        self.memory.hold(bytes);
+        let kept_for_followers = self.shared.history().bytes();
+        self.memory.hold(bytes + kept_for_followers);
         match self.memory.check() {
             Err(_) if !measured => {
                 self.measure = true;
                 self.dirty = true;
                 Ok(())
+            }
+            // Nothing fails for want of what is only kept for those who read slowly.
+            Err(_) if self.shared.history().shed() => {
+                self.memory.hold(bytes);
+                self.memory.check()
             }
             checked => checked,
         }
@@ -182,7 +188,7 @@ impl Master {
             published.watermarks.insert(*id, view.watermark);
         }
         self.shared.set_report(self.report());
-        self.shared.published.send_replace(Arc::new(published));
+        self.shared.show(published);
         for view in std::mem::take(&mut self.unshown) {
             self.shared.set_progress(view, ViewProgress::Running);
         }

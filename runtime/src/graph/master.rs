@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::bad_rows::KeptRows;
 use super::checkpoint::{CheckpointDone, Checkpoints};
 use super::fill::Fill;
+use super::history::History;
 use super::instance::Counters;
 use super::memory::{Gauge, Share};
 use super::publisher::Publishing;
@@ -137,6 +138,7 @@ pub(super) struct Core {
     pub(super) epoch: Epoch,
     pub(super) stamp: Stamp,
     pub(super) log_position: LogPosition,
+    pub(super) history: History,
 }
 
 /// The state of one job master.
@@ -567,6 +569,7 @@ impl Master {
             shown.rejected.retain(|id, _| kept.contains(id));
             *published = Arc::new(shown);
         });
+        self.fills.keys().for_each(|view| self.shared.history().forget(*view));
     }
 
     /// Starts the views. When that fails, none is lost for the next attempt.
@@ -688,6 +691,8 @@ impl Master {
             epoch: self.epoch,
             stamp: self.stamp,
             log_position: self.log_position,
+            // Not taken: whoever follows a relation here finds its place until it finds the other graph.
+            history: self.shared.history().clone(),
         }))
     }
 
@@ -703,6 +708,7 @@ impl Master {
         core.views.keys().for_each(|id| self.shared.set_progress(*id, ViewProgress::Running));
         self.views.extend(core.views);
         self.checkpoints.take_over(core.checkpoints);
+        self.shared.history().take_over(core.history);
         let mut commits: Vec<TableCommit> = self.commits.drain(..).chain(core.commits).collect();
         commits.sort_by_key(|commit| commit.position);
         self.commits = commits.into();

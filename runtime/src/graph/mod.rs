@@ -7,6 +7,8 @@ mod bad_rows;
 mod checkpoint;
 mod epoch;
 mod fill;
+mod follow;
+mod history;
 mod instance;
 mod master;
 mod memory;
@@ -32,6 +34,7 @@ use tokio::sync::oneshot;
 pub use self::accept::{Accepted, Acceptor, SplitClock};
 pub use self::bad_rows::{rejected_record_schema, rejected_row_schema};
 pub use self::checkpoint::{RestoredTable, restore_tables};
+pub use self::follow::{Followed, Follower};
 use self::master::{Master, Message, Reply};
 pub use self::memory::StateMemory;
 use self::shared::{Shared, ViewProgress};
@@ -329,6 +332,11 @@ impl Graph {
     /// Told of every new epoch.
     pub fn watch(&self) -> tokio::sync::watch::Receiver<Arc<Published>> {
         self.shared.published.subscribe()
+    }
+
+    /// The oldest and the newest epoch at which a relation can still be followed.
+    pub fn followed_epochs(&self, relation: RelationId) -> Option<(Epoch, Epoch)> {
+        self.shared.history().held(relation)
     }
 
     /// How it does.

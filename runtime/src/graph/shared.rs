@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::history::History;
 use super::{GraphState, OperatorReport, Published};
 use crate::error::Error;
 use crate::plan::RelationId;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     reads: Mutex<BTreeSet<RelationId>>,
     committed: Mutex<Option<CheckpointRef>>,
     failures: AtomicU64,
+    pub(super) history: Mutex<History>,
 }
 
 impl Shared {
@@ -43,7 +45,19 @@ impl Shared {
             reads: Mutex::default(),
             committed: Mutex::default(),
             failures: AtomicU64::new(0),
+            history: Mutex::default(),
         }
+    }
+
+    /// What was shown, for those who follow it.
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    /// Shows an epoch. Whoever is woken finds it in the history.
+    pub(super) fn show(&self, published: Published) {
+        self.history().push(&published);
+        self.published.send_replace(Arc::new(published));
     }
 
     pub(super) fn set_state(&self, state: GraphState) {
@@ -65,6 +79,7 @@ impl Shared {
             views.remove(&relation);
         });
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).remove(&relation);
+        self.history().forget(relation);
     }
 
     pub(super) fn put_source(&self, relation: RelationId, source: Arc<dyn Source>) {
@@ -107,4 +122,9 @@ impl Shared {
     pub(super) fn report(&self) -> Arc<Vec<OperatorReport>> {
         Arc::clone(&self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The history as it is now; nothing that is done with it can leave it half changed.
+pub(super) fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
 }

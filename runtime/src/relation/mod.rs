@@ -9,14 +9,15 @@
 //! `store::tests::random_histories_equal_a_multiset` and `store::tests::taking_back_what_is_not_there_changes_nothing`.
 
 mod consolidate;
+mod difference;
 mod overlay;
 mod sorted;
 mod store;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
@@ -24,9 +25,14 @@ pub use consolidate::consolidate;
 pub use sorted::{Edge, KeyRange, can_sort, encoded_keys};
 pub use store::RelationStore;
 
-use crate::batch::ChangeBatch;
 use crate::error::Result;
-use crate::limits::CHUNK_ROWS;
+
+/// A number that no chunk had before. They are of the process, not of a store, so that versions of two stores never
+/// seem to share a chunk: the difference over a restart of a graph is right, if not cheap.
+pub(crate) fn next_chunk_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// An immutable version of a relation.
 #[derive(Clone, Debug)]
@@ -42,7 +48,7 @@ pub struct RelationVersion {
 /// A run of rows of which some may be deleted.
 #[derive(Debug)]
 pub struct Chunk {
-    /// Unique within the store; a chunk that is rewritten gets a new one.
+    /// Unique within the process; a chunk that is rewritten gets a new one.
     pub(crate) id: u64,
     /// All rows, the deleted ones included.
     pub batch: RecordBatch,
@@ -60,6 +66,14 @@ impl Chunk {
             Some(live) => Ok(compute::filter_record_batch(&self.batch, live)?),
         }
     }
+
+    /// Bytes of its rows and of their orders, without the marks.
+    fn memory_bytes(&self) -> usize {
+        // Types whose slices can't be measured count with all that they keep alive.
+        let bytes =
+            |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
+        self.batch.columns().iter().map(bytes).sum::<usize>() + self.orders.memory_bytes()
+    }
 }
 
 impl RelationVersion {
@@ -75,59 +89,6 @@ impl RelationVersion {
 
     /// Bytes that the rows take, deleted ones included, and their orders. Buffers that chunks share count once.
     pub fn memory_bytes(&self) -> usize {
-        let columns = self.chunks.iter().flat_map(|chunk| chunk.batch.columns());
-        // Types whose slices can't be measured count with all that they keep alive.
-        let bytes =
-            |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
-        let orders: usize = self.chunks.iter().map(|chunk| chunk.orders.memory_bytes()).sum();
-        columns.map(bytes).sum::<usize>() + orders
+        self.chunks.iter().map(|chunk| chunk.memory_bytes()).sum()
     }
-
-    /// The changes that lead from `older`, a version of the same store, to this one. Chunks that both share
-    /// cost nothing, so that a view being filled can catch up without a queue of changes. A row that only moved
-    /// to another chunk is no change: what only grew gives no row that is taken back.
-    pub fn changes_since(&self, older: &Self) -> Result<Vec<ChangeBatch>> {
-        let mut before: HashMap<u64, &Arc<Chunk>> = older.chunks.iter().map(|chunk| (chunk.id, chunk)).collect();
-        let mut changes = Vec::new();
-        for chunk in &self.chunks {
-            match before.remove(&chunk.id) {
-                None => push(&mut changes, chunk.live_rows()?, 1),
-                Some(old) if Arc::ptr_eq(old, chunk) => {}
-                Some(old) => push(&mut changes, deleted_between(old, chunk)?, -1),
-            }
-        }
-        if before.is_empty() {
-            return Ok(changes);
-        }
-        // What is left was rewritten or emptied. Taking back in the order of the older version keeps this
-        // independent of hash order.
-        for chunk in &older.chunks {
-            if before.contains_key(&chunk.id) {
-                push(&mut changes, chunk.live_rows()?, -1);
-            }
-        }
-        let net = consolidate(&self.schema, &changes)?;
-        let cuts = (0..net.len()).step_by(CHUNK_ROWS);
-        Ok(cuts.map(|from| net.slice(from, CHUNK_ROWS.min(net.len() - from))).collect())
-    }
-}
-
-fn push(changes: &mut Vec<ChangeBatch>, rows: RecordBatch, weight: i64) {
-    if rows.num_rows() > 0 {
-        let weights = Int64Array::from(vec![weight; rows.num_rows()]);
-        changes.push(if weight == 1 { ChangeBatch::append(rows) } else { ChangeBatch::weighted(rows, weights) });
-    }
-}
-
-/// Rows alive in `old` and dead in `new`, two states of one chunk.
-fn deleted_between(old: &Chunk, new: &Chunk) -> Result<RecordBatch> {
-    let Some(new_live) = &new.live else {
-        return Ok(old.batch.slice(0, 0));
-    };
-    let dead = compute::not(new_live)?;
-    let mask = match &old.live {
-        None => dead,
-        Some(old_live) => compute::and(old_live, &dead)?,
-    };
-    Ok(compute::filter_record_batch(&old.batch, &mask)?)
 }

@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashTable};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::consolidate::{consolidate_encoded, join, row_converter};
-use super::{Chunk, RelationVersion};
+use super::{Chunk, RelationVersion, next_chunk_id};
 use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::limits::CHUNK_ROWS;
@@ -30,7 +30,6 @@ pub struct RelationStore {
     key_converter: RowConverter,
     slots: Vec<Slot>,
     index: Option<HashTable<Entry>>,
-    next_chunk: u64,
     rows: usize,
     version: Arc<RelationVersion>,
 }
@@ -67,7 +66,6 @@ impl RelationStore {
             has_key,
             slots: Vec::new(),
             index: None,
-            next_chunk: 0,
             rows: 0,
         })
     }
@@ -302,8 +300,7 @@ impl RelationStore {
     }
 
     fn push_slot(&mut self, batch: RecordBatch) -> Result<()> {
-        let id = self.next_chunk;
-        self.next_chunk += 1;
+        let id = next_chunk_id();
         let hashes = if self.index.is_some() { self.hashes(&batch)? } else { Vec::new() };
         if let Some(index) = &mut self.index {
             for (row, hash) in hashes.iter().enumerate() {
