@@ -53,6 +53,8 @@ pub enum PlanErrorKind {
     DatatypeMismatch,
     /// 42809
     WrongObjectType,
+    /// 42P11: a cursor with options that exclude each other
+    InvalidCursorDefinition,
     /// 42P18
     IndeterminateDatatype,
     /// 22P02: a literal that its type does not read

@@ -13,6 +13,7 @@ pub mod batch;
 pub mod bind;
 pub mod catalog;
 pub mod copy;
+pub mod cursor;
 mod ddl;
 pub mod error;
 pub mod explain;

@@ -74,6 +74,7 @@ impl Planner<'_> {
             Parsed::AdvanceClock { by } => advance_clock(&by),
             Parsed::AdvanceWatermark { name, to } => self.advance_watermark(&name, &to),
             Parsed::Prepare { name, parameter_types, sql } => prepare(name, &parameter_types, sql),
+            Parsed::Declare(declare) => Ok(Statement::Declare(declare)),
             Parsed::Grant(grant) => ddl::grant(*grant, catalog, settings),
             Parsed::OwnerTo { object, if_exists, name, owner } => {
                 ddl::owner_to(object, if_exists, &name, owner, catalog, settings)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{AccessStatement, Privileges};
 use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
+use crate::cursor::{Declare, Fetch};
 use crate::error::TextPosition;
 
 /// A planned statement.
@@ -116,6 +117,8 @@ pub enum Statement {
         /// The text behind AS.
         sql: String,
     },
+    /// `DECLARE name CURSOR FOR query`; the query is planned beside it.
+    Declare(Box<Declare>),
     /// Roles, owners, privileges.
     Access(Box<AccessStatement>),
     /// What needs no plan.
@@ -195,8 +198,13 @@ pub enum Command {
     Checkpoint,
     /// `DISCARD ALL`, `DEALLOCATE ALL | name`.
     Discard(Discard),
-    /// `CLOSE ALL`: there are no cursors, so nothing is left to do.
-    CloseAll,
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetch),
+    /// `CLOSE`.
+    Close {
+        /// The cursor; `None` for ALL.
+        name: Option<String>,
+    },
     /// `UNLISTEN`: nobody can listen, so nothing is left to do.
     Unlisten,
     /// SQL-level `EXECUTE name (values)`.

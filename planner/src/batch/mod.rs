@@ -19,7 +19,7 @@ use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -53,6 +53,11 @@ impl BatchRuntime {
             .build_arc()
             .expect("an environment without a disk needs nothing of the system");
         Self { environment, partitions: partitions.max(1) }
+    }
+
+    /// Memory of queries that something else than a query holds; nothing yet.
+    pub fn reservation(&self, holder: &str) -> MemoryReservation {
+        MemoryConsumer::new(holder).register(&self.environment.memory_pool)
     }
 
     /// Gets a statement ready to be run in one task, so that rows keep the order in which they are scanned.

@@ -7,6 +7,7 @@ use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update};
 
 use crate::access::{AccessStatement, ObjectClass, Privileges, RoleSpec};
 use crate::copy::CopyOptions;
+use crate::cursor::Declare;
 use crate::error::TextPosition;
 use crate::statement::{Command, ExplainMode, ObjectKind, StatementText};
 
@@ -128,6 +129,8 @@ pub enum Statement {
         /// The text behind AS.
         sql: String,
     },
+    /// `DECLARE name CURSOR FOR query`.
+    Declare(Box<Declare>),
     /// `GRANT` and `REVOKE` of privileges.
     Grant(Box<Grant>),
     /// `ALTER ... OWNER TO`.

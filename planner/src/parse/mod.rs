@@ -21,6 +21,7 @@ mod copy;
 mod create_relation;
 mod create_view;
 mod cursor;
+mod cursors;
 mod dialect;
 mod grants;
 mod index;

@@ -7,10 +7,6 @@ use super::cursor::Cursor;
 /// First words, what they are called in the message, and what to do instead ("" when there is nothing).
 const STATEMENTS: &[(&[&str], &str, &str)] = &[
     (&["SUBSCRIBE"], "SUBSCRIBE is", "SELECT from the view again to see its current state, or CREATE SINK."),
-    (&["DECLARE"], "cursors are", "The extended protocol fetches results in parts."),
-    (&["FETCH"], "cursors are", "The extended protocol fetches results in parts."),
-    (&["MOVE"], "cursors are", ""),
-    (&["CLOSE"], "cursors are", ""),
     (&["LISTEN"], "LISTEN is", ""),
     (&["NOTIFY"], "NOTIFY is", ""),
     (&["LOCK"], "LOCK is", ""),

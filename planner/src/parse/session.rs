@@ -224,12 +224,6 @@ pub(super) fn discard(cursor: &mut Cursor<'_>) -> Result<Statement> {
     Err(cursor.expected("ALL"))
 }
 
-/// `CLOSE ALL`; a cursor by its name is refused elsewhere.
-pub(super) fn close_all(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    cursor.expect(&["CLOSE", "ALL"])?;
-    Ok(Command::CloseAll.into())
-}
-
 /// `UNLISTEN channel | *`.
 pub(super) fn unlisten(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["UNLISTEN"])?;

@@ -8,7 +8,9 @@ use crate::statement::{Command, ExplainMode};
 
 use super::ast::Statement;
 use super::cursor::Cursor;
-use super::{comment, copy, create_relation, create_view, grants, index, objects, prepared, refused, roles, session};
+use super::{
+    comment, copy, create_relation, create_view, cursors, grants, index, objects, prepared, refused, roles, session,
+};
 
 /// A whole text: one statement, or nothing.
 pub(super) fn parse_whole(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -48,7 +50,10 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "SAVEPOINT" => session::savepoint(cursor),
         "RELEASE" => session::release(cursor),
         "DISCARD" => session::discard(cursor),
-        "CLOSE" if cursor.is_at(&["CLOSE", "ALL"]) => session::close_all(cursor),
+        "DECLARE" => cursors::declare(cursor),
+        "FETCH" => cursors::fetch(cursor),
+        "MOVE" => cursors::move_by(cursor),
+        "CLOSE" => cursors::close(cursor),
         "UNLISTEN" => session::unlisten(cursor),
         "PREPARE" => prepared::prepare(cursor),
         "EXECUTE" => prepared::execute(cursor),

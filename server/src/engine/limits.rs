@@ -43,3 +43,14 @@ pub const STORED_ROWS_BYTES: usize = 16 << 20;
 /// Statements that one transaction may define objects with: each keeps a catalog of its own until COMMIT, where all
 /// are planned again while other definitions wait.
 pub const DEFINITIONS: usize = 1_000;
+
+/// Bytes of rows that one cursor keeps, WITH HOLD or to go back over them: they count as memory of queries, too, and
+/// one cursor is not to take most of it.
+pub const CURSOR_BYTES: usize = 256 << 20;
+
+/// Bytes of rows that a cursor keeps that was declared neither SCROLL nor NO SCROLL: Postgres lets many of those go
+/// back, and a result that somebody pages through by hand is small.
+pub const CURSOR_BYTES_UNASKED: usize = 4 << 20;
+
+/// Cursors that a session may have open: each may hold a running query. As many as the protocol's portals.
+pub const CURSORS: usize = 1_000;

@@ -55,6 +55,7 @@ use std::sync::atomic::AtomicU64;
 
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::Expr;
 use millstream_connectors::ConnectorContext;
 use millstream_planner::batch::{BatchQuery, BatchRuntime};
@@ -216,6 +217,11 @@ impl Engine {
     /// The advisory locks of a new session.
     pub fn advisory_locks(&self) -> SessionLocks {
         self.advisory.session()
+    }
+
+    /// Memory of queries for rows that are kept beside them.
+    pub fn query_memory(&self, holder: &str) -> MemoryReservation {
+        self.batch.reservation(holder)
     }
 
     /// A batch query's surroundings.

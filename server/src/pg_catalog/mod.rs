@@ -74,6 +74,25 @@ pub struct CatalogView {
     pub sizes: Vec<(u32, i64)>,
     /// Statements that were prepared: name, text, types of parameters, by SQL.
     pub prepared: Vec<(String, String, Vec<String>, bool)>,
+    /// The open cursors.
+    pub cursors: Vec<CursorRow>,
+}
+
+/// An open cursor.
+#[derive(Clone, Debug)]
+pub struct CursorRow {
+    /// Its name.
+    pub name: String,
+    /// The text that declared it.
+    pub statement: String,
+    /// `WITH HOLD`
+    pub is_holdable: bool,
+    /// Its rows are sent in binary formats.
+    pub is_binary: bool,
+    /// It can go back.
+    pub is_scrollable: bool,
+    /// When it was declared, microseconds since 1970.
+    pub created_micros: i64,
 }
 
 /// A comment.

@@ -126,6 +126,7 @@ impl Session {
                 .iter()
                 .map(|(name, prepared)| (name.clone(), prepared.text().to_owned(), Vec::new(), true))
                 .collect(),
+            cursors: self.cursor_rows(),
         }
     }
 }

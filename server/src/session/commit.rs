@@ -57,10 +57,12 @@ impl Session {
             Ok(told) => notices.extend(told),
             Err(error) => {
                 self.settings.end(false);
+                self.cursors.end_transaction(false);
                 return Err(error);
             }
         }
         let changed_parameters = self.settings.end(true);
+        self.cursors.end_transaction(true);
         if chain && !implicit {
             self.begin(None, Some(read_only));
         }
@@ -87,6 +89,7 @@ impl Session {
 
     fn rolled_back(&mut self, ended: &Ended, chain: bool) -> Outcome {
         let changed_parameters = self.settings.end(false);
+        self.cursors.end_transaction(false);
         if chain {
             self.begin(None, Some(ended.read_only));
         }
@@ -101,15 +104,18 @@ impl Session {
         let Some(ended) = self.transaction.end() else { return Ok(Vec::new()) };
         if ended.failed {
             self.settings.end(false);
+            self.cursors.end_transaction(false);
             return Ok(Vec::new());
         }
         let committed = self.commit_gathered(ended.gathered, stop).await;
         self.settings.end(committed.is_ok());
+        self.cursors.end_transaction(committed.is_ok());
         committed
     }
 
     /// Makes what a transaction has gathered durable, then waits until every view shows it.
     async fn commit_gathered(&mut self, gathered: Gathered, stop: &Stop) -> Result<Vec<Notice>, SqlError> {
+        self.hold_cursors(stop).await?;
         if gathered.is_empty() {
             return Ok(Vec::new());
         }
@@ -150,7 +156,7 @@ impl Session {
     /// `SAVEPOINT`, `RELEASE` and `ROLLBACK TO` answer with their tag.
     pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome, SqlError> {
         self.transaction.check()?;
-        self.transaction.savepoint(name, &self.settings)?;
+        self.transaction.savepoint(name, &self.settings, self.cursors.mark())?;
         Ok(Outcome::fixed("SAVEPOINT"))
     }
 
@@ -163,7 +169,8 @@ impl Session {
 
     /// `ROLLBACK TO SAVEPOINT`: the one statement beside the end that a failed block takes.
     pub(super) fn rollback_to(&mut self, savepoint: &str) -> Result<Outcome, SqlError> {
-        let settings = self.transaction.back_to(savepoint)?;
+        let (settings, cursors) = self.transaction.back_to(savepoint)?;
+        self.cursors.back_to(cursors);
         let changed_parameters = self.settings.put_back(settings);
         Ok(Outcome { changed_parameters, ..Outcome::tagged(CommandTag::Fixed("ROLLBACK".to_string())) })
     }

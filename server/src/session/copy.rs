@@ -89,7 +89,7 @@ impl Session {
         let (is_change, gives_rows) = match &inside.inner.work {
             Work::Catalog(_) | Work::Statement(Statement::Query(_)) => (false, true),
             Work::Statement(Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_)) => (true, true),
-            Work::Statement(_) | Work::CopyOut(_) => (false, false),
+            Work::Statement(_) | Work::CopyOut(_) | Work::Declare(..) => (false, false),
         };
         let columns = match inside.columns.clone() {
             Some(columns) if gives_rows => columns,

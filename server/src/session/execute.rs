@@ -62,13 +62,16 @@ impl Session {
             Work::Statement(Statement::Command(Command::RollbackTo { savepoint })) => {
                 return self.rollback_to(savepoint);
             }
-            Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) => self.transaction.check()?,
+            Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) | Work::Declare(..) => self.transaction.check()?,
         }
         let prepared = &self.current(prepared)?;
         let statement = match &prepared.inner.work {
             Work::Statement(statement) => statement,
             Work::Catalog(query) => return self.catalog_query(query, parameters, stop).await,
             Work::CopyOut(inside) => return self.copy_of(inside, stop).await,
+            Work::Declare(declare, inside) => {
+                return self.declare(declare, inside, parameters, &prepared.inner.text, stop).await;
+            }
         };
         self.authorize(statement)?;
         match statement {
@@ -108,6 +111,10 @@ impl Session {
                 let text = StatementText { sql: sql.clone(), start: TextPosition(1) };
                 self.name_statement(name, &text, &types)
             }
+            Statement::Declare(_) => {
+                Err(SqlError::new(Condition::InternalError, "the query of a cursor was not planned"))
+            }
+            Statement::Command(Command::Fetch(fetch)) => self.fetch(fetch, prepared.columns.as_ref(), stop).await,
             Statement::Command(command) => self.command(command, stop).await,
         }
     }
@@ -122,7 +129,7 @@ impl Session {
             }
             Command::SetModes { session, isolation, read_only } => self.set_modes(*session, *isolation, *read_only),
             Command::Begin { isolation, read_only } => Ok(self.begin(*isolation, *read_only)),
-            Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo { .. } => {
+            Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo { .. } | Command::Fetch(_) => {
                 unreachable!("they are handled before any other")
             }
             Command::Savepoint { name } => self.savepoint(name),
@@ -130,7 +137,7 @@ impl Session {
             Command::Flush => self.flush(&stop).await,
             Command::Checkpoint => self.checkpoint(&stop).await,
             Command::Discard(discard) => self.discard(discard),
-            Command::CloseAll => Ok(Outcome::fixed("CLOSE CURSOR ALL")),
+            Command::Close { name } => self.close(name.as_deref()),
             Command::Unlisten => Ok(Outcome::fixed("UNLISTEN")),
             Command::Execute { name, arguments } => {
                 let (prepared, values) = stop.race(self.bound(name, arguments)).await?;
@@ -177,6 +184,7 @@ impl Session {
             Discard::All => {
                 self.transaction.refuse_block("DISCARD ALL")?;
                 self.named.clear();
+                self.cursors.close_all();
                 self.calls.locks().release_all();
                 let changed = self.settings.reset_all();
                 Ok(Outcome { changed_parameters: changed.reported, ..Outcome::fixed("DISCARD ALL") })

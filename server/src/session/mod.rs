@@ -4,7 +4,7 @@
 //! knows SQL; neither knows the other's inside. `millstream run` uses sessions without a wire.
 //!
 //! The life of a statement here: [`Session::prepare`] plans it (`prepare.rs`), [`Session::execute`] dispatches it
-//! (`execute.rs`) to one function each: queries (`query.rs`), rows that change (`change.rs`), transactions (`commit.rs`), DDL
+//! (`execute.rs`) to one function each: queries (`query.rs`), rows that change (`change.rs`), cursors (`cursor`), transactions (`commit.rs`), DDL
 //! (`define.rs`), what is shown (`show.rs`, `explain.rs`). Errors get their SQLSTATEs in `sqlstate.rs`.
 
 mod calls;
@@ -12,6 +12,7 @@ mod catalog;
 mod change;
 mod commit;
 mod copy;
+mod cursor;
 mod define;
 pub mod door;
 mod execute;
@@ -45,6 +46,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::calls::SessionCalls;
 pub use self::copy::{CopyOut, CopyShape, IncomingRows};
+use self::cursor::Cursors;
+pub use self::cursor::{CursorCommand, CursorShape};
 use self::identity::Identity;
 use self::registry::Place;
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
@@ -172,6 +175,7 @@ pub struct Session {
     more_follows: bool,
     /// Statements that SQL's PREPARE has named.
     named: BTreeMap<String, Prepared>,
+    cursors: Cursors,
     /// The newest commit that the session has seen: it never sees less.
     seen: LogPosition,
     /// Counts against the role's CONNECTION LIMIT.
@@ -200,6 +204,7 @@ impl Session {
             transaction: Transaction::default(),
             more_follows: false,
             named: BTreeMap::new(),
+            cursors: Cursors::default(),
             seen,
             counted: None,
             calls,
@@ -224,6 +229,8 @@ impl Session {
         let stop = Stop::new(cancel, self.settings.statement_timeout());
         let ended = self.end_implicit(&stop).await;
         if self.transaction.status() == TransactionStatus::Idle {
+            // One that a portal became, without a transaction of its own.
+            self.cursors.end_transaction(false);
             self.calls.locks().end_transaction();
         }
         ended

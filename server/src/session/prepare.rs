@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_planner::catalog::Catalog;
 use millstream_planner::copy::{Copy, CopySource};
+use millstream_planner::cursor::Declare;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{Command, Discard, Explain, ShowObjects, Statement, StatementText};
@@ -12,7 +13,7 @@ use millstream_runtime::plan::RelationId;
 
 use super::execute::locate_literal;
 use super::sqlstate::Condition;
-use super::{CopyShape, Prepared, Session, SqlError, show};
+use super::{CopyShape, CursorCommand, Prepared, Session, SqlError, show};
 use crate::engine::state::State;
 use crate::engine::write::returning_schema;
 use crate::pg_catalog::{CatalogPlan, CatalogQuery};
@@ -33,7 +34,7 @@ impl Planned {
     pub(super) fn statement(&self) -> &Statement {
         match &self.work {
             Work::Statement(statement) => statement,
-            Work::Catalog(_) | Work::CopyOut(_) => {
+            Work::Catalog(_) | Work::CopyOut(_) | Work::Declare(..) => {
                 unreachable!("a query over the catalog defines nothing, and its text stays one")
             }
         }
@@ -50,6 +51,23 @@ impl Prepared {
     pub(crate) fn deallocates(&self) -> Option<&str> {
         match &self.inner.work {
             Work::Statement(Statement::Command(Command::Discard(Discard::One(name)))) => Some(name),
+            Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) | Work::Declare(..) => None,
+        }
+    }
+}
+
+impl Prepared {
+    /// What it does with a cursor.
+    pub(crate) fn cursor_command(&self) -> Option<CursorCommand<'_>> {
+        match &self.inner.work {
+            Work::Declare(declare, _) => Some(CursorCommand::Declare(&declare.name)),
+            Work::Statement(Statement::Command(Command::Fetch(fetch))) if fetch.is_move => {
+                Some(CursorCommand::Move(&fetch.name))
+            }
+            Work::Statement(Statement::Command(Command::Fetch(fetch))) => Some(CursorCommand::Fetch(&fetch.name)),
+            Work::Statement(Statement::Command(Command::Close { name: Some(name) })) => {
+                Some(CursorCommand::Close(name))
+            }
             Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) => None,
         }
     }
@@ -64,6 +82,8 @@ pub(super) enum Work {
     Catalog(Box<CatalogQuery>),
     /// `COPY (statement) TO STDOUT`: the statement inside.
     CopyOut(Prepared),
+    /// `DECLARE name CURSOR FOR query`: the query.
+    Declare(Box<Declare>, Prepared),
 }
 
 impl Session {
@@ -100,6 +120,13 @@ impl Session {
             let planned = Planned { text, work: Work::CopyOut(inside), types, catalog, settings };
             return Ok(Prepared { parameters: Vec::new(), columns: None, copy: Some(shape), inner: Arc::new(planned) });
         }
+        if let Statement::Declare(declare) = statement {
+            let inside = self.plan_declare(&declare, types)?;
+            let parameters = inside.parameters.clone();
+            let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
+            let planned = Planned { text, work: Work::Declare(declare, inside), types, catalog, settings };
+            return Ok(Prepared { parameters, columns: None, copy: None, inner: Arc::new(planned) });
+        }
         self.prepared(text.clone(), statement, types.to_vec(), &state, settings)
     }
 
@@ -125,7 +152,8 @@ impl Session {
         let planned = &prepared.inner;
         let unchanged =
             Arc::ptr_eq(&planned.catalog, &self.state().catalog.view) && planned.settings == self.plan_settings();
-        if unchanged {
+        // What a FETCH gives depends on its cursor only, which sees to that itself.
+        if unchanged || matches!(&planned.work, Work::Statement(Statement::Command(Command::Fetch(_)))) {
             return Ok(prepared.clone());
         }
         let mut types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
@@ -178,6 +206,7 @@ impl Session {
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }
             | Statement::Prepare { .. }
+            | Statement::Declare(_)
             | Statement::Copy(_)
             | Statement::Empty => Ok(None),
         }
@@ -190,8 +219,10 @@ impl Session {
             Command::ShowObjects(ShowObjects::Jobs) => Some(show::jobs_schema()),
             Command::ShowObjects(ShowObjects::Schemas) => Some(texts(&["name"])),
             Command::ShowObjects(_) => Some(texts(&["schema", "name"])),
+            Command::Fetch(fetch) if !fetch.is_move => self.cursor(&fetch.name).map(|cursor| cursor.columns),
             Command::Execute { name, .. } => self.named.get(name).and_then(|prepared| prepared.columns.clone()),
-            Command::Set { .. }
+            Command::Fetch(_)
+            | Command::Set { .. }
             | Command::Reset { .. }
             | Command::SetModes { .. }
             | Command::Begin { .. }
@@ -202,7 +233,7 @@ impl Session {
             | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Checkpoint
-            | Command::CloseAll
+            | Command::Close { .. }
             | Command::Unlisten
             | Command::Discard(_) => None,
         }
@@ -222,7 +253,7 @@ fn parameters(statement: &Statement) -> Vec<DataType> {
     inferred.iter().map(|known| known.clone().unwrap_or(DataType::Utf8)).collect()
 }
 
-fn types_of(schema: &SchemaRef) -> Vec<DataType> {
+pub(super) fn types_of(schema: &SchemaRef) -> Vec<DataType> {
     schema.fields().iter().map(|field| field.data_type().clone()).collect()
 }
 

@@ -333,6 +333,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::WindowingError => "42P20",
         PlanErrorKind::InvalidLimit => "2201W",
         PlanErrorKind::InvalidOffset => "2201X",
+        PlanErrorKind::InvalidCursorDefinition => "42P11",
         PlanErrorKind::WrongObjectType => Condition::WrongObjectType.code(),
         PlanErrorKind::IndeterminateDatatype => "42P18",
         PlanErrorKind::InvalidTextRepresentation => Condition::InvalidTextRepresentation.code(),

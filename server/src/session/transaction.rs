@@ -45,6 +45,8 @@ struct Savepoint {
     name: String,
     mark: Mark,
     settings: Settings,
+    /// The cursors that there were.
+    cursors: u64,
 }
 
 /// A block that is over.
@@ -211,7 +213,7 @@ impl Transaction {
     }
 
     /// `SAVEPOINT`.
-    pub fn savepoint(&mut self, name: &str, settings: &Settings) -> Result<(), SqlError> {
+    pub fn savepoint(&mut self, name: &str, settings: &Settings, cursors: u64) -> Result<(), SqlError> {
         let block = self.written_block("SAVEPOINT")?;
         if block.savepoints.len() == SAVEPOINTS {
             let message = format!("a transaction can have at most {SAVEPOINTS} savepoints");
@@ -219,7 +221,7 @@ impl Transaction {
                 .with_hint("RELEASE those that are not needed any more."));
         }
         let (name, mark) = (name.to_string(), block.gathered.mark());
-        block.savepoints.push(Savepoint { name, mark, settings: settings.clone() });
+        block.savepoints.push(Savepoint { name, mark, settings: settings.clone(), cursors });
         Ok(())
     }
 
@@ -232,14 +234,14 @@ impl Transaction {
     }
 
     /// `ROLLBACK TO SAVEPOINT`: what was done since is forgotten, the savepoint stays. Gives back the settings
-    /// as they were.
-    pub fn back_to(&mut self, name: &str) -> Result<Settings, SqlError> {
+    /// as they were, and which cursors there were.
+    pub fn back_to(&mut self, name: &str) -> Result<(Settings, u64), SqlError> {
         let block = self.written_block("ROLLBACK TO SAVEPOINT")?;
         let at = block.find(name)?;
         block.gathered.back_to(&block.savepoints[at].mark)?;
         block.savepoints.truncate(at + 1);
         block.failed = false;
-        Ok(block.savepoints[at].settings.clone())
+        Ok((block.savepoints[at].settings.clone(), block.savepoints[at].cursors))
     }
 
     fn written_block(&mut self, statement: &str) -> Result<&mut Block, SqlError> {

@@ -10,7 +10,10 @@ use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::registry::Place;
-use crate::session::{CopyShape, IncomingRows, Notice, Outcome, Prepared, Session, SqlError, TransactionStatus};
+use crate::session::{
+    CopyShape, CursorCommand, CursorShape, IncomingRows, Notice, Outcome, Prepared, RowStream, Session, SqlError,
+    TransactionStatus,
+};
 
 /// Who connects, from the startup packet and after the password was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +39,13 @@ pub trait Described: Send + Sync + 'static {
 
     /// The prepared statement that it forgets (`DEALLOCATE name`).
     fn deallocates(&self) -> Option<&str>;
+
+    /// What it does with a cursor.
+    fn cursor_command(&self) -> Option<CursorCommand<'_>>;
 }
 
 /// Runs the statements of one client. Used by one task at a time; see [`Session`] for what each call means.
-pub trait ClientSession: ClientSettings + Send + 'static {
+pub trait ClientSession: ClientSettings + ClientCursors + Send + 'static {
     /// A statement that was planned.
     type Prepared: Described;
 
@@ -79,6 +85,26 @@ pub trait ClientSession: ClientSettings + Send + 'static {
     fn failed(&mut self);
 }
 
+/// What the wire does with the cursors of a session: messages name them as portals.
+pub trait ClientCursors {
+    /// What a client is told of a cursor; `None` when there is none of that name.
+    fn cursor(&self, name: &str) -> Option<CursorShape>;
+
+    /// Makes a cursor, which only goes forward, of a portal over `sql` that has given `given` rows.
+    fn adopt_cursor(&mut self, name: &str, sql: &str, shape: CursorShape, rows: RowStream, given: u64);
+
+    /// The next rows of a cursor, at most `limit`.
+    fn fetch_cursor(
+        &mut self,
+        name: &str,
+        limit: Option<u64>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Result<Outcome, SqlError>> + Send;
+
+    /// Closes a cursor, if there is one of that name.
+    fn close_cursor(&mut self, name: &str);
+}
+
 /// What the wire reads and sets beside statements.
 pub trait ClientSettings {
     /// What ReadyForQuery says.
@@ -112,6 +138,10 @@ impl Described for Prepared {
 
     fn deallocates(&self) -> Option<&str> {
         Prepared::deallocates(self)
+    }
+
+    fn cursor_command(&self) -> Option<CursorCommand<'_>> {
+        Prepared::cursor_command(self)
     }
 }
 
@@ -154,6 +184,29 @@ impl ClientSession for Session {
 
     fn failed(&mut self) {
         Session::failed(self);
+    }
+}
+
+impl ClientCursors for Session {
+    fn cursor(&self, name: &str) -> Option<CursorShape> {
+        Session::cursor(self, name)
+    }
+
+    fn adopt_cursor(&mut self, name: &str, sql: &str, shape: CursorShape, rows: RowStream, given: u64) {
+        Session::adopt_cursor(self, name, sql, shape, rows, given);
+    }
+
+    async fn fetch_cursor(
+        &mut self,
+        name: &str,
+        limit: Option<u64>,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        Session::fetch_cursor(self, name, limit, cancel).await
+    }
+
+    fn close_cursor(&mut self, name: &str) {
+        Session::close_cursor(self, name);
     }
 }
 

@@ -70,6 +70,24 @@ pub(super) async fn run<S: ClientSession>(
     }
 }
 
+/// Lets the session work on; a client that goes away cancels it. The session ends the work itself: dropping it
+/// half-way could leave a commit unknown.
+pub(super) async fn unless_gone<T>(
+    socket: &mut Socket,
+    token: &CancellationToken,
+    work: impl Future<Output = Result<T, SqlError>>,
+) -> Result<T, SqlError> {
+    let mut work = Box::pin(work);
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        () = socket.gone() => {
+            token.cancel();
+            work.await
+        }
+    }
+}
+
 /// Waits for a moment that may never come.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -132,7 +150,7 @@ impl<S: ClientSession> Connection<S> {
         match message {
             Message::Query(sql) => self.simple_query(&sql).await,
             Message::Parse { name, sql, type_oids } => self.parse(name, &sql, type_oids).await,
-            Message::Bind(bind) => self.bind(bind),
+            Message::Bind(bind) => self.bind(bind).await,
             Message::Describe(Target::Statement(name)) => self.describe_statement(&name),
             Message::Describe(Target::Portal(name)) => self.describe_portal(&name),
             Message::Execute { portal, row_limit } => self.execute_portal(portal, row_limit).await,
@@ -189,17 +207,8 @@ impl<S: ClientSession> Connection<S> {
     pub(super) async fn end_implicit(&mut self) -> Result<(), SqlError> {
         let token = self.statement_token();
         let _running = self.registration.running(token.clone());
-        let mut ending = Box::pin(self.session.sync(token.clone()));
-        let ended = tokio::select! {
-            biased;
-            ended = &mut ending => ended,
-            () = self.socket.gone() => {
-                token.cancel();
-                (&mut ending).await
-            }
-        };
-        drop(ending);
-        for notice in ended? {
+        let ending = self.session.sync(token.clone());
+        for notice in unless_gone(&mut self.socket, &token, ending).await? {
             reply::notice(&mut self.socket.output, &notice);
         }
         Ok(())
@@ -235,18 +244,11 @@ impl<S: ClientSession> Connection<S> {
             let tag = CommandTag::Fixed("DEALLOCATE".to_owned());
             return Ok(Outcome { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() });
         }
-        let mut running = Box::pin(self.session.execute(prepared, parameters, token.clone()));
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut running => outcome,
-            () = self.socket.gone() => {
-                // The session ends the statement itself: dropping it half-way could leave a commit unknown.
-                token.cancel();
-                (&mut running).await
-            }
-        };
-        drop(running);
-        let outcome = outcome?;
+        if let Some(done) = self.about_portal(prepared).await? {
+            return Ok(done);
+        }
+        let running = self.session.execute(prepared, parameters, token.clone());
+        let outcome = unless_gone(&mut self.socket, token, running).await?;
         self.after_execution(&outcome);
         Ok(outcome)
     }
@@ -262,7 +264,7 @@ impl<S: ClientSession> Connection<S> {
         }
         match &outcome.tag {
             CommandTag::Fixed(tag) => match tag.as_str() {
-                "COMMIT" | "ROLLBACK" => self.portals.clear(),
+                "COMMIT" | "ROLLBACK" | "CLOSE CURSOR ALL" => self.portals.clear(),
                 "DEALLOCATE ALL" => self.statements.clear(),
                 "DISCARD ALL" => {
                     self.portals.clear();

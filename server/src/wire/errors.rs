@@ -128,6 +128,11 @@ pub(super) fn duplicate_portal(name: &str) -> SqlError {
     error(Condition::DuplicateCursor, format!("cursor \"{name}\" already exists"))
 }
 
+/// A portal that gives no rows to move over.
+pub(super) fn portal_cannot_run(name: &str) -> SqlError {
+    error(Condition::ObjectNotInPrerequisiteState, format!("portal \"{name}\" cannot be run"))
+}
+
 /// A portal that has run already.
 pub(super) fn portal_has_run(name: &str) -> SqlError {
     error(Condition::ObjectNotInPrerequisiteState, format!("portal \"{name}\" cannot be run again"))

@@ -21,24 +21,25 @@ use crate::session::{CommandTag, CopyShape, SqlError};
 /// A prepared statement.
 pub(super) struct Statement<P> {
     /// Its text, for others to see while it runs.
-    sql: Arc<str>,
+    pub(super) sql: Arc<str>,
     /// `None` when its text is empty.
-    prepared: Option<P>,
+    pub(super) prepared: Option<P>,
     /// As the client named them, else as the session inferred them.
     parameter_oids: Vec<u32>,
     /// Names and types; `None` when it gives no rows.
-    columns: Option<Vec<(String, ColumnType)>>,
+    pub(super) columns: Option<Vec<(String, ColumnType)>>,
 }
 
 /// A prepared statement with its parameters.
 pub(super) struct Portal<P> {
-    statement: Arc<Statement<P>>,
+    pub(super) statement: Arc<Statement<P>>,
     /// One code per column.
-    formats: Vec<i16>,
-    state: PortalState,
+    pub(super) formats: Vec<i16>,
+    pub(super) state: PortalState,
 }
 
-enum PortalState {
+/// How far a portal was run.
+pub(super) enum PortalState {
     Bound(Vec<ScalarValue>),
     Sending(Box<ResultRows>, CommandTag),
     /// All rows are sent; running it again gives none.
@@ -81,10 +82,14 @@ impl<S: ClientSession> Connection<S> {
         Ok(())
     }
 
-    async fn prepare(&mut self, text: &StatementText, type_oids: Vec<u32>) -> Result<Statement<S::Prepared>, Failure> {
+    pub(super) async fn prepare(
+        &mut self,
+        text: &StatementText,
+        type_oids: Vec<u32>,
+    ) -> Result<Statement<S::Prepared>, Failure> {
         self.registration.seat().begins(&text.sql);
         let types = type_oids.iter().map(|oid| parameter::type_of_oid(*oid)).collect::<Result<Vec<_>, _>>()?;
-        let prepared = self.session.prepare(text, &types).await?;
+        let prepared = self.planned(text, &types).await?;
         let columns = prepared.columns().map(describe_columns).transpose()?;
         let inferred = prepared.parameters().iter().enumerate();
         let parameter_oids = inferred.map(|(index, inferred)| match type_oids.get(index) {
@@ -96,12 +101,13 @@ impl<S: ClientSession> Connection<S> {
     }
 
     /// Bind.
-    pub(super) fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
+    pub(super) async fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
         let statement = self.statements.get(&bind.statement).ok_or_else(|| errors::no_statement(&bind.statement))?;
         let statement = Arc::clone(statement);
+        let statement = self.bound_now(&statement).await?;
         if bind.portal.is_empty() {
             self.portals.remove("");
-        } else if self.portals.contains_key(&bind.portal) {
+        } else if self.portals.contains_key(&bind.portal) || self.session.cursor(&bind.portal).is_some() {
             return Err(errors::duplicate_portal(&bind.portal).into());
         }
         if self.portals.len() >= PORTALS_PER_CONNECTION {
@@ -174,7 +180,9 @@ impl<S: ClientSession> Connection<S> {
 
     /// Describe of a portal.
     pub(super) fn describe_portal(&mut self, name: &str) -> Result<(), Failure> {
-        let portal = self.portals.get(name).ok_or_else(|| errors::no_portal(name))?;
+        let Some(portal) = self.portals.get(name) else {
+            return if self.describe_cursor(name)? { Ok(()) } else { Err(errors::no_portal(name).into()) };
+        };
         let output = &mut self.socket.output;
         match &portal.statement.columns {
             Some(columns) => reply::row_description(output, columns, &portal.formats),
@@ -187,16 +195,22 @@ impl<S: ClientSession> Connection<S> {
     pub(super) fn close(&mut self, target: &Target) {
         match target {
             Target::Statement(name) => drop(self.statements.remove(name)),
-            Target::Portal(name) => drop(self.portals.remove(name)),
+            Target::Portal(name) => {
+                self.portals.remove(name);
+                self.session.close_cursor(name);
+            }
         }
         reply::close_complete(&mut self.socket.output);
     }
 
     /// Execute. The portal stands aside while it runs, so that a failure leaves none behind.
     pub(super) async fn execute_portal(&mut self, name: String, row_limit: i32) -> Result<(), Failure> {
-        let mut portal = self.portals.remove(&name).ok_or_else(|| errors::no_portal(&name))?;
-        self.registration.seat().begins(&portal.statement.sql);
         let limit = u64::try_from(row_limit).ok().filter(|limit| *limit > 0);
+        let Some(mut portal) = self.portals.remove(&name) else {
+            let shape = self.session.cursor(&name).ok_or_else(|| errors::no_portal(&name))?;
+            return self.execute_cursor(&name, shape, limit).await;
+        };
+        self.registration.seat().begins(&portal.statement.sql);
         portal.state = match portal.state {
             PortalState::Bound(parameters) => {
                 let token = self.statement_token();

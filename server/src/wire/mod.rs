@@ -21,6 +21,7 @@ mod client_session;
 mod codec;
 mod connection;
 mod copy;
+mod cursors;
 mod der;
 mod errors;
 mod extended;
@@ -39,7 +40,7 @@ pub mod values;
 #[cfg(test)]
 mod tests;
 
-pub use client_session::{ClientSession, ClientSettings, Described, Login};
+pub use client_session::{ClientCursors, ClientSession, ClientSettings, Described, Login};
 pub use gate::{Demand, Gate};
 pub use listener::{ListenError, Listener, WireConfig, is_loopback, listen, serve};
 pub use tls::{Tls, TlsError, TlsOptions};

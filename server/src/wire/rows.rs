@@ -26,6 +26,8 @@ pub(super) struct ResultRows {
     rest: Option<RecordBatch>,
     /// Rows leave as the data of a COPY.
     copy: Option<CopyEncoder>,
+    /// Rows sent so far.
+    sent: u64,
 }
 
 /// How far a result was sent.
@@ -46,7 +48,7 @@ impl ResultRows {
         display: DisplaySettings,
         token: CancellationToken,
     ) -> Self {
-        Self { stream, columns, formats, display, token, rest: None, copy: None }
+        Self { stream, columns, formats, display, token, rest: None, copy: None, sent: 0 }
     }
 
     /// The same as the data of a COPY, which begins here.
@@ -62,6 +64,16 @@ impl ResultRows {
             copy.end(&mut socket.output)?;
         }
         Ok(sent.rows)
+    }
+
+    /// How many rows were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What is still to be sent.
+    pub(super) fn into_stream(self) -> RowStream {
+        futures::stream::iter(self.rest.map(Ok)).chain(self.stream).boxed()
     }
 
     /// What cancels it.
@@ -87,6 +99,7 @@ impl ResultRows {
             let count = batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX));
             self.send_batch(socket, &batch.slice(0, count)).await?;
             sent += count as u64;
+            self.sent += count as u64;
             if count < batch.num_rows() {
                 self.rest = Some(batch.slice(count, batch.num_rows() - count));
             }

@@ -41,7 +41,7 @@ impl<S: ClientSession> Connection<S> {
 
     /// Runs one statement up to, but without, its terminal message.
     async fn simple_statement(&mut self, text: &StatementText) -> Result<(CommandTag, u64), Failure> {
-        let prepared = self.session.prepare(text, &[]).await?;
+        let prepared = self.planned(text, &[]).await?;
         if !prepared.parameters().is_empty() {
             return Err(errors::undefined_parameter().into());
         }
@@ -55,7 +55,9 @@ impl<S: ClientSession> Connection<S> {
         let outcome = self.run_statement(&prepared, Vec::new(), &token).await?;
         let mut rows_sent = 0;
         if let Some(columns) = columns {
-            let formats = vec![0; columns.len()];
+            let cursor = prepared.cursor_command().and_then(|command| self.session.cursor(command.name()));
+            // In this protocol only a cursor says that its rows are binary.
+            let formats = cursor.map_or_else(|| vec![0; columns.len()], |cursor| cursor.formats);
             reply::row_description(&mut self.socket.output, &columns, &formats);
             if let Some(stream) = outcome.rows {
                 let columns: Arc<[_]> = columns.into_iter().map(|(_, column)| column).collect();

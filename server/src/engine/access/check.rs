@@ -83,8 +83,8 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
         Statement::AdvanceClock { .. } => Err(must_be_superuser("move the clock")),
         Statement::AdvanceWatermark { relation, .. } => check.owns(check.relation(*relation)?),
-        // What it says is asked about when it is run.
-        Statement::Prepare { .. } => Ok(()),
+        // What they say is asked about when it is run.
+        Statement::Prepare { .. } | Statement::Declare(_) => Ok(()),
         // These ask while they are worked out: what they need depends on what they name.
         Statement::Access(_) => Ok(()),
         Statement::Command(command) => check.command(command),
@@ -273,7 +273,8 @@ impl Check<'_> {
             | Command::RollbackTo { .. }
             | Command::Flush
             | Command::Discard(_)
-            | Command::CloseAll
+            | Command::Fetch(_)
+            | Command::Close { .. }
             | Command::Unlisten
             | Command::Execute { .. } => Ok(()),
         }

@@ -64,3 +64,18 @@ pub(super) fn prepared_statements(view: &CatalogView, _: &Objects) -> Vec<Row> {
     });
     rows.collect()
 }
+
+/// `pg_cursors`
+pub(super) fn cursors(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = view.cursors.iter().map(|cursor| {
+        row! {
+            "name": cursor.name.as_str(),
+            "statement": cursor.statement.as_str(),
+            "is_holdable": cursor.is_holdable,
+            "is_binary": cursor.is_binary,
+            "is_scrollable": cursor.is_scrollable,
+            "creation_time": Datum::Moment(cursor.created_micros),
+        }
+    });
+    rows.collect()
+}

@@ -42,6 +42,7 @@ const FILLED: &[(&str, &str, Fill)] = &[
     ("pg_catalog", "pg_class", classes::classes),
     ("pg_catalog", "pg_collation", types::collations),
     ("pg_catalog", "pg_constraint", classes::constraints),
+    ("pg_catalog", "pg_cursors", activity::cursors),
     ("pg_catalog", "pg_database", server::databases),
     ("pg_catalog", "pg_depend", dependencies::dependencies),
     ("pg_catalog", "pg_description", dependencies::descriptions),

@@ -14,8 +14,13 @@ use millstream_planner::statement::StatementText;
 use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{CommandTag, CopyShape, IncomingRows, Notice, Outcome, RowStream, SqlError, TransactionStatus};
-use crate::wire::{ClientSession, ClientSettings, Described, Listener, Login, WireConfig, listen, serve};
+use crate::session::{
+    CommandTag, CopyShape, CursorCommand, CursorShape, IncomingRows, Notice, Outcome, RowStream, SqlError,
+    TransactionStatus,
+};
+use crate::wire::{
+    ClientCursors, ClientSession, ClientSettings, Described, Listener, Login, WireConfig, listen, serve,
+};
 
 /// What the tests look at from outside.
 #[derive(Default)]
@@ -65,6 +70,10 @@ impl Described for FakePrepared {
 
     fn deallocates(&self) -> Option<&str> {
         self.sql.strip_prefix("deallocate ")
+    }
+
+    fn cursor_command(&self) -> Option<CursorCommand<'_>> {
+        None
     }
 }
 
@@ -246,6 +255,28 @@ impl ClientSession for FakeSession {
             self.status = TransactionStatus::Failed;
         }
     }
+}
+
+/// It has no cursors: `session` tests them with real sessions.
+impl ClientCursors for FakeSession {
+    fn cursor(&self, _name: &str) -> Option<CursorShape> {
+        None
+    }
+
+    fn adopt_cursor(&mut self, name: &str, _sql: &str, _shape: CursorShape, _rows: RowStream, _given: u64) {
+        panic!("no statement names a cursor, not even {name}");
+    }
+
+    async fn fetch_cursor(
+        &mut self,
+        _name: &str,
+        _limit: Option<u64>,
+        _cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        Err(error("34000", "there are no cursors"))
+    }
+
+    fn close_cursor(&mut self, _name: &str) {}
 }
 
 impl ClientSettings for FakeSession {

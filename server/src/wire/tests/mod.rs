@@ -24,6 +24,7 @@
 
 mod cancel;
 mod copy;
+mod cursors;
 mod fake;
 mod fuzz;
 mod hostile;
