@@ -12,6 +12,7 @@ use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, Roles};
+use crate::secret::{Secret, SecretUses};
 use crate::settings::PlanSettings;
 use crate::statement::OnConflict;
 
@@ -182,6 +183,9 @@ pub struct Catalog {
     roles: Roles,
     database_access: ObjectAccess,
     indexes: BTreeMap<u32, Arc<Index>>,
+    secrets: BTreeMap<u32, Arc<Secret>>,
+    /// The relations whose connectors secrets give options to.
+    secret_uses: BTreeMap<RelationId, SecretUses>,
 }
 
 impl Catalog {
@@ -258,6 +262,52 @@ impl Catalog {
             self.names.remove(&old.name);
         }
         self.indexes.retain(|_, index| index.relation != id);
+        self.secret_uses.remove(&id);
+    }
+
+    /// Adds a secret, or puts one with the same OID in its place (another owner, other grants).
+    pub fn put_secret(&mut self, secret: Secret) {
+        self.secrets.insert(secret.oid, Arc::new(secret));
+    }
+
+    /// Takes a secret out.
+    pub fn remove_secret(&mut self, oid: u32) {
+        self.secrets.remove(&oid);
+    }
+
+    /// A secret by OID.
+    pub fn secret(&self, oid: u32) -> Option<&Arc<Secret>> {
+        self.secrets.get(&oid)
+    }
+
+    /// A secret by name.
+    pub fn find_secret(&self, name: &QualifiedName) -> Option<&Arc<Secret>> {
+        self.secrets.values().find(|secret| secret.name == *name)
+    }
+
+    /// All secrets by OID.
+    pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
+        self.secrets.values()
+    }
+
+    /// Says which options of a relation's connector secrets give.
+    pub fn set_secret_uses(&mut self, relation: RelationId, uses: SecretUses) {
+        if uses.is_empty() {
+            self.secret_uses.remove(&relation);
+        } else {
+            self.secret_uses.insert(relation, uses);
+        }
+    }
+
+    /// The options of a relation's connector that secrets give.
+    pub fn secret_uses(&self, relation: RelationId) -> Option<&SecretUses> {
+        self.secret_uses.get(&relation)
+    }
+
+    /// The relations that connect with a secret, by number.
+    pub fn users_of_secret(&self, oid: u32) -> impl Iterator<Item = RelationId> {
+        let using = self.secret_uses.iter().filter(move |(_, uses)| uses.values().any(|used| *used == oid));
+        using.map(|(relation, _)| *relation)
     }
 
     /// Adds an index, or puts one with the same OID in its place (a rename).

@@ -22,6 +22,7 @@ pub mod lower;
 pub mod optimize;
 pub mod parse;
 pub mod plan;
+pub mod secret;
 pub mod settings;
 pub mod statement;
 pub mod types;

@@ -79,6 +79,7 @@ impl Planner<'_> {
             Parsed::OwnerTo { object, if_exists, name, owner } => {
                 ddl::owner_to(object, if_exists, &name, owner, catalog, settings)
             }
+            Parsed::Secret(statement) => ddl::secret(statement, catalog, settings),
             Parsed::Access(statement) => Ok(Statement::Access(Box::new(statement))),
             Parsed::Command(command) => Ok(Statement::Command(command)),
         }

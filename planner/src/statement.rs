@@ -14,6 +14,7 @@ use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
 use crate::cursor::{Declare, Fetch};
 use crate::error::TextPosition;
+use crate::secret::{SecretChange, SecretUses};
 
 /// A planned statement.
 #[derive(Clone, Debug)]
@@ -119,6 +120,8 @@ pub enum Statement {
     },
     /// `DECLARE name CURSOR FOR query`; the query is planned beside it.
     Declare(Box<Declare>),
+    /// `CREATE SECRET`, `ALTER SECRET`, `DROP SECRET`.
+    Secret(Box<SecretChange>),
     /// Roles, owners, privileges.
     Access(Box<AccessStatement>),
     /// What needs no plan.
@@ -135,7 +138,7 @@ pub enum Command {
         /// The setting's name.
         name: String,
     },
-    /// `SHOW TABLES | SOURCES | VIEWS | MATERIALIZED VIEWS | SINKS | SCHEMAS | JOBS`.
+    /// `SHOW TABLES | SOURCES | VIEWS | MATERIALIZED VIEWS | SINKS | SCHEMAS | SECRETS | JOBS`.
     ShowObjects(ShowObjects),
     /// `SET name = value`; `None` is DEFAULT.
     Set {
@@ -231,6 +234,8 @@ pub enum ObjectKind {
     Sink,
     /// `SCHEMA`
     Schema,
+    /// `SECRET`
+    Secret,
 }
 
 impl ObjectKind {
@@ -243,6 +248,7 @@ impl ObjectKind {
             Self::MaterializedView => "MATERIALIZED VIEW",
             Self::Sink => "SINK",
             Self::Schema => "SCHEMA",
+            Self::Secret => "SECRET",
         }
     }
 }
@@ -264,6 +270,8 @@ pub struct CreateTable {
     pub append_only: bool,
     /// With a connector.
     pub connector: Option<ConnectorSpec>,
+    /// The connector's options that secrets give.
+    pub secrets: SecretUses,
 }
 
 /// The id that stands in a planned CREATE for the relation that is being made.
@@ -280,6 +288,8 @@ pub struct CreateSource {
     pub input: InputRelation,
     /// What the connector is told.
     pub connector: ConnectorSpec,
+    /// The connector's options that secrets give.
+    pub secrets: SecretUses,
 }
 
 /// `CREATE VIEW`.
@@ -333,6 +343,8 @@ pub struct CreateSink {
     pub dataflow: Dataflow,
     /// What the connector is told.
     pub connector: ConnectorSpec,
+    /// The connector's options that secrets give.
+    pub secrets: SecretUses,
     /// What it reads.
     pub depends_on: Vec<RelationId>,
     /// What it names, itself and through views.
@@ -524,6 +536,8 @@ pub enum ShowObjects {
     Sinks,
     /// Schemas.
     Schemas,
+    /// Secrets: their names.
+    Secrets,
     /// Jobs.
     Jobs,
 }

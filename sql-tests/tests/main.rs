@@ -21,6 +21,7 @@ mod psql;
 mod readme;
 mod retention;
 mod run;
+mod secrets;
 mod security;
 mod slt;
 mod tidy;

@@ -43,7 +43,7 @@ impl Privileges {
     pub const REFERENCES: Self = Self(32);
     /// Kept for Postgres' sake: there are no triggers.
     pub const TRIGGER: Self = Self(64);
-    /// Naming what is in a schema.
+    /// Naming what is in a schema; connecting with a secret.
     pub const USAGE: Self = Self(128);
     /// Making something in a schema, or a schema.
     pub const CREATE: Self = Self(256);
@@ -60,6 +60,7 @@ impl Privileges {
             ObjectClass::Relation => Self::ALL_ON_RELATION,
             ObjectClass::Schema => Self::USAGE.with(Self::CREATE),
             ObjectClass::Database => Self::CREATE.with(Self::TEMPORARY).with(Self::CONNECT),
+            ObjectClass::Secret => Self::USAGE,
         }
     }
 
@@ -144,7 +145,7 @@ pub fn default_acl(class: ObjectClass, owner: RoleOid) -> Vec<AclItem> {
     let own = AclItem::new(owner, owner, Privileges::all(class), Privileges::NONE);
     let connecting = Privileges::CONNECT.with(Privileges::TEMPORARY);
     match class {
-        ObjectClass::Relation | ObjectClass::Schema => vec![own],
+        ObjectClass::Relation | ObjectClass::Schema | ObjectClass::Secret => vec![own],
         ObjectClass::Database => vec![AclItem::new(PUBLIC, owner, connecting, Privileges::NONE), own],
     }
 }

@@ -31,6 +31,8 @@ pub enum ObjectClass {
     Schema,
     /// The one database.
     Database,
+    /// Secrets.
+    Secret,
 }
 
 /// Who owns an object, and who else may do what with it.
@@ -92,7 +94,7 @@ impl Roles {
                 }
             }
             ObjectClass::Schema if reads || writes => held = held.with(Privileges::USAGE),
-            ObjectClass::Schema | ObjectClass::Database => {}
+            ObjectClass::Schema | ObjectClass::Database | ObjectClass::Secret => {}
         }
         held
     }

@@ -60,6 +60,8 @@ pub enum GrantObjects {
     Schemas(Vec<String>),
     /// The database, by its name.
     Databases(Vec<String>),
+    /// Secrets, by OID.
+    Secrets(Vec<u32>),
 }
 
 impl GrantObjects {
@@ -69,6 +71,7 @@ impl GrantObjects {
             Self::Relations(_) | Self::AllInSchemas(_) => ObjectClass::Relation,
             Self::Schemas(_) => ObjectClass::Schema,
             Self::Databases(_) => ObjectClass::Database,
+            Self::Secrets(_) => ObjectClass::Secret,
         }
     }
 }
@@ -80,6 +83,8 @@ pub enum OwnedObject {
     Relation(RelationId),
     /// A schema.
     Schema(String),
+    /// A secret, by OID.
+    Secret(u32),
 }
 
 /// A statement about roles, owners or privileges.

@@ -6,10 +6,12 @@ use crate::access::{AccessStatement, GrantObjects, OwnedObject, RoleSpec};
 use crate::catalog::{Catalog, Relation};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Grant, GrantTarget, Identifier, Name};
+use crate::secret::SecretChange;
 use crate::settings::PlanSettings;
 use crate::statement::{ObjectKind, Statement};
 
 use super::names::{find, kind_of, must_be, unknown_schema};
+use super::secret::find_secret;
 
 /// `GRANT privileges ON ...`, `REVOKE privileges ON ...`.
 pub(crate) fn grant(grant: Grant, catalog: &Catalog, settings: &PlanSettings) -> Result<Statement> {
@@ -28,6 +30,10 @@ pub(crate) fn grant(grant: Grant, catalog: &Catalog, settings: &PlanSettings) ->
         }
         GrantTarget::AllInSchemas(names) => GrantObjects::AllInSchemas(schemas(names, catalog)?),
         GrantTarget::Schemas(names) => GrantObjects::Schemas(schemas(names, catalog)?),
+        GrantTarget::Secrets(names) => {
+            let oid = |name: &Name| find_secret(name, catalog, settings).map(|secret| secret.oid);
+            GrantObjects::Secrets(names.iter().map(oid).collect::<Result<_>>()?)
+        }
         GrantTarget::Databases(names) => GrantObjects::Databases(names.into_iter().map(|name| name.value).collect()),
     };
     let statement = match revoke {
@@ -52,6 +58,15 @@ pub(crate) fn owner_to(
             return Err(unknown_schema(&name.name).at(Some(name.position)));
         }
         OwnedObject::Schema(name.name.clone())
+    } else if object == ObjectKind::Secret {
+        match find_secret(name, catalog, settings) {
+            Ok(secret) => OwnedObject::Secret(secret.oid),
+            Err(error) if if_exists => {
+                let nothing = SecretChange::Nothing { tag: "ALTER SECRET", notice: error.message };
+                return Ok(Statement::Secret(Box::new(nothing)));
+            }
+            Err(error) => return Err(error),
+        }
     } else {
         let relation = match find(name, catalog, settings) {
             // The same as a rename of what is not there: a notice.

@@ -56,7 +56,7 @@ pub(crate) fn drop(
 }
 
 /// `roots` and all that depends on them, everything before what it reads.
-fn dependents_first(roots: impl Iterator<Item = RelationId>, catalog: &Catalog) -> Vec<RelationId> {
+pub(super) fn dependents_first(roots: impl Iterator<Item = RelationId>, catalog: &Catalog) -> Vec<RelationId> {
     // A relation reads only what was there before it, but a view can be replaced: go by the edges, not by
     // the numbers. `waiting` holds those whose dependents are being listed.
     let mut listed = Vec::new();

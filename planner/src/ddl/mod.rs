@@ -16,6 +16,7 @@ mod options;
 mod relation;
 mod rename;
 mod schema;
+mod secret;
 mod sink;
 mod view;
 
@@ -27,5 +28,6 @@ pub(crate) use names::{find, must_be};
 pub(crate) use relation::create_relation;
 pub(crate) use rename::rename;
 pub(crate) use schema::{create_schema, drop_schemas};
+pub(crate) use secret::secret;
 pub(crate) use sink::{check_rows_kept, create_sink, insert_into_sink, sink_of_table};
 pub(crate) use view::create_view;

@@ -23,6 +23,13 @@ pub(super) fn new_name(
     catalog: &Catalog,
     settings: &PlanSettings,
 ) -> Result<QualifiedName> {
+    let full = new_place(name, catalog, settings)?;
+    check_new(&full, catalog, may_exist).map_err(|error| error.at(Some(name.position)))?;
+    Ok(full)
+}
+
+/// The full name of anything that is to be made in a schema of the users'.
+pub(super) fn new_place(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Result<QualifiedName> {
     let at = Some(name.position);
     let schema = match &name.schema {
         Some(schema) => schema.clone(),
@@ -31,15 +38,17 @@ pub(super) fn new_name(
     if SYSTEM_SCHEMAS.contains(&schema.as_str()) {
         let message = format!("schema \"{schema}\" belongs to the system");
         return Err(PlanError::new(PlanErrorKind::InvalidDefinition, message)
-            .with_hint("Create the relation in another schema.")
+            .with_hint("Create it in another schema.")
             .at(at));
     }
     if !catalog.schemas().contains_key(&schema) {
         return Err(unknown_schema(&schema).at(at));
     }
-    let full = QualifiedName { schema, name: name.name.clone() };
-    check_new(&full, catalog, may_exist).map_err(|error| error.at(at))?;
-    Ok(full)
+    if name.name.len() > NAME_BYTES_MAX {
+        let message = format!("name \"{}\" is longer than {NAME_BYTES_MAX} bytes", name.name);
+        return Err(PlanError::new(PlanErrorKind::InvalidDefinition, message).with_hint("Use a shorter name.").at(at));
+    }
+    Ok(QualifiedName { schema, name: name.name.clone() })
 }
 
 /// Refuses a name that is taken, too long or kept for rows that did not get through.

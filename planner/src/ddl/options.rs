@@ -5,21 +5,29 @@ use std::collections::BTreeMap;
 
 use millstream_runtime::source::FormatSpec;
 
+use crate::catalog::Catalog;
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
-use crate::parse::ast::{Format, WithOption};
+use crate::parse::ast::{Format, Name, OptionValue, WithOption};
+use crate::secret::SecretUses;
+use crate::settings::PlanSettings;
 
 use super::constants::interval_micros;
+use super::secret::find_secret;
 
 /// Options that belong to a relation with a watermark, whatever brings its rows.
 pub(super) const ALLOWED_LATENESS: &str = "allowed_lateness";
 /// See [`ALLOWED_LATENESS`].
 pub(super) const IDLE_TIMEOUT: &str = "idle_timeout";
+/// Before the options that say how to connect.
+const CONNECTION_PREFIX: &str = "properties.";
 /// RisingWave's spelling of APPEND ONLY.
 pub(super) const APPEND_ONLY: &str = "appendonly";
 
 /// The options of one statement; what is taken out is known.
 pub(super) struct Options {
     left: BTreeMap<String, (String, TextPosition)>,
+    /// Those that secrets give.
+    secrets: BTreeMap<String, (Name, TextPosition)>,
     connector: Option<String>,
     connector_position: Option<TextPosition>,
 }
@@ -27,16 +35,46 @@ pub(super) struct Options {
 impl Options {
     /// All of a WITH clause.
     pub(super) fn of(options: &[WithOption]) -> Self {
-        let mut left: BTreeMap<_, _> =
-            options.iter().map(|option| (option.name.clone(), (option.value.clone(), option.position))).collect();
+        let (mut left, mut secrets) = (BTreeMap::new(), BTreeMap::new());
+        for option in options {
+            match option.value.clone() {
+                OptionValue::Text(value) => drop(left.insert(option.name.clone(), (value, option.position))),
+                OptionValue::Secret(name) => drop(secrets.insert(option.name.clone(), (name, option.position))),
+            }
+        }
         let connector = left.remove("connector");
         let connector_position = connector.as_ref().map(|(_, position)| *position);
-        Self { left, connector: connector.map(|(name, _)| name.to_lowercase()), connector_position }
+        Self {
+            left,
+            secrets,
+            connector: connector.map(|(name, _): (String, _)| name.to_lowercase()),
+            connector_position,
+        }
+    }
+
+    /// Takes the options that secrets give. What is shown of a relation, or planned with, can't be one.
+    pub(super) fn take_secrets(&mut self, catalog: &Catalog, settings: &PlanSettings) -> Result<SecretUses> {
+        let given = std::mem::take(&mut self.secrets).into_iter();
+        let found = given.map(|(option, (name, position))| {
+            if !option.starts_with(CONNECTION_PREFIX) {
+                let message = format!("option \"{option}\" can't be given by a secret");
+                return Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message)
+                    .with_hint("Secrets are for the properties of a connection, such as properties.sasl.password.")
+                    .at(Some(position)));
+            }
+            Ok((option, find_secret(&name, catalog, settings)?.oid))
+        });
+        found.collect()
     }
 
     /// The connector's name, lower case.
     pub(super) fn connector(&self) -> Option<&str> {
         self.connector.as_deref()
+    }
+
+    /// Whether a connector is named, if only by a secret, which is refused.
+    pub(super) fn names_connector(&self) -> bool {
+        self.connector.is_some() || self.secrets.contains_key("connector")
     }
 
     /// Where the connector was named.
@@ -88,7 +126,9 @@ impl Options {
 
     /// Refuses whatever is left: for relations without a connector.
     pub(super) fn must_be_empty(&self, owner: &str, known: &[&str]) -> Result<()> {
-        let Some((name, (_, position))) = self.left.iter().next() else { return Ok(()) };
+        let texts = self.left.iter().map(|(name, (_, position))| (name, position));
+        let secrets = self.secrets.iter().map(|(name, (_, position))| (name, position));
+        let Some((name, position)) = texts.chain(secrets).next() else { return Ok(()) };
         let message = format!("{owner} has no option \"{name}\"");
         let hint = match known {
             [] => "It takes no options.".to_string(),
@@ -105,7 +145,7 @@ impl Options {
             (Some(clause), None) => Ok(Some(FormatSpec {
                 format: clause.format.clone(),
                 encode: clause.encode.clone(),
-                options: clause.options.iter().map(|option| (option.name.clone(), option.value.clone())).collect(),
+                options: clause.options.iter().map(format_option).collect::<Result<_>>()?,
             })),
             (None, Some((name, position))) => self.flink_format(&name, position).map(Some),
             (Some(_), Some((_, position))) => {
@@ -147,6 +187,16 @@ impl Options {
     /// What is left, for the connector.
     pub(super) fn into_connector_options(self) -> BTreeMap<String, String> {
         self.left.into_iter().map(|(name, (value, _))| (name, value)).collect()
+    }
+}
+
+fn format_option(option: &WithOption) -> Result<(String, String)> {
+    match &option.value {
+        OptionValue::Text(value) => Ok((option.name.clone(), value.clone())),
+        OptionValue::Secret(name) => {
+            let message = format!("option \"{}\" can't be given by a secret", option.name);
+            Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message).at(Some(name.position)))
+        }
     }
 }
 

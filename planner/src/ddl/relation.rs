@@ -10,6 +10,7 @@ use crate::bind::Binder;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::parse::ast::{CreateRelation, RelationClass};
+use crate::secret::SecretUses;
 use crate::settings::PlanSettings;
 use crate::statement::{CreateSource, CreateTable, NEW_RELATION, OnConflict, Statement};
 
@@ -37,6 +38,10 @@ pub(crate) fn create_relation(
         RelationClass::Table if append_only => Changes::Append,
         RelationClass::Table => Changes::Retract,
     };
+    let secrets = match options.names_connector() {
+        true => options.take_secrets(catalog, settings)?,
+        false => SecretUses::new(),
+    };
     let mut connector = connector(relation, &name, &columns, options)?;
     if let (Some(spec), Some(watermark)) = (&mut connector, &watermark) {
         refuse_null_times(spec, watermark.column);
@@ -57,7 +62,9 @@ pub(crate) fn create_relation(
         RelationClass::Table => {
             let on_conflict = on_conflict(relation, append_only)?;
             let defaults = columns.defaults;
-            let table = CreateTable { name, if_not_exists, input, defaults, on_conflict, append_only, connector };
+            let secrets = if connector.is_some() { secrets } else { SecretUses::new() };
+            let table =
+                CreateTable { name, if_not_exists, input, defaults, on_conflict, append_only, connector, secrets };
             Ok(Statement::CreateTable(Box::new(table)))
         }
         RelationClass::Source => {
@@ -68,7 +75,7 @@ pub(crate) fn create_relation(
                     .with_hint("Add WITH (connector = 'kafka', ...), or use CREATE TABLE.")
                     .at(Some(relation.name.position)));
             };
-            Ok(Statement::CreateSource(Box::new(CreateSource { name, if_not_exists, input, connector })))
+            Ok(Statement::CreateSource(Box::new(CreateSource { name, if_not_exists, input, connector, secrets })))
         }
     }
 }

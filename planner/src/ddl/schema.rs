@@ -39,8 +39,10 @@ pub(crate) fn drop_schemas(
             return Err(unknown_schema(&name.value).at(at));
         }
         let inside = catalog.relations().filter(|relation| relation.name.schema == name.value);
-        let inside: Vec<String> =
-            inside.map(|relation| format!("{} depends on schema {}", described(relation), name.value)).collect();
+        let secrets = catalog.secrets().filter(|secret| secret.name.schema == name.value);
+        let secrets = secrets.map(|secret| format!("secret {}", secret.name.name));
+        let inside = inside.map(|relation| described(relation)).chain(secrets);
+        let inside: Vec<String> = inside.map(|object| format!("{object} depends on schema {}", name.value)).collect();
         if !cascade && !inside.is_empty() {
             let message = format!("cannot drop schema {} because other objects depend on it", name.value);
             return Err(PlanError::new(PlanErrorKind::DependentObjectsStillExist, message)

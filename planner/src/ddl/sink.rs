@@ -43,6 +43,7 @@ pub(crate) fn create_sink(sink: &Parsed, catalog: &Catalog, settings: &PlanSetti
     let primary_key = key_option(&options, &rows)?;
     let format = options.take_format(sink.format.as_ref())?;
     let connector_position = options.connector_position();
+    let secrets = options.take_secrets(catalog, settings)?;
     let spec = ConnectorSpec {
         keeps_raw: false,
         relation: name.name.clone(),
@@ -59,6 +60,7 @@ pub(crate) fn create_sink(sink: &Parsed, catalog: &Catalog, settings: &PlanSetti
         if_not_exists: sink.if_not_exists,
         dataflow: rows.dataflow,
         connector: spec,
+        secrets,
         depends_on: rows.depends_on,
         uses: rows.uses,
     })))
@@ -156,7 +158,8 @@ pub(crate) fn insert_into_sink(
     };
     let mut options = definition.options.clone();
     options.retain(|option| !option.name.starts_with(READING_PREFIX));
-    let options = Options::of(&options);
+    let mut options = Options::of(&options);
+    let secrets = options.take_secrets(catalog, &table.settings)?;
     let resolved = columns::resolve(definition, &options, &Binder::new(catalog, settings))?;
     let query = assigned(insert, source, definition, table, catalog, settings).map_err(|error| error.at(at))?;
     let mut rows = rows(&query, None, position, catalog, settings)?;
@@ -169,6 +172,7 @@ pub(crate) fn insert_into_sink(
         if_not_exists: false,
         dataflow: rows.dataflow,
         connector: spec,
+        secrets,
         depends_on: rows.depends_on,
         uses: rows.uses,
     })))

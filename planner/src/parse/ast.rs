@@ -9,6 +9,7 @@ use crate::access::{AccessStatement, ObjectClass, Privileges, RoleSpec};
 use crate::copy::CopyOptions;
 use crate::cursor::Declare;
 use crate::error::TextPosition;
+use crate::secret::SecretText;
 use crate::statement::{Command, ExplainMode, ObjectKind, StatementText};
 
 /// A parsed statement.
@@ -144,6 +145,8 @@ pub enum Statement {
         /// Whose it is from now on.
         owner: RoleSpec,
     },
+    /// `CREATE SECRET`, `ALTER SECRET`, `DROP SECRET`.
+    Secret(SecretStatement),
     /// Roles, and what names nothing but roles.
     Access(AccessStatement),
     /// What needs no plan.
@@ -308,10 +311,19 @@ pub struct Include {
 pub struct WithOption {
     /// Lower case, dots included.
     pub name: String,
-    /// The value as text.
-    pub value: String,
+    /// What is given.
+    pub value: OptionValue,
     /// Where the name stands.
     pub position: TextPosition,
+}
+
+/// The value of an option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionValue {
+    /// It, as text.
+    Text(String),
+    /// `SECRET name`: the secret's value.
+    Secret(Name),
 }
 
 /// `FORMAT format ENCODE encode (options)`.
@@ -434,6 +446,8 @@ pub enum GrantTarget {
     Schemas(Vec<Identifier>),
     /// `DATABASE`.
     Databases(Vec<Identifier>),
+    /// `SECRET`.
+    Secrets(Vec<Name>),
 }
 
 impl GrantTarget {
@@ -443,6 +457,7 @@ impl GrantTarget {
             Self::Relations(..) | Self::AllInSchemas(_) => ObjectClass::Relation,
             Self::Schemas(_) => ObjectClass::Schema,
             Self::Databases(_) => ObjectClass::Database,
+            Self::Secrets(_) => ObjectClass::Secret,
         }
     }
 
@@ -452,8 +467,41 @@ impl GrantTarget {
             ObjectClass::Relation => "relation",
             ObjectClass::Schema => "schema",
             ObjectClass::Database => "database",
+            ObjectClass::Secret => "secret",
         }
     }
+}
+
+/// A statement about secrets.
+#[derive(Clone, Debug)]
+pub enum SecretStatement {
+    /// `CREATE SECRET`.
+    Create {
+        /// Its name.
+        name: Name,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// Its value.
+        value: SecretText,
+    },
+    /// `ALTER SECRET`.
+    Alter {
+        /// Which one.
+        name: Name,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// Its value from here on.
+        value: SecretText,
+    },
+    /// `DROP SECRET`.
+    Drop {
+        /// Which ones.
+        names: Vec<Name>,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// What uses them goes, too.
+        cascade: bool,
+    },
 }
 
 /// A statement about indexes.

@@ -133,6 +133,11 @@ fn target(cursor: &mut Cursor<'_>) -> Result<GrantTarget> {
     if cursor.accept(&["DATABASE"]) {
         return Ok(GrantTarget::Databases(cursor.comma_separated(Cursor::identifier)?));
     }
+    // A relation may be called `secret`: the word is a kind only in front of another name.
+    if cursor.is_at(&["SECRET"]) && matches!(cursor.peek(1), Token::Word(_)) {
+        cursor.next();
+        return Ok(GrantTarget::Secrets(cursor.comma_separated(Cursor::name)?));
+    }
     let missing: [(&[&str], &str); 6] = [
         (&["FUNCTION"], "functions"),
         (&["SEQUENCE"], "sequences"),
@@ -143,7 +148,7 @@ fn target(cursor: &mut Cursor<'_>) -> Result<GrantTarget> {
     ];
     if let Some((_, what)) = missing.iter().find(|(words, _)| cursor.is_at(words)) {
         return Err(PlanError::unsupported(format!("privileges on {what} are not supported"))
-            .with_hint("They are granted on relations, schemas and the database.")
+            .with_hint("They are granted on relations, schemas, secrets and the database.")
             .at(Some(position)));
     }
     // A relation may be called `view`: the word is a kind only in front of another name.

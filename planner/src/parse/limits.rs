@@ -35,6 +35,9 @@ const INTERVAL_RUN_MAX: usize = 3;
 /// Expressions begun per token of the statement, retries included. Straight parsing needs at most 2.
 pub(super) const PREFIXES_PER_TOKEN_MAX: u64 = 64;
 
+/// Bytes of a secret's value: room for a private key with its chain of certificates, and no place for files.
+pub(super) const SECRET_BYTES_MAX: usize = 64 << 10;
+
 /// An open parenthesis.
 #[derive(Default)]
 struct Level {

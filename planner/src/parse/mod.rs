@@ -32,6 +32,7 @@ mod options;
 mod prepared;
 mod refused;
 mod roles;
+mod secret;
 mod session;
 mod split;
 mod statement;

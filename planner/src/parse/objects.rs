@@ -7,7 +7,7 @@ use crate::statement::ObjectKind;
 
 use super::ast::{Name, Statement};
 use super::cursor::Cursor;
-use super::{index, refused, roles};
+use super::{index, refused, roles, secret};
 
 /// The kinds of relations with their words, longest first.
 const RELATION_KINDS: [(&[&str], ObjectKind); 5] = [
@@ -48,8 +48,11 @@ pub(super) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.accept(&["INDEX"]) {
         return index::drop(cursor);
     }
+    if cursor.is_at(&["SECRET"]) {
+        return secret::drop(cursor);
+    }
     let Some(object) = relation_kind(cursor) else {
-        return Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, INDEX or SCHEMA"));
+        return Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, INDEX, SCHEMA or SECRET"));
     };
     let if_exists = cursor.accept(&["IF", "EXISTS"]);
     let names = cursor.comma_separated(Cursor::name)?;
@@ -69,6 +72,9 @@ pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["ALTER"])?;
     if cursor.accept(&["INDEX"]) {
         return index::alter(cursor);
+    }
+    if cursor.is_at(&["SECRET"]) {
+        return secret::alter(cursor);
     }
     if ["ROLE", "USER", "GROUP"].iter().any(|word| cursor.is_at(&[word])) {
         return roles::alter(cursor);

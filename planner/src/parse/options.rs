@@ -1,13 +1,13 @@
 //! `WITH (name = value, …)` and `FORMAT … ENCODE … (name = value, …)`.
 //!
 //! Names are words with dots (`properties.bootstrap.server`), or strings in Flink's spelling; values are
-//! strings, numbers or words. Which names are known is not the parser's business.
+//! strings, numbers, words, or `SECRET name`. Which names are known is not the parser's business.
 
 use sqlparser::tokenizer::Token;
 
 use crate::error::{PlanError, PlanErrorKind, Result};
 
-use super::ast::{Format, WithOption};
+use super::ast::{Format, OptionValue, WithOption};
 use super::cursor::Cursor;
 
 /// `WITH (…)` if it follows; a second one is an error.
@@ -89,14 +89,13 @@ fn dotted_name(cursor: &mut Cursor<'_>) -> Result<String> {
     Ok(cursor.source_since(first).chars().filter(|character| !character.is_whitespace() && *character != '"').collect())
 }
 
-fn value(cursor: &mut Cursor<'_>) -> Result<String> {
+fn value(cursor: &mut Cursor<'_>) -> Result<OptionValue> {
     if let Some(value) = cursor.accept_string() {
-        return Ok(value);
+        return Ok(OptionValue::Text(value));
     }
     if cursor.is_at(&["SECRET"]) && matches!(cursor.peek(1), Token::Word(_)) {
-        return Err(PlanError::unsupported("secrets are not supported yet")
-            .with_hint("Write the value as a string.")
-            .at(Some(cursor.position())));
+        cursor.next();
+        return Ok(OptionValue::Secret(cursor.name()?));
     }
     let sign = if cursor.accept_token(&Token::Minus) { "-" } else { "" };
     let value = match cursor.peek(0) {
@@ -105,5 +104,5 @@ fn value(cursor: &mut Cursor<'_>) -> Result<String> {
         _ => return Err(cursor.expected("a string, a number or a word as the option's value")),
     };
     cursor.next();
-    Ok(value)
+    Ok(OptionValue::Text(value))
 }

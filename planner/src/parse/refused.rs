@@ -27,7 +27,6 @@ const STATEMENTS: &[(&[&str], &str, &str)] = &[
 
 /// What CREATE, DROP and ALTER can name but Millstream lacks.
 const OBJECTS: &[(&[&str], &str, &str)] = &[
-    (&["SECRET"], "secrets are", "Write the value into the WITH clause."),
     (&["CONNECTION"], "connections are", "Write the options into the WITH clause."),
     (&["DATABASE"], "databases are", "Use schemas; a server has one database."),
     (&["TEMPORARY"], "temporary relations are", "Leave TEMPORARY out."),

@@ -37,13 +37,14 @@ pub(super) fn show(cursor: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 fn show_objects(cursor: &mut Cursor<'_>) -> Option<ShowObjects> {
-    let kinds: [(&[&str], ShowObjects); 7] = [
+    let kinds: [(&[&str], ShowObjects); 8] = [
         (&["TABLES"], ShowObjects::Tables),
         (&["SOURCES"], ShowObjects::Sources),
         (&["VIEWS"], ShowObjects::Views),
         (&["MATERIALIZED", "VIEWS"], ShowObjects::MaterializedViews),
         (&["SINKS"], ShowObjects::Sinks),
         (&["SCHEMAS"], ShowObjects::Schemas),
+        (&["SECRETS"], ShowObjects::Secrets),
         (&["JOBS"], ShowObjects::Jobs),
     ];
     kinds.into_iter().find(|(words, _)| cursor.accept(words)).map(|(_, objects)| objects)

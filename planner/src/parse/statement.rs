@@ -9,7 +9,8 @@ use crate::statement::{Command, ExplainMode};
 use super::ast::Statement;
 use super::cursor::Cursor;
 use super::{
-    comment, copy, create_relation, create_view, cursors, grants, index, objects, prepared, refused, roles, session,
+    comment, copy, create_relation, create_view, cursors, grants, index, objects, prepared, refused, roles, secret,
+    session,
 };
 
 /// A whole text: one statement, or nothing.
@@ -137,8 +138,10 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
         index::create(cursor)
     } else if cursor.is_at(&["SCHEMA"]) {
         objects::create_schema(cursor)
+    } else if cursor.is_at(&["SECRET"]) {
+        secret::create(cursor)
     } else {
-        Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, INDEX or SCHEMA"))
+        Err(cursor.expected("TABLE, SOURCE, VIEW, MATERIALIZED VIEW, SINK, INDEX, SCHEMA or SECRET"))
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) enum Message {
     CheckpointDone(Box<Result<CheckpointDone>>),
     /// A part of a checkpoint could not be written and is tried again.
     CheckpointWaits(Error),
+    /// Go back to the last checkpoint, for this reason, and connect to the outside world anew.
+    Restart(&'static str),
     /// Give up everything to another graph.
     Surrender(Reply<Box<Core>>),
     /// Take over what another graph gave up.
@@ -322,6 +324,7 @@ impl Master {
                 self.config.checkpoint_interval_micros = micros;
                 self.schedule_checkpoint();
             }
+            Message::Restart(reason) => return Err(Error::unavailable(reason)),
             message @ (Message::Surrender(_) | Message::Absorb(..)) if self.checkpoints.in_flight => {
                 self.postponed.push(message);
             }
@@ -536,7 +539,8 @@ impl Master {
                         return Ok(Some(exit));
                     }
                 }
-                Ok(Message::Wake | Message::CheckpointWaits(_)) => {}
+                // It does so anyway, once the time is over.
+                Ok(Message::Wake | Message::CheckpointWaits(_) | Message::Restart(_)) => {}
                 Ok(message) => later.push(message),
                 Err(RecvTimeoutError::Timeout) if self.checkpoints.in_flight => {}
                 Err(RecvTimeoutError::Timeout) => break,
@@ -638,6 +642,8 @@ impl Master {
                 }
                 Ok(Message::Surrender(reply)) => answer(reply, Err(failed())),
                 Ok(Message::CheckpointEvery(micros)) => self.config.checkpoint_interval_micros = micros,
+                // What it failed for may be mended.
+                Ok(Message::Restart(_)) => return None,
                 Ok(Message::CheckpointDone(done)) => {
                     if let Err(error) = self.checkpoint_done(*done) {
                         tracing::warn!(graph = self.config.id.0, %error, "the last checkpoint was not written");

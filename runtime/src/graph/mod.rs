@@ -472,6 +472,12 @@ impl Graph {
         drop(self.sender.send(Message::CheckpointEvery(micros)));
     }
 
+    /// Goes back to the last checkpoint and connects to sources and sinks anew; what stood as failed is tried again.
+    pub fn restart(&self, reason: &'static str) {
+        // A graph that has ended connects to nothing.
+        drop(self.sender.send(Message::Restart(reason)));
+    }
+
     /// Joins another graph into this one; both keep running until the moment they are one. The other handle
     /// is dead afterwards. A checkpoint that is under way on either side is finished before, so that every
     /// checkpoint that is committed after this returned is of both.

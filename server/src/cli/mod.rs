@@ -6,6 +6,7 @@
 mod client;
 mod demo;
 mod run;
+mod secret_key;
 mod serve;
 mod table;
 mod test;

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::CliError;
 use super::client::Client;
+use super::secret_key::SecretKeyArguments;
 use super::table::{self, Format};
 use crate::engine::{Engine, EngineConfig};
 use crate::session::SqlError;
@@ -26,12 +27,16 @@ pub(super) struct RunArguments {
     /// Where the state lives; a run forgets it unless this says otherwise.
     #[arg(long, env = "MILLSTREAM_RUN_STORAGE", default_value = "memory://")]
     storage: String,
+
+    #[command(flatten)]
+    secret_key: SecretKeyArguments,
 }
 
 pub(super) async fn run(arguments: RunArguments) -> Result<(), CliError> {
     let name = arguments.file.display().to_string();
     let script = std::fs::read_to_string(&arguments.file).map_err(|error| CliError::new(format!("{name}: {error}")))?;
-    let engine = Engine::open(EngineConfig::new(&arguments.storage)).await.map_err(CliError::new)?;
+    let config = EngineConfig { secret_keys: arguments.secret_key.keys()?, ..EngineConfig::new(&arguments.storage) };
+    let engine = Engine::open(config).await.map_err(CliError::new)?;
     let mut client = Client::new(&engine);
     let located = |error: SqlError| CliError::new(located(&name, &script, &error));
     for statement in client.split(&script).map_err(located)? {

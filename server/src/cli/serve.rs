@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CliError;
 use super::client::Client;
+use super::secret_key::SecretKeyArguments;
 use crate::engine::{Engine, EngineConfig};
 use crate::session::Session;
 use crate::session::door::Door;
@@ -66,6 +67,9 @@ pub(super) struct ServeArguments {
     /// view that would take more stands as FAILED in SHOW JOBS; the others run on.
     #[arg(long, env = "MILLSTREAM_STATE_MEMORY_MIB")]
     state_memory_mib: Option<usize>,
+
+    #[command(flatten)]
+    secret_key: SecretKeyArguments,
 }
 
 /// What is done with connections in the clear.
@@ -118,8 +122,9 @@ impl ServeArguments {
         Ok(Some(Arc::new(Tls::open(options).map_err(CliError::new)?)))
     }
 
-    fn engine_config(&self) -> EngineConfig {
+    fn engine_config(&self) -> Result<EngineConfig, CliError> {
         let mut config = EngineConfig::new(&self.storage);
+        config.secret_keys = self.secret_key.keys()?;
         if let Some(slots) = self.slots {
             config.slots = usize::from(slots);
             config.parallelism = config.slots;
@@ -131,7 +136,7 @@ impl ServeArguments {
         if let Some(mib) = self.state_memory_mib {
             config.state_memory_bytes = mib.saturating_mul(1 << 20);
         }
-        config
+        Ok(config)
     }
 }
 
@@ -145,10 +150,11 @@ pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     let beyond_loopback = !is_loopback(arguments.listen.ip());
     let door = Arc::new(Door::new(beyond_loopback));
     let tls = arguments.tls()?;
+    let engine_config = arguments.engine_config()?;
     let config = WireConfig { credentials: Some(Arc::clone(&door) as _), tls: tls.clone(), ..WireConfig::default() };
     let listener = listen(arguments.listen, config).await.map_err(CliError::new)?;
     let address = listener.local_address().map_err(CliError::new)?;
-    let engine = Engine::open(arguments.engine_config()).await.map_err(CliError::new)?;
+    let engine = Engine::open(engine_config).await.map_err(CliError::new)?;
     if let Some(password) = first_password() {
         engine.give_first_password(&password).await.map_err(CliError::new)?;
     }

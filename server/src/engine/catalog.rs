@@ -10,6 +10,7 @@ use millstream_planner::access::ObjectAccess;
 use millstream_planner::catalog::{
     Catalog, Index, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
 };
+use millstream_planner::secret::{Secret, SecretUses};
 use millstream_planner::statement::{CommentTarget, NEW_RELATION, Statement};
 use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
@@ -20,6 +21,8 @@ use millstream_runtime::{Error, Result};
 
 use super::access::{self, AccessChange};
 use super::record::{Ddl, Detail, Placement, StoredCatalog};
+use super::secrets::connect::SealedSecrets;
+use super::secrets::keys::Sealed;
 use super::system;
 
 /// The first OID and relation number of a user's objects, as in Postgres.
@@ -57,6 +60,7 @@ pub struct DurableCatalog {
     deployed: BTreeMap<RelationId, Arc<Deployed>>,
     graphs: BTreeMap<RelationId, GraphId>,
     statements: Vec<Logged>,
+    sealed: SealedSecrets,
     next_relation: u32,
     next_oid: u32,
 }
@@ -71,6 +75,7 @@ impl Default for DurableCatalog {
             deployed: BTreeMap::new(),
             graphs: BTreeMap::new(),
             statements: Vec::new(),
+            sealed: SealedSecrets::default(),
             next_relation: 1,
             next_oid: FIRST_OID,
         }
@@ -214,6 +219,22 @@ impl DurableCatalog {
                 view.put(renamed);
                 next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
             }
+            Detail::CreateSecret { oid, schema, name, owner, value } => {
+                let name = QualifiedName { schema: schema.clone(), name: name.clone() };
+                view.put_secret(Secret { oid: *oid, name, access: ObjectAccess::owned_by(*owner) });
+                Arc::make_mut(&mut next.sealed).insert(*oid, value.clone());
+                next.next_oid = next.next_oid.max(oid + 1);
+                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
+            }
+            Detail::AlterSecret { oid, value } => next.alter_secret(*oid, value)?,
+            Detail::DropSecrets { oids } => {
+                oids.iter().for_each(|oid| view.remove_secret(*oid));
+                Arc::make_mut(&mut next.sealed).retain(|oid, _| !oids.contains(oid));
+                next.statements.retain(|logged| match &logged.ddl.detail {
+                    Detail::CreateSecret { oid, .. } => !oids.contains(oid),
+                    _ => true,
+                });
+            }
             // A snapshot holds what they lead to: they are kept nowhere else.
             Detail::Access { changes } => next.change_access(&mut view, changes)?,
             Detail::CreateIndex { oid, relation, name, columns, unique } => {
@@ -290,9 +311,30 @@ impl DurableCatalog {
             settings: ddl.settings.clone(),
             access: ObjectAccess::owned_by(placement.owner),
         });
+        view.set_secret_uses(numbers.id, made.secrets);
         self.next_relation = self.next_relation.max(numbers.id.0 + 1);
         self.next_oid = self.next_oid.max(numbers.oid + 1);
         Ok(())
+    }
+
+    /// The statement that made a secret is kept with the value that it has now.
+    fn alter_secret(&mut self, changed: u32, new: &Sealed) -> Result<()> {
+        let mut statements = self.statements.iter_mut();
+        let made =
+            statements.find(|logged| matches!(&logged.ddl.detail, Detail::CreateSecret { oid, .. } if *oid == changed));
+        let made = made.ok_or_else(|| Error::data("an ALTER in the log names no secret"))?;
+        let mut ddl = Ddl::clone(&made.ddl);
+        if let Detail::CreateSecret { value, .. } = &mut ddl.detail {
+            value.clone_from(new);
+        }
+        made.ddl = Arc::new(ddl);
+        Arc::make_mut(&mut self.sealed).insert(changed, new.clone());
+        Ok(())
+    }
+
+    /// The encrypted values of the secrets.
+    pub fn sealed(&self) -> &SealedSecrets {
+        &self.sealed
     }
 
     /// Says something of an object, in place of what was said before.
@@ -332,6 +374,9 @@ impl DurableCatalog {
             | Detail::Drop { .. }
             | Detail::DropSchemas { .. }
             | Detail::DropIndexes { .. }
+            | Detail::CreateSecret { .. }
+            | Detail::AlterSecret { .. }
+            | Detail::DropSecrets { .. }
             | Detail::Access { .. } => true,
         });
     }
@@ -345,6 +390,7 @@ struct Made {
     depends_on: Vec<RelationId>,
     dataflow: Option<Dataflow>,
     connector: Option<ConnectorSpec>,
+    secrets: SecretUses,
 }
 
 fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
@@ -363,6 +409,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
                 depends_on: Vec::new(),
                 dataflow: None,
                 connector: create.connector.clone(),
+                secrets: create.secrets.clone(),
             }
         }
         Statement::CreateSource(create) => {
@@ -374,6 +421,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
                 depends_on: Vec::new(),
                 dataflow: None,
                 connector: Some(create.connector.clone()),
+                secrets: create.secrets.clone(),
             }
         }
         Statement::CreateView(create) => Made {
@@ -383,6 +431,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             depends_on: create.depends_on.clone(),
             dataflow: None,
             connector: None,
+            secrets: SecretUses::new(),
         },
         Statement::CreateMaterializedView(create) => Made {
             name: create.name.clone(),
@@ -391,6 +440,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             depends_on: create.depends_on.clone(),
             dataflow: Some(create.dataflow.clone()),
             connector: None,
+            secrets: SecretUses::new(),
         },
         Statement::CreateSink(create) => Made {
             name: create.name.clone(),
@@ -399,6 +449,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             depends_on: create.depends_on.clone(),
             dataflow: Some(create.dataflow.clone()),
             connector: None,
+            secrets: create.secrets.clone(),
         },
         _ => return Err(Error::data("a statement of the log that made a relation now means something else")),
     };

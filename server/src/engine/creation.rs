@@ -1,9 +1,11 @@
 //! CREATE of a relation: its name, the outside world behind it, and the graph that it will run in.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_planner::catalog::{Auxiliary, QualifiedName, RelationKind};
+use millstream_planner::secret::SecretUses;
 use millstream_planner::statement::Statement;
 use millstream_runtime::Error;
 use millstream_runtime::graph::{GraphId, GraphState};
@@ -15,6 +17,7 @@ use super::access::AccessChange;
 use super::catalog::DurableCatalog;
 use super::ddl::{Outside, Planning};
 use super::record::{Detail, Placement};
+use super::secrets::connect::SecretValues;
 use super::state::State;
 use super::stop::Stop;
 use super::system;
@@ -28,6 +31,8 @@ pub(super) struct Creation<'a> {
     /// The relations whose changes it follows.
     inputs: Vec<RelationId>,
     connector: Option<&'a ConnectorSpec>,
+    /// The options of the connector that secrets give, if there are any.
+    secrets: Option<&'a SecretUses>,
     runs: bool,
 }
 
@@ -51,7 +56,10 @@ impl Engine {
         let replaced = replaced_view(planning.catalog(), statement)?;
         let numbers = planning.catalog().next_relation();
         let splits = match outside {
-            Outside::Ask(stop) => self.checked_connector(statement, creation.connector, numbers.id, stop).await?,
+            Outside::Ask(stop) => {
+                let secrets = self.starter.secrets.with(Arc::clone(planning.catalog().sealed()));
+                self.checked_connector(statement, &creation, &secrets, numbers.id, stop).await?
+            }
             Outside::Known(splits) => splits,
         };
         let mut joins = input_graphs(self, &planning.state, &creation.inputs)?;
@@ -69,6 +77,7 @@ impl Engine {
             splits,
             checkpoint_interval_micros: planning.request.checkpoint_interval_micros,
             rows_follow: false,
+            sealed_sql: planning.sealed_text(numbers.id, self.starter.secrets.keys())?,
         };
         if let Some(replaced) = replaced {
             planning.add(None, Detail::Drop { relations: vec![replaced] })?;
@@ -87,20 +96,22 @@ impl Engine {
     async fn checked_connector(
         &self,
         statement: &Statement,
-        connector: Option<&ConnectorSpec>,
+        creation: &Creation<'_>,
+        secrets: &SecretValues,
         new: RelationId,
         stop: &Stop,
     ) -> Result<Vec<Split>, SqlError> {
-        let Some(connector) = connector else { return Ok(Vec::new()) };
+        let Some(connector) = creation.connector else { return Ok(Vec::new()) };
+        let (uses, context) = (creation.secrets, &self.starter.connectors);
         let asked = async {
             match statement {
                 Statement::CreateSource(_) | Statement::CreateTable(_) => {
-                    Ok(millstream_connectors::source(connector, &self.starter.connectors)?.splits().await?)
+                    Ok(secrets.source(connector, uses, context)?.splits().await?)
                 }
                 Statement::CreateSink(_) => {
                     // The identity is new: nobody publishes under it who could be fenced by this.
                     let identity = self.starter.sink_identity(new);
-                    millstream_connectors::sink(connector, &self.starter.connectors)?.open(&identity).await?;
+                    secrets.sink(connector, uses, context)?.open(&identity).await?;
                     Ok(Vec::new())
                 }
                 _ => Err(Error::internal("a statement without a connector names one").into()),
@@ -144,6 +155,7 @@ pub(super) fn creation(statement: &Statement) -> Option<Creation<'_>> {
             if_not_exists: create.if_not_exists,
             inputs: Vec::new(),
             connector: create.connector.as_ref(),
+            secrets: given(&create.secrets),
             runs: true,
         },
         Statement::CreateSource(create) => Creation {
@@ -151,6 +163,7 @@ pub(super) fn creation(statement: &Statement) -> Option<Creation<'_>> {
             if_not_exists: create.if_not_exists,
             inputs: Vec::new(),
             connector: Some(&create.connector),
+            secrets: given(&create.secrets),
             runs: true,
         },
         Statement::CreateView(create) => Creation {
@@ -158,6 +171,7 @@ pub(super) fn creation(statement: &Statement) -> Option<Creation<'_>> {
             if_not_exists: create.if_not_exists,
             inputs: Vec::new(),
             connector: None,
+            secrets: None,
             runs: false,
         },
         Statement::CreateMaterializedView(create) => Creation {
@@ -165,6 +179,7 @@ pub(super) fn creation(statement: &Statement) -> Option<Creation<'_>> {
             if_not_exists: create.if_not_exists,
             inputs: create.dataflow.inputs(),
             connector: None,
+            secrets: None,
             runs: true,
         },
         Statement::CreateSink(create) => Creation {
@@ -172,11 +187,16 @@ pub(super) fn creation(statement: &Statement) -> Option<Creation<'_>> {
             if_not_exists: create.if_not_exists,
             inputs: create.dataflow.inputs(),
             connector: Some(&create.connector),
+            secrets: given(&create.secrets),
             runs: true,
         },
         _ => return None,
     };
     Some(creation)
+}
+
+fn given(secrets: &SecretUses) -> Option<&SecretUses> {
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 fn replaces(statement: &Statement) -> bool {

@@ -100,6 +100,7 @@ impl DdlRequest {
         // The text of what changes roles may hold a password: what is kept is the outcome.
         let sql = match &self.statement {
             Statement::Access(statement) => statement.tag(),
+            Statement::Secret(change) => change.tag().to_string(),
             _ => self.sql.clone(),
         };
         Ddl { sql, settings: self.settings.clone(), relation, detail }
@@ -141,6 +142,7 @@ impl Engine {
             Statement::Index(change) => planning.index(change)?,
             Statement::Rename { relation: Some(relation), new_name, .. } => planning.rename(*relation, new_name)?,
             Statement::Access(statement) => planning.change_access(statement)?,
+            Statement::Secret(change) => planning.secret(change, self.starter.secrets.keys())?,
             statement => match creation(statement) {
                 Some(creation) => self.plan_creation(&mut planning, creation, outside).await?,
                 None => return Err(Error::internal("a statement that is no DDL came to the dispatcher").into()),
@@ -194,10 +196,13 @@ impl Planning<'_> {
             }
         }
         let inside = |id: &RelationId| catalog.get(*id).is_some_and(|relation| found.contains(&relation.name.schema));
-        let ids = catalog.relations().map(|relation| relation.id);
-        let relations = with_dependents(self.catalog(), ids.filter(inside).collect());
-        if !relations.is_empty() && !cascade {
+        let ids = catalog.relations().map(|relation| relation.id).filter(inside);
+        let secrets: Vec<_> = catalog.secrets().filter(|secret| found.contains(&secret.name.schema)).collect();
+        let using = secrets.iter().flat_map(|secret| catalog.users_of_secret(secret.oid));
+        let relations = with_dependents(self.catalog(), ids.chain(using).collect());
+        if !(relations.is_empty() && secrets.is_empty()) && !cascade {
             let named = relations.iter().filter_map(|id| catalog.get(*id)).map(|relation| relation.name.name.as_str());
+            let named = named.chain(secrets.iter().map(|secret| secret.name.name.as_str()));
             let message = format!("cannot drop schema {} because other objects depend on it", found.join(", "));
             return Err(SqlError::new(Condition::DependentObjectsStillExist, message)
                 .with_detail(format!("They are: {}.", named.collect::<Vec<_>>().join(", ")))
@@ -206,7 +211,12 @@ impl Planning<'_> {
         if found.is_empty() {
             return Ok(());
         }
-        self.add(None, Detail::DropSchemas { names: found, relations })
+        let secrets: Vec<u32> = secrets.iter().map(|secret| secret.oid).collect();
+        self.add(None, Detail::DropSchemas { names: found, relations })?;
+        match secrets.is_empty() {
+            true => Ok(()),
+            false => self.add(None, Detail::DropSecrets { oids: secrets }),
+        }
     }
 
     fn rename(&mut self, relation: RelationId, new_name: &str) -> Result<(), SqlError> {

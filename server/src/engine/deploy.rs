@@ -17,6 +17,7 @@ use millstream_runtime::{Error, Result};
 
 use super::catalog::{Deployed, DurableCatalog};
 use super::clock::ServerClock;
+use super::secrets::connect::SecretValues;
 
 /// What graphs are started with.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Starter {
     pub clock: Arc<ServerClock>,
     /// What connectors need of the process.
     pub connectors: ConnectorContext,
+    /// What they connect with.
+    pub secrets: SecretValues,
 }
 
 impl Starter {
@@ -130,7 +133,8 @@ fn part(
         .deployed(relation.id)
         .ok_or_else(|| Error::internal(format!("\"{}\" does not run", relation.name.name)))?;
     if let Some((input, connector)) = catalog.source(relation) {
-        let source = millstream_connectors::source(connector, &starter.connectors)?;
+        let uses = catalog.view.secret_uses(relation.id);
+        let source = starter.secrets.source(connector, uses, &starter.connectors)?;
         // Rejected records name the topic that they come from.
         let label = connector.options.get("topic").or(connector.options.get("path")).cloned();
         let origin = InputOrigin::Source { source, splits: deployed.splits.clone(), label };
@@ -148,7 +152,8 @@ fn part(
         RelationKind::Source(_) => Err(Error::internal("a source has no connector")),
         RelationKind::MaterializedView(definition) => view(relation, deployed, definition.key.clone(), None),
         RelationKind::Sink(definition) => {
-            let sink = millstream_connectors::sink(&definition.connector, &starter.connectors)?;
+            let uses = catalog.view.secret_uses(relation.id);
+            let sink = starter.secrets.sink(&definition.connector, uses, &starter.connectors)?;
             let identity = starter.sink_identity(relation.id);
             view(relation, deployed, Vec::new(), Some(SinkDeployment { sink, identity }))
         }

@@ -15,7 +15,7 @@
 //! 13 (`session::tests::memory::a_view_that_takes_more_memory_than_is_left_fails_alone`),
 //! 15 (`session::tests::damage::a_damaged_checkpoint_stops_its_own_graph_only`,
 //! `session::tests::a_failed_create_leaves_nothing_behind`),
-//! 18 (`engine::secrets::tests::secrets_are_masked_and_nothing_else`).
+//! 18 (`engine::secrets::mask::tests::secrets_are_masked_and_nothing_else`).
 
 pub mod access;
 pub mod advisory;
@@ -73,10 +73,14 @@ use self::clock::ServerClock;
 use self::committer::Committer;
 use self::deploy::Starter;
 use self::recovery::{History, Started};
-pub use self::secrets::masked_sql;
+use self::secrets::connect::SecretValues;
+pub use self::secrets::{SecretKeys, masked_sql};
 use self::state::{SharedState, State};
 use self::write::Heads;
 use crate::session::SqlError;
+
+/// The storage that ends with the engine: nobody else can open it.
+const MEMORY: &str = "memory://";
 
 /// What an engine is opened with.
 #[derive(Clone, Debug)]
@@ -91,6 +95,8 @@ pub struct EngineConfig {
     pub query_memory_bytes: usize,
     /// Bytes that operators, views and tables together may keep.
     pub state_memory_bytes: usize,
+    /// What secrets are kept with. A storage of the process' own memory gets a key of its own where there is none.
+    pub secret_keys: SecretKeys,
 }
 
 impl EngineConfig {
@@ -103,6 +109,7 @@ impl EngineConfig {
             parallelism: cores,
             query_memory_bytes: 1 << 30,
             state_memory_bytes: memory::state_bytes_default(),
+            secret_keys: SecretKeys::default(),
         }
     }
 }
@@ -137,7 +144,12 @@ impl Engine {
         let recovered = storage.recover().await?;
         let (term, opened_at) = (recovered.term, recovered.position);
         let snapshot_at = AtomicU64::new(recovered.snapshot_position.0);
-        let history = History::read(recovered)?;
+        let keys = match config.secret_keys.is_empty() && config.storage == MEMORY {
+            true => SecretKeys::random()?,
+            false => config.secret_keys,
+        };
+        let history = History::read(recovered, &keys)?;
+        let secrets = SecretValues::new(keys, Arc::clone(history.catalog.sealed()));
         let state = Arc::new(SharedState::new(State {
             catalog: history.catalog.clone(),
             graphs: Default::default(),
@@ -152,6 +164,7 @@ impl Engine {
             memory: StateMemory::new(config.state_memory_bytes),
             connectors: ConnectorContext::with_clock(Arc::clone(&clock) as _),
             clock,
+            secrets,
         };
         let Started { state: started, heads, delivered, unsettled, checkpoints } =
             recovery::start(&starter, history).await?;

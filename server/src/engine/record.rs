@@ -16,6 +16,8 @@ use millstream_runtime::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::access::AccessChange;
+use super::secrets::keys::{Place, Sealed, SecretKeys};
+use super::secrets::mask;
 
 /// What a statement did, beside its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,31 @@ pub enum Detail {
         /// Its name from here on.
         new_name: String,
     },
+    /// `CREATE SECRET`.
+    CreateSecret {
+        /// Its OID.
+        oid: u32,
+        /// Its schema.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: RoleOid,
+        /// Its value.
+        value: Sealed,
+    },
+    /// `ALTER SECRET`.
+    AlterSecret {
+        /// Its OID.
+        oid: u32,
+        /// Its value from here on.
+        value: Sealed,
+    },
+    /// `DROP SECRET`.
+    DropSecrets {
+        /// Their OIDs.
+        oids: Vec<u32>,
+    },
     /// Roles, owners or privileges changed.
     Access {
         /// How, in their order.
@@ -112,6 +139,9 @@ pub struct Placement {
     /// A table's first rows stand in the entry that makes it: both are of one transaction.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rows_follow: bool,
+    /// The text of the statement, where a secret stands in it: the log has it masked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_sql: Option<Sealed>,
 }
 
 /// A DDL statement as the engine speaks of it.
@@ -130,24 +160,59 @@ pub struct Ddl {
 impl Ddl {
     /// As the log takes it.
     pub fn to_record(&self) -> DdlRecord {
+        // Only what makes a relation is planned again; what can't be encrypted stands as it is, with a warning.
+        let readable = match &self.detail {
+            Detail::CreateRelation(placement) => placement.sealed_sql.is_none(),
+            _ => false,
+        };
         DdlRecord {
-            sql: self.sql.clone(),
+            sql: if readable { self.sql.clone() } else { mask(&self.sql) },
             settings: serde_json::to_value(&self.settings).expect("settings have a JSON form"),
             relations: self.relation.into_iter().collect(),
             detail: serde_json::to_value(&self.detail).expect("details have a JSON form"),
         }
     }
 
-    /// As the log has it.
-    pub fn from_record(record: DdlRecord) -> Result<Self> {
+    /// As the log has it. Text with a secret in it that the log has in the clear is encrypted from here on, once there
+    /// is a key; what is under an older key gets the newest one.
+    pub fn from_record(record: DdlRecord, keys: &SecretKeys) -> Result<Self> {
         let damaged = |what: &str, error: &serde_json::Error| {
             Error::data(format!("a statement of the log has {what} that cannot be read: {error}"))
                 .with_hint("Start the release of Millstream that wrote it, or a newer one.")
         };
         let settings = serde_json::from_value(record.settings).map_err(|error| damaged("settings", &error))?;
-        let detail = serde_json::from_value(record.detail).map_err(|error| damaged("details", &error))?;
+        let mut detail = serde_json::from_value(record.detail).map_err(|error| damaged("details", &error))?;
         let relation = record.relations.first().copied();
-        Ok(Self { sql: record.sql, settings, relation, detail })
+        let mut sql = record.sql;
+        match (&mut detail, relation) {
+            (Detail::CreateRelation(placement), Some(made)) => {
+                let place = Place::Statement(made.id);
+                if let Some(sealed) = &placement.sealed_sql {
+                    sql = keys.open(place, sealed, &format!("the statement that made relation {}", made.id))?;
+                }
+                let seals = match &placement.sealed_sql {
+                    Some(sealed) => keys.is_old(sealed),
+                    None => !keys.is_empty() && mask(&sql) != sql,
+                };
+                if seals {
+                    placement.sealed_sql = Some(keys.seal(place, &sql)?);
+                }
+            }
+            (Detail::CreateSecret { oid, name, value, .. }, _) => {
+                let opened = keys.open(Place::Secret(*oid), value, &format!("secret \"{name}\""))?;
+                if keys.is_old(value) {
+                    *value = keys.seal(Place::Secret(*oid), &opened)?;
+                }
+            }
+            (Detail::AlterSecret { oid, value }, _) => {
+                let opened = keys.open(Place::Secret(*oid), value, &format!("the secret with OID {oid}"))?;
+                if keys.is_old(value) {
+                    *value = keys.seal(Place::Secret(*oid), &opened)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(Self { sql, settings, relation, detail })
     }
 }
 
@@ -188,9 +253,10 @@ mod tests {
                 splits: vec![split],
                 checkpoint_interval_micros: Some(1),
                 rows_follow: true,
+                sealed_sql: None,
             }),
         };
-        assert_eq!(Ddl::from_record(ddl.to_record()).unwrap(), ddl);
+        assert_eq!(Ddl::from_record(ddl.to_record(), &SecretKeys::default()).unwrap(), ddl);
     }
 
     #[test]
@@ -203,6 +269,9 @@ mod tests {
         }
         .to_record();
         record.detail = serde_json::json!({ "Fold": {} });
-        assert_eq!(Ddl::from_record(record).unwrap_err().kind, millstream_runtime::ErrorKind::Data);
+        assert_eq!(
+            Ddl::from_record(record, &SecretKeys::default()).unwrap_err().kind,
+            millstream_runtime::ErrorKind::Data
+        );
     }
 }

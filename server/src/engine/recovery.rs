@@ -21,7 +21,7 @@ use super::committer::Delivered;
 use super::deploy::{Starter, TableStart};
 use super::head::TableHead;
 use super::record::{Ddl, Detail, StoredCatalog};
-use super::secrets::mask;
+use super::secrets::{SecretKeys, mask};
 use super::state::State;
 use super::write::Heads;
 
@@ -45,8 +45,8 @@ struct GraphHistory {
 }
 
 impl History {
-    /// Reads the history that a storage gave back.
-    pub fn read(recovered: Recovered) -> Result<Self> {
+    /// Reads the history that a storage gave back, with the keys of its secrets.
+    pub fn read(recovered: Recovered, keys: &SecretKeys) -> Result<Self> {
         let mut history = Self {
             catalog: DurableCatalog::default(),
             graphs: BTreeMap::new(),
@@ -58,7 +58,7 @@ impl History {
             let stored: StoredCatalog = serde_json::from_value(snapshot.catalog)
                 .map_err(|error| Error::data(format!("the catalog of the newest snapshot cannot be read: {error}")))?;
             for (position, record) in stored.statements {
-                history.ddl(position, Ddl::from_record(record)?)?;
+                history.ddl(position, Ddl::from_record(record, keys)?)?;
             }
             history.catalog = history.catalog.with_access(&stored.access)?;
             history.catalog.reserve(stored.next_relation, stored.next_oid);
@@ -74,7 +74,7 @@ impl History {
             let mut rows = Vec::new();
             for record in records {
                 match record {
-                    Record::Ddl(ddl) => history.ddl(position, Ddl::from_record(ddl)?)?,
+                    Record::Ddl(ddl) => history.ddl(position, Ddl::from_record(ddl, keys)?)?,
                     Record::Rows(record) => rows.push(record),
                     Record::Checkpoint(checkpoint) => history.checkpoint(checkpoint),
                     Record::GraphsJoined { parents, .. } => {
@@ -101,7 +101,10 @@ impl History {
             | Detail::Access { .. }
             | Detail::CreateIndex { .. }
             | Detail::DropIndexes { .. }
-            | Detail::RenameIndex { .. } => None,
+            | Detail::RenameIndex { .. }
+            | Detail::CreateSecret { .. }
+            | Detail::AlterSecret { .. }
+            | Detail::DropSecrets { .. } => None,
         };
         if let Detail::CreateRelation(placement) = &ddl.detail
             && let Some(graph) = placement.graph

@@ -5,7 +5,7 @@
 //! behind the entry: new relations are started first, then both are shown at once, then what is gone is stopped.
 //! The work runs in a task of its own, which a session that goes away leaves behind: nothing is given up halfway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millstream_planner::catalog::RelationKind;
@@ -84,6 +84,10 @@ impl Engine {
     /// Makes what runs follow a catalog that has been logged.
     pub(super) async fn settle(&self, catalog: DurableCatalog, made_by: LogPosition) -> Vec<(RelationId, Error)> {
         let before = self.state.load();
+        // What is dropped below connects until then: its secrets stay as long.
+        let mut sealed = BTreeMap::clone(before.catalog.sealed());
+        sealed.extend(catalog.sealed().iter().map(|(oid, value)| (*oid, value.clone())));
+        self.starter.secrets.replace(Arc::new(sealed));
         let made: Vec<_> = catalog.running().filter(|id| before.catalog.deployed(*id).is_none()).collect();
         // Dependents have the higher numbers: they go first.
         let gone: Vec<_> = before.catalog.running().rev().filter(|id| catalog.deployed(*id).is_none()).collect();
@@ -95,7 +99,9 @@ impl Engine {
             }
         }
         self.state.store(State { catalog: catalog.clone(), graphs: graphs.clone(), made_by });
+        connect_anew(&before, &catalog, &graphs);
         if gone.is_empty() {
+            self.starter.secrets.replace(Arc::clone(catalog.sealed()));
             return failed;
         }
         {
@@ -118,6 +124,7 @@ impl Engine {
                 tracing::warn!(graph = id.0, %error, "dropped relations still run");
             }
         }
+        self.starter.secrets.replace(Arc::clone(catalog.sealed()));
         self.state.store(State { catalog, graphs, made_by });
         failed
     }
@@ -217,5 +224,16 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Graphs that connect with a secret whose value has changed go back to their checkpoints and connect with the new one.
+fn connect_anew(before: &State, catalog: &DurableCatalog, graphs: &BTreeMap<GraphId, Graph>) {
+    let old = before.catalog.sealed();
+    let changed = catalog.sealed().iter().filter(|(oid, value)| old.get(*oid).is_some_and(|old| old != *value));
+    let users = changed.flat_map(|(oid, _)| catalog.view.users_of_secret(*oid));
+    let using: BTreeSet<GraphId> = users.filter_map(|relation| catalog.graph_of(relation)).collect();
+    for graph in using.iter().filter_map(|id| graphs.get(id)) {
+        graph.restart("a secret has a new value: connecting with it");
     }
 }

@@ -74,6 +74,7 @@ fn define_tag(statement: &Statement) -> String {
         Statement::Comment { .. } => "COMMENT".to_string(),
         Statement::Rename { object, .. } => kind("ALTER", *object),
         Statement::Access(statement) => statement.tag(),
+        Statement::Secret(change) => change.tag().to_string(),
         Statement::Index(change) => match change.as_ref() {
             IndexChange::Create { .. } => "CREATE INDEX".to_string(),
             IndexChange::Exists { .. } => "CREATE INDEX".to_string(),

@@ -93,6 +93,7 @@ impl Session {
             | Statement::Comment { .. }
             | Statement::Rename { .. }
             | Statement::Access(_)
+            | Statement::Secret(_)
             | Statement::Index(_) => self.define(prepared, stop).await,
             Statement::Explain(explain) => self.explain(explain, parameters, stop).await,
             Statement::ShowCreate { relation } => self.show_create(*relation),

@@ -202,6 +202,7 @@ impl Session {
             | Statement::Rename { .. }
             | Statement::Access(_)
             | Statement::Index(_)
+            | Statement::Secret(_)
             | Statement::Truncate { .. }
             | Statement::AdvanceClock { .. }
             | Statement::AdvanceWatermark { .. }

@@ -76,6 +76,14 @@ impl Session {
                 let rows: Vec<[Option<String>; 1]> = names.map(|name| [Some(name.clone())]).collect();
                 text_rows(&["name"], &rows)
             }
+            ShowObjects::Secrets => {
+                let mut names: Vec<[Option<String>; 2]> = catalog
+                    .secrets()
+                    .map(|secret| [Some(secret.name.schema.clone()), Some(secret.name.name.clone())])
+                    .collect();
+                names.sort();
+                text_rows(&["schema", "name"], &names)
+            }
             ShowObjects::Jobs => shown(job_rows(&jobs(&self.engine, &self.engine.state()))?),
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::ConnectionError;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, SecretKeys};
 use crate::session::Session;
 use crate::wire::{Login, WireConfig, listen, serve};
 
@@ -49,6 +49,7 @@ impl TestServer {
             parallelism,
             query_memory_bytes: QUERY_MEMORY_BYTES,
             state_memory_bytes: STATE_MEMORY_BYTES,
+            secret_keys: SecretKeys::random().map_err(ConnectionError::server)?,
         };
         let running = Running::open(&config, 0).await?;
         Ok(Arc::new(Self {

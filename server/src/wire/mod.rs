@@ -43,4 +43,4 @@ mod tests;
 pub use client_session::{ClientCursors, ClientSession, ClientSettings, Described, Login};
 pub use gate::{Demand, Gate};
 pub use listener::{ListenError, Listener, WireConfig, is_loopback, listen, serve};
-pub use tls::{Tls, TlsError, TlsOptions};
+pub use tls::{Tls, TlsError, TlsOptions, refuse_open_key};

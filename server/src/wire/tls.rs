@@ -167,7 +167,7 @@ fn unreadable(path: &Path, reason: &dyn fmt::Display) -> TlsError {
 }
 
 /// As Postgres does: a key that others on the machine can read is none.
-fn refuse_open_key(path: &Path) -> Result<(), TlsError> {
+pub fn refuse_open_key(path: &Path) -> Result<(), TlsError> {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     // A key of root's may be readable by a group, because a server does not run as root.

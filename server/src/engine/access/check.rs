@@ -5,6 +5,7 @@
 use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, Roles};
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
 use millstream_planner::copy::{Copy, CopySource};
+use millstream_planner::secret::{Secret, SecretChange, SecretUses};
 use millstream_planner::statement::{Command, CommentTarget, IndexChange, Statement, Use};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
@@ -40,10 +41,12 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::CreateSchema { .. } => check.may_make_schemas(),
         Statement::CreateTable(create) => {
             check.may_create_in(&create.name.schema)?;
+            check.secrets(&create.secrets)?;
             create.connector.iter().try_for_each(|connector| check.connector(connector, false))
         }
         Statement::CreateSource(create) => {
             check.may_create_in(&create.name.schema)?;
+            check.secrets(&create.secrets)?;
             check.connector(&create.connector, false)
         }
         Statement::CreateView(create) => {
@@ -61,6 +64,7 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::CreateSink(create) => {
             check.may_create_in(&create.name.schema)?;
             check.uses(&create.uses)?;
+            check.secrets(&create.secrets)?;
             check.connector(&create.connector, true)
         }
         Statement::Drop(drop) => drop.named.iter().try_for_each(|relation| check.may_drop(*relation)),
@@ -85,6 +89,7 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::AdvanceWatermark { relation, .. } => check.owns(check.relation(*relation)?),
         // What they say is asked about when it is run.
         Statement::Prepare { .. } | Statement::Declare(_) => Ok(()),
+        Statement::Secret(change) => check.secret_change(change),
         // These ask while they are worked out: what they need depends on what they name.
         Statement::Access(_) => Ok(()),
         Statement::Command(command) => check.command(command),
@@ -98,6 +103,14 @@ pub fn must_own(roles: &Roles, role: RoleOid, relation: &Relation) -> Result<(),
         return Ok(());
     }
     Err(denied(format!("must be owner of {} {}", noun(&relation.kind), relation.name.name)))
+}
+
+/// `must be owner of secret s`, likewise.
+pub fn must_own_secret(roles: &Roles, role: RoleOid, secret: &Secret) -> Result<(), SqlError> {
+    match roles.owns(role, &secret.access) {
+        true => Ok(()),
+        false => Err(denied(format!("must be owner of secret {}", secret.name.name))),
+    }
 }
 
 /// What messages call a relation.
@@ -227,6 +240,41 @@ impl Check<'_> {
             return Ok(());
         }
         Err(denied(format!("permission denied for {} {}", noun(&relation.kind), relation.name.name)))
+    }
+
+    /// Who owns a secret changes it; who owns its schema may drop it, too.
+    fn secret_change(&self, change: &SecretChange) -> Result<(), SqlError> {
+        match change {
+            SecretChange::Create { name, .. } => self.may_create_in(&name.schema),
+            SecretChange::Nothing { .. } => Ok(()),
+            SecretChange::Alter { oid, .. } => must_own_secret(self.roles, self.role, self.secret(*oid)?),
+            SecretChange::Drop { oids, .. } => oids.iter().try_for_each(|oid| {
+                let secret = self.secret(*oid)?;
+                match self.roles.owns(self.role, &self.catalog.schema_access(&secret.name.schema)) {
+                    true => Ok(()),
+                    false => must_own_secret(self.roles, self.role, secret),
+                }
+            }),
+        }
+    }
+
+    /// Connecting with a secret needs its use, and that of its schema.
+    fn secrets(&self, uses: &SecretUses) -> Result<(), SqlError> {
+        uses.values().try_for_each(|oid| {
+            let secret = self.secret(*oid)?;
+            self.in_schema(&secret.name.schema, Privileges::USAGE)?;
+            match self.roles.may(self.role, ObjectClass::Secret, &secret.access, Privileges::USAGE) {
+                true => Ok(()),
+                false => Err(denied(format!("permission denied for secret {}", secret.name.name))),
+            }
+        })
+    }
+
+    fn secret(&self, oid: u32) -> Result<&Secret, SqlError> {
+        match self.catalog.secret(oid) {
+            Some(secret) => Ok(secret),
+            None => Err(millstream_runtime::Error::internal("a plan names a secret that is not there").into()),
+        }
     }
 
     /// Connectors that make up their rows, or throw them away, are everybody's; others reach outside of the server.

@@ -4,10 +4,11 @@ use millstream_planner::access::{
     AccessStatement, Grant, GrantObjects, ObjectAccess, ObjectClass, OwnedObject, PUBLIC, Privileges, RoleOid,
     RoleSpec, grant, revoke,
 };
+use millstream_planner::secret::Secret;
 use millstream_runtime::Error;
 use millstream_runtime::plan::RelationId;
 
-use super::check::{must_own, noun};
+use super::check::{must_own, must_own_secret, noun};
 use super::{AccessChange, Changing, denied};
 use crate::engine::system::is_system_schema;
 use crate::session::sqlstate::Condition;
@@ -19,6 +20,7 @@ enum Object {
     Relation(RelationId),
     Schema(String),
     Database(String),
+    Secret(u32),
 }
 
 /// A GRANT or REVOKE over all of its objects.
@@ -46,6 +48,7 @@ impl Changing {
                 let object = match object {
                     OwnedObject::Relation(relation) => Object::Relation(*relation),
                     OwnedObject::Schema(name) => Object::Schema(name.clone()),
+                    OwnedObject::Secret(oid) => Object::Secret(*oid),
                 };
                 self.may_hand_over(&object, owner)?;
                 self.hand_over(&object, owner)
@@ -77,6 +80,7 @@ impl Changing {
                 inside.map(|relation| Object::Relation(relation.id)).collect()
             }
             GrantObjects::Schemas(names) => names.iter().map(|name| Object::Schema(name.clone())).collect(),
+            GrantObjects::Secrets(oids) => oids.iter().map(|oid| Object::Secret(*oid)).collect(),
             GrantObjects::Databases(names) => {
                 if let Some(other) = names.iter().find(|name| *name != database) {
                     let message = format!("database \"{other}\" does not exist");
@@ -98,7 +102,18 @@ impl Changing {
             }
             Object::Schema(name) => (ObjectClass::Schema, name.clone(), self.view.schema_access(name)),
             Object::Database(name) => (ObjectClass::Database, name.clone(), self.view.database_access().clone()),
+            Object::Secret(oid) => {
+                let secret = self.secret(*oid)?;
+                (ObjectClass::Secret, secret.name.name.clone(), secret.access.clone())
+            }
         })
+    }
+
+    fn secret(&self, oid: u32) -> Result<&Secret, SqlError> {
+        match self.view.secret(oid) {
+            Some(secret) => Ok(secret),
+            None => Err(Error::internal("a secret that was named is not there").into()),
+        }
     }
 
     fn set_access(&mut self, object: &Object, access: ObjectAccess) -> Result<(), SqlError> {
@@ -106,6 +121,7 @@ impl Changing {
             Object::Relation(id) => AccessChange::Relation { relation: *id, access },
             Object::Schema(name) => AccessChange::Schema { name: name.clone(), access },
             Object::Database(_) => AccessChange::Database(access),
+            Object::Secret(oid) => AccessChange::Secret { oid: *oid, access },
         })
     }
 
@@ -117,6 +133,7 @@ impl Changing {
             Object::Relation(id) => self.view.get(*id).map_or("relation", |relation| noun(&relation.kind)),
             Object::Schema(_) => "schema",
             Object::Database(_) => "database",
+            Object::Secret(_) => "secret",
         };
         if grantable.is_empty() {
             let held = self.roles_known().held(self.actor.current, class, &access, Privileges::all(class));
@@ -200,6 +217,10 @@ impl Changing {
                 must_own(roles, self.actor.current, relation)?;
                 Some(relation.name.schema.clone())
             }
+            Object::Secret(oid) => {
+                must_own_secret(roles, self.actor.current, self.secret(*oid)?)?;
+                Some(self.secret(*oid)?.name.schema.clone())
+            }
             Object::Schema(_) | Object::Database(_) => {
                 if !roles.owns(self.actor.current, &access) {
                     return Err(denied(format!("must be owner of schema {name}")));
@@ -271,6 +292,8 @@ impl Changing {
                 .filter(|name| self.view.schemas_with_access().get(*name).is_some_and(|own| old.contains(&own.owner)))
                 .map(|name| Object::Schema(name.clone())),
         );
+        let secrets = self.view.secrets().filter(|secret| old.contains(&secret.access.owner));
+        objects.extend(secrets.map(|secret| Object::Secret(secret.oid)));
         objects.iter().try_for_each(|object| self.hand_over(object, to.oid))
     }
 
@@ -289,6 +312,9 @@ impl Changing {
         }
         for (name, access) in self.view.schemas_with_access() {
             note(access, format!("schema {name}"));
+        }
+        for secret in self.view.secrets() {
+            note(&secret.access, format!("secret {}", secret.name.name));
         }
         note(self.view.database_access(), "the database".to_string());
         found

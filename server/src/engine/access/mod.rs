@@ -15,6 +15,7 @@ mod tests;
 
 use millstream_planner::access::{AccessStatement, BOOTSTRAP, ObjectAccess, Role, RoleOid, RoleSpec, Roles};
 use millstream_planner::catalog::{Catalog, Relation};
+use millstream_planner::secret::Secret;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,13 @@ pub enum AccessChange {
     },
     /// Who may connect and make schemas now.
     Database(ObjectAccess),
+    /// Whose a secret is now, and who may use it.
+    Secret {
+        /// Which one.
+        oid: u32,
+        /// The whole of it.
+        access: ObjectAccess,
+    },
 }
 
 impl AccessChange {
@@ -75,6 +83,12 @@ impl AccessChange {
             }
             Self::Schema { name, access } => view.set_schema_access(name.clone(), access.clone()),
             Self::Database(access) => view.set_database_access(access.clone()),
+            Self::Secret { oid, access } => {
+                let old = view
+                    .secret(*oid)
+                    .ok_or_else(|| Error::data("a change of privileges in the log names no secret"))?;
+                view.put_secret(Secret { access: access.clone(), ..Secret::clone(old) });
+            }
         }
         Ok(())
     }
@@ -83,7 +97,11 @@ impl AccessChange {
     pub fn oid(&self) -> Option<u32> {
         match self {
             Self::PutRole(role) => Some(role.oid.0),
-            Self::DropRole(_) | Self::Relation { .. } | Self::Schema { .. } | Self::Database(_) => None,
+            Self::DropRole(_)
+            | Self::Relation { .. }
+            | Self::Schema { .. }
+            | Self::Database(_)
+            | Self::Secret { .. } => None,
         }
     }
 }
@@ -99,6 +117,8 @@ pub fn stored(view: &Catalog) -> Vec<AccessChange> {
     changes.extend(
         of_users.map(|relation| AccessChange::Relation { relation: relation.id, access: relation.access.clone() }),
     );
+    let secrets = view.secrets();
+    changes.extend(secrets.map(|secret| AccessChange::Secret { oid: secret.oid, access: secret.access.clone() }));
     if *view.database_access() != ObjectAccess::default() {
         changes.push(AccessChange::Database(view.database_access().clone()));
     }

@@ -10,6 +10,7 @@ mod errors;
 pub mod jobs;
 mod operators;
 mod relations;
+mod secrets;
 mod splits;
 
 use std::sync::{Arc, LazyLock};
@@ -70,6 +71,7 @@ fn all() -> impl Iterator<Item = &'static SystemRelation> {
         errors::RELATION,
         relations::RELATION,
         operators::RELATION,
+        secrets::RELATION,
     ];
     OWN.iter()
 }

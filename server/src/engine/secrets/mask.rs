@@ -1,0 +1,196 @@
+//! A statement as it may be shown: the values of options that hold secrets, of passwords and of secrets are masked (18).
+//!
+//! The text is only cut into words, literals and signs, so that this works on texts that are no statements, too.
+
+use millstream_planner::catalog::Relation;
+
+/// Parts of option names whose values are secrets.
+const SECRET_WORDS: &[&str] =
+    &["password", "secret", "token", "jaas", "credential", "access_key", "access.key", "key.pem"];
+
+/// What stands in the place of a secret.
+const MASK: &str = "'********'";
+
+/// The statement that made a relation, without the secrets in it.
+pub fn masked_sql(relation: &Relation) -> String {
+    mask(&relation.sql)
+}
+
+/// A piece of a text: where it starts and ends, and what it is.
+struct Piece {
+    start: usize,
+    end: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A name, a keyword or a number, dots and hyphens within included; quoted or not.
+    Word,
+    /// A literal in quotes of any kind.
+    Literal,
+    /// One character.
+    Sign(char),
+}
+
+/// Masks every value that is assigned to an option with a secret's name, given as a password, or stands in the
+/// definition of a secret.
+pub(in crate::engine) fn mask(sql: &str) -> String {
+    let pieces = pieces(sql);
+    let mut shown = String::with_capacity(sql.len());
+    let mut copied = 0;
+    for (at, piece) in pieces.iter().enumerate() {
+        if is_secret(sql, &pieces, at) {
+            shown.push_str(&sql[copied..piece.start]);
+            shown.push_str(MASK);
+            copied = piece.end;
+        }
+    }
+    shown.push_str(&sql[copied..]);
+    shown
+}
+
+fn is_secret(sql: &str, pieces: &[Piece], at: usize) -> bool {
+    let piece = &pieces[at];
+    let text = |piece: &Piece| sql[piece.start..piece.end].to_ascii_lowercase();
+    let before = |back: usize| at.checked_sub(back).map(|at| &pieces[at]);
+    if matches!(piece.kind, Kind::Sign(_)) {
+        return false;
+    }
+    if before(1).is_some_and(|sign| sign.kind == Kind::Sign('=')) {
+        let named = before(2).is_some_and(|name| SECRET_WORDS.iter().any(|word| text(name).contains(word)));
+        // `= SECRET name` names one.
+        let names = piece.kind == Kind::Word && text(piece) == "secret";
+        return named && !(names && pieces.get(at + 1).is_some_and(|next| next.kind == Kind::Word));
+    }
+    if piece.kind != Kind::Literal {
+        return false;
+    }
+    if before(1).is_some_and(|word| word.kind == Kind::Word && text(word) == "password") {
+        return true;
+    }
+    // Within CREATE SECRET and ALTER SECRET every literal may be the value.
+    let start = pieces[..at].iter().rposition(|piece| piece.kind == Kind::Sign(';')).map_or(0, |end| end + 1);
+    let words = |index: usize| pieces.get(start + index).filter(|piece| piece.kind == Kind::Word).map(text);
+    let defining = |at: usize| {
+        matches!(words(at).as_deref(), Some("create" | "alter")) && words(at + 1).is_some_and(|word| word == "secret")
+    };
+    // PREPARE name AS, too.
+    (0..at.saturating_sub(start)).any(defining)
+}
+
+/// Cuts a text; comments and blanks are left out.
+fn pieces(sql: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while let Some(first) = sql[start..].chars().next() {
+        let rest = &sql[start..];
+        let (length, kind) = if first.is_whitespace() {
+            (first.len_utf8(), None)
+        } else if rest.starts_with("--") {
+            (rest.find('\n').unwrap_or(rest.len()), None)
+        } else if rest.starts_with("/*") {
+            (rest.find("*/").map_or(rest.len(), |end| end + 2), None)
+        } else if first == '\'' {
+            (quoted_length(rest, '\'', false), Some(Kind::Literal))
+        } else if matches!(first, 'e' | 'E') && rest[1..].starts_with('\'') {
+            (1 + quoted_length(&rest[1..], '\'', true), Some(Kind::Literal))
+        } else if first == '$' && dollar_quoted_length(rest).is_some() {
+            (dollar_quoted_length(rest).unwrap_or(1), Some(Kind::Literal))
+        } else if is_word_part(first) || first == '"' {
+            (word_length(rest), Some(Kind::Word))
+        } else {
+            (first.len_utf8(), Some(Kind::Sign(first)))
+        };
+        if let Some(kind) = kind {
+            pieces.push(Piece { start, end: start + length, kind });
+        }
+        start += length;
+    }
+    pieces
+}
+
+/// Bytes of the quoted text that `text` starts with, both quotes included; to the end if it is open.
+fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
+    let mut characters = text.char_indices().skip(1).peekable();
+    while let Some((at, character)) = characters.next() {
+        if escapes && character == '\\' {
+            characters.next();
+        } else if character == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
+            return at + quote.len_utf8();
+        }
+    }
+    text.len()
+}
+
+/// Bytes of `$tag$ ... $tag$`; `None` where no such quote begins.
+fn dollar_quoted_length(text: &str) -> Option<usize> {
+    let tag = 1 + text[1..].find('$')?;
+    let plain = text[1..tag].chars().all(|character| character.is_alphanumeric() || character == '_');
+    let (quote, inside) = text.split_at(tag + 1);
+    plain.then(|| inside.find(quote).map_or(text.len(), |end| end + 2 * quote.len()))
+}
+
+/// Bytes of a name with its dots, hyphens and quoted parts.
+fn word_length(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(character) = text[at..].chars().next() {
+        at += match character {
+            '"' => quoted_length(&text[at..], '"', false),
+            '-' if text[at..].starts_with("--") => break,
+            '.' | '-' => 1,
+            other if is_word_part(other) => other.len_utf8(),
+            _ => break,
+        };
+    }
+    at
+}
+
+fn is_word_part(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_and_nothing_else() {
+        let sql = "CREATE SOURCE s (a TEXT) WITH (connector = 'kafka', properties.sasl.password = 'it''s', topic='t')";
+        let shown =
+            "CREATE SOURCE s (a TEXT) WITH (connector = 'kafka', properties.sasl.password = '********', topic='t')";
+        assert_eq!(mask(sql), shown);
+        assert_eq!(mask("WITH ('s3.secret.key' = 'x', 'a' = 'b')"), "WITH ('s3.secret.key' = '********', 'a' = 'b')");
+        assert_eq!(mask("SELECT 'password' = 'x'"), "SELECT 'password' = '********'");
+        for open in ["SELECT 'open", "SELECT \"open", "SELECT $$open", "/* open", "-- '", "SELECT $1, $2", "é'ü"] {
+            assert_eq!(mask(open), open);
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_value_is_masked() {
+        for value in ["'x y'", "E'it\\'s y'", "$$x y$$", "$q$x $$ y$q$", "xy", "42", "'open y"] {
+            let sql = format!("WITH (a = 'b', /* it's */ properties.sasl.password -- '\n = {value}");
+            assert_eq!(mask(&sql), "WITH (a = 'b', /* it's */ properties.sasl.password -- '\n = '********'");
+        }
+        assert_eq!(mask("WITH (\"my.Password\" = 'x')"), "WITH (\"my.Password\" = '********')");
+    }
+
+    #[test]
+    fn definitions_of_secrets_and_passwords_are_masked() {
+        for (sql, shown) in [
+            ("CREATE SECRET s AS 'x'; SELECT 'y'", "CREATE SECRET s AS '********'; SELECT 'y'"),
+            ("SELECT 'y'; alter /* */ secret a.s\nas $$x$$", "SELECT 'y'; alter /* */ secret a.s\nas '********'"),
+            ("create secret if not exists s 'x' 'y'", "create secret if not exists s '********' '********'"),
+            ("PREPARE p AS CREATE SECRET s AS 'x'", "PREPARE p AS CREATE SECRET s AS '********'"),
+            ("ALTER ROLE r PASSWORD 'x' VALID UNTIL 'y'", "ALTER ROLE r PASSWORD '********' VALID UNTIL 'y'"),
+            (
+                "WITH (properties.sasl.password = SECRET s, a = 'b')",
+                "WITH (properties.sasl.password = SECRET s, a = 'b')",
+            ),
+            ("SELECT secret FROM t WHERE a = 'x'", "SELECT secret FROM t WHERE a = 'x'"),
+        ] {
+            assert_eq!(mask(sql), shown);
+        }
+    }
+}
