@@ -11,6 +11,8 @@
 
 mod rows;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -197,18 +199,19 @@ impl Session {
                 .with_hint("The rows of a query are there, or are computed: SET statement_timeout bounds that."));
         }
         let rows = Arc::clone(&cursor.rows);
+        rows.lock().await.check()?;
         if fetch.is_move {
-            let passed = stop.race(async { rows.lock().await.pass(fetch.motion).await }).await?;
+            let passed = drawn(&rows, &stop, async |rows| rows.pass(fetch.motion).await).await?;
             return Ok(Outcome::fixed(&format!("MOVE {passed}")));
         }
         if columns.map(types_of) != Some(types_of(&cursor.shape.columns)) {
             let error = SqlError::new(Condition::FeatureNotSupported, "cached plan must not change result type");
             return Err(error.with_hint("Prepare the FETCH again: the cursor is another one now."));
         }
-        let run = stop.race(async { rows.lock().await.begin(fetch.motion).await }).await?;
+        let run = drawn(&rows, &stop, async |rows| rows.begin(fetch.motion).await).await?;
         let given = futures::stream::unfold(Some((rows, run, stop)), |fetching| async move {
             let (rows, mut run, stop) = fetching?;
-            let next = stop.race(async { rows.lock().await.next(&mut run).await }).await;
+            let next = drawn(&rows, &stop, async |rows| rows.next(&mut run).await).await;
             match next.transpose()? {
                 Ok(batch) => Some((Ok(batch), Some((rows, run, stop)))),
                 Err(error) => Some((Err(error), None)),
@@ -232,7 +235,7 @@ impl Session {
     /// Reads the cursors that are to outlive the transaction to their end; an error ends the transaction instead.
     pub(super) async fn hold_cursors(&mut self, stop: &Stop) -> Result<(), SqlError> {
         for cursor in self.cursors.open.values().filter(|cursor| cursor.hold && !cursor.is_held) {
-            stop.race(async { cursor.rows.lock().await.hold().await }).await?;
+            drawn(&cursor.rows, stop, async |rows| rows.hold().await).await?;
         }
         Ok(())
     }
@@ -294,6 +297,17 @@ impl Session {
     pub fn close_cursor(&mut self, name: &str) {
         self.cursors.open.remove(name);
     }
+}
+
+/// Draws from a cursor's rows until it is done or has to stop; whatever goes wrong, the cursor can't be used again.
+async fn drawn<T>(
+    rows: &Mutex<CursorRows>,
+    stop: &Stop,
+    draw: impl AsyncFnOnce(&mut CursorRows) -> Result<T, SqlError>,
+) -> Result<T, SqlError> {
+    let mut rows = rows.lock().await;
+    let done = stop.race(draw(&mut rows)).await;
+    done.inspect_err(|_| rows.fail())
 }
 
 impl Work {

@@ -51,7 +51,7 @@ pub(in crate::session) struct CursorRows {
     /// How many rows were read.
     read: u64,
     ended: bool,
-    /// An error ended the rows: what they were is not known.
+    /// A FETCH or MOVE has failed: where it stands is not known to its client.
     failed: bool,
     /// The row on which it stands.
     at: u64,
@@ -91,13 +91,23 @@ impl CursorRows {
         self.keeping != Keeping::Ahead
     }
 
+    /// Refuses one of which a FETCH or MOVE has failed.
+    pub(super) fn check(&self) -> Result<(), SqlError> {
+        if !self.failed {
+            return Ok(());
+        }
+        let message = format!("portal \"{}\" cannot be run", self.name);
+        Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
+            .with_hint("A FETCH or MOVE of it has failed: CLOSE it, and DECLARE it again."))
+    }
+
+    /// A FETCH or MOVE has failed.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+
     /// Goes to where the rows of a motion begin.
     pub(super) async fn begin(&mut self, motion: Motion) -> Result<Run, SqlError> {
-        if self.failed {
-            let message = format!("portal \"{}\" cannot be run", self.name);
-            return Err(SqlError::new(Condition::ObjectNotInPrerequisiteState, message)
-                .with_hint("Its query has failed: CLOSE it, and DECLARE it again."));
-        }
         match motion {
             Motion::Forward(Some(0)) | Motion::Backward(Some(0)) | Motion::Relative(0) => self.begin_again(),
             Motion::Forward(rows) => Ok(Run::forward(rows.unwrap_or(u64::MAX))),
@@ -170,6 +180,18 @@ impl CursorRows {
             *batch = copied(batch)?;
         }
         Ok(())
+    }
+
+    /// Batches that are kept.
+    #[cfg(test)]
+    pub(super) fn kept_batches(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Bytes that are kept, with all that hangs on them.
+    #[cfg(test)]
+    pub(super) fn kept_memory(&self) -> usize {
+        self.kept.iter().map(|(_, batch)| batch.get_array_memory_size()).sum()
     }
 
     /// The row it is on once more.
@@ -256,7 +278,7 @@ impl CursorRows {
         if self.ended {
             return Ok(false);
         }
-        let Some(batch) = self.source.next().await.inspect_err(|_| self.failed = true)? else {
+        let Some(batch) = self.source.next().await? else {
             self.ended = true;
             return Ok(false);
         };
@@ -265,29 +287,30 @@ impl CursorRows {
             self.read += batch.num_rows() as u64;
             let bytes = bytes_of(&batch);
             self.kept.push_back((first, batch));
-            if bounded || self.is_scrollable() {
-                self.account(bytes).inspect_err(|_| self.failed = true)?;
+            let unasked = self.keeping == Keeping::WhileFew;
+            if unasked && (self.kept_bytes + bytes > CURSOR_BYTES_UNASKED || self.account(bytes).is_err()) {
+                self.keeping = Keeping::Ahead;
+                self.kept_bytes = 0;
+                self.memory.free();
+            } else if !unasked && (bounded || self.is_scrollable()) {
+                self.account(bytes)?;
             }
         }
         Ok(true)
     }
 
-    /// Counts rows that are kept, and forgets or refuses them where they are too many.
+    /// Counts rows that are kept, and refuses them where they are too many.
     fn account(&mut self, bytes: usize) -> Result<(), SqlError> {
-        self.kept_bytes += bytes;
-        if self.keeping == Keeping::WhileFew && self.kept_bytes > CURSOR_BYTES_UNASKED {
-            self.keeping = Keeping::Ahead;
-            self.kept_bytes = 0;
-            self.memory.free();
-            return Ok(());
-        }
-        if self.kept_bytes > CURSOR_BYTES {
+        let kept_bytes = self.kept_bytes + bytes;
+        if kept_bytes > CURSOR_BYTES {
             let message = format!("cursor \"{}\" has to keep more than {} MiB of rows", self.name, CURSOR_BYTES >> 20);
             return Err(SqlError::new(Condition::ProgramLimitExceeded, message).with_hint(
                 "Declare it NO SCROLL and without HOLD: then nothing is kept. Or select fewer rows or columns.",
             ));
         }
-        Ok(self.memory.try_grow(bytes)?)
+        self.memory.try_grow(bytes)?;
+        self.kept_bytes = kept_bytes;
+        Ok(())
     }
 
     /// Lets go of the batches that were given, where nobody comes back to them.
