@@ -11,6 +11,7 @@ use millstream_planner::bind::RelationTable;
 use millstream_planner::copy::{Copy, CopyIn, CopyOptions, CopySource, rows_of_copy};
 use millstream_planner::error::PlanError;
 use millstream_planner::statement::{Statement, StatementText};
+use millstream_runtime::plan::RelationId;
 use tokio_util::sync::CancellationToken;
 
 use super::change::late_notice;
@@ -36,6 +37,8 @@ pub struct CopyOut {
     pub columns: SchemaRef,
     /// Their form.
     pub options: CopyOptions,
+    /// Whose rows they are; none for those of a query.
+    pub relation: Option<RelationId>,
 }
 
 impl CopyShape {
@@ -46,7 +49,8 @@ impl CopyShape {
             Copy::In(shape) => Some(Self::In(Arc::clone(shape))),
             Copy::Out { source: CopySource::Relation(query), options } => {
                 let columns = Arc::clone(&query.schema);
-                Some(Self::Out(Arc::new(CopyOut { columns, options: options.clone() })))
+                let relation = query.reads.first().map(|read| read.relation);
+                Some(Self::Out(Arc::new(CopyOut { columns, options: options.clone(), relation })))
             }
             Copy::Out { source: CopySource::Text(_), .. } => None,
         }
@@ -69,9 +73,6 @@ pub trait IncomingRows: Send {
 
     /// Where a row of the batch given last stood in the data; without a row, how far the data has been read.
     fn place(&self, row: Option<usize>) -> String;
-
-    /// Bytes of data read so far.
-    fn bytes_read(&self) -> u64;
 }
 
 impl Session {
@@ -103,7 +104,8 @@ impl Session {
             }
         };
         options.force_quote.among("FORCE_QUOTE", &columns)?;
-        Ok((inside, CopyShape::Out(Arc::new(CopyOut { columns, options: options.clone() }))))
+        let shape = CopyOut { columns, options: options.clone(), relation: None };
+        Ok((inside, CopyShape::Out(Arc::new(shape))))
     }
 
     /// Runs `COPY (...) TO STDOUT`.

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use millstream_runtime::plan::RelationId;
 use tokio_util::sync::CancellationToken;
 
 use super::TransactionStatus;
@@ -41,6 +43,43 @@ pub struct SessionRow {
     pub state: &'static str,
     /// Its newest statement.
     pub query: String,
+    /// The COPY that it runs.
+    pub copy: Option<CopyRow>,
+}
+
+/// How far a COPY is, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyRow {
+    /// The relation; none for one of a query.
+    pub relation: Option<RelationId>,
+    /// `COPY FROM` or `COPY TO`.
+    pub command: &'static str,
+    /// Bytes of data that have come in, or were made to be sent.
+    pub bytes: u64,
+    /// Rows that were taken, or made to be sent.
+    pub rows: u64,
+}
+
+/// How far a COPY is. Whoever moves the rows counts them here.
+#[derive(Debug)]
+pub struct CopyProgress {
+    relation: Option<RelationId>,
+    command: &'static str,
+    bytes: AtomicU64,
+    rows: AtomicU64,
+}
+
+impl CopyProgress {
+    /// More has come, or was made.
+    pub fn add(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn row(&self) -> CopyRow {
+        let (bytes, rows) = (self.bytes.load(Ordering::Relaxed), self.rows.load(Ordering::Relaxed));
+        CopyRow { relation: self.relation, command: self.command, bytes, rows }
+    }
 }
 
 /// The ends of a connection.
@@ -68,6 +107,8 @@ pub struct Seat {
     ended: CancellationToken,
     /// Nothing before the login.
     row: Mutex<Option<SessionRow>>,
+    /// The COPY that runs; gone when nobody moves its rows any more.
+    copy: Mutex<Weak<CopyProgress>>,
 }
 
 /// A seat among the others: what a session knows of the server's sessions.
@@ -96,8 +137,8 @@ impl Sessions {
         while seats.contains_key(&process_id) {
             process_id = rand::random_range(1..i32::MAX);
         }
-        let (running, row) = (Mutex::new(None), Mutex::new(None));
-        let seat = Arc::new(Seat { process_id, secret: rand::random(), ends, running, ended, row });
+        let (running, row, copy) = (Mutex::new(None), Mutex::new(None), Mutex::default());
+        let seat = Arc::new(Seat { process_id, secret: rand::random(), ends, running, ended, row, copy });
         seats.insert(process_id, Arc::clone(&seat));
         Registration { place: Place { seat, sessions: Arc::clone(self) } }
     }
@@ -127,7 +168,11 @@ impl Sessions {
     /// Those who have logged in, by process id.
     pub fn rows(&self) -> Vec<SessionRow> {
         let seats: Vec<Arc<Seat>> = lock(&self.seats).values().cloned().collect();
-        let mut rows: Vec<SessionRow> = seats.iter().filter_map(|seat| lock(&seat.row).clone()).collect();
+        let row = |seat: &Arc<Seat>| {
+            let copy = lock(&seat.copy).upgrade().map(|copy| copy.row());
+            lock(&seat.row).clone().map(|row| SessionRow { copy, ..row })
+        };
+        let mut rows: Vec<SessionRow> = seats.iter().filter_map(row).collect();
         rows.sort_unstable_by_key(|row| row.process_id);
         rows
     }
@@ -170,7 +215,17 @@ impl Seat {
             state_micros: Some(now),
             state: "idle",
             query: String::new(),
+            copy: None,
         });
+    }
+
+    /// A COPY begins, of a relation or of a query; it is seen as long as what is given back lives.
+    pub fn copies(&self, relation: Option<RelationId>, incoming: bool) -> Arc<CopyProgress> {
+        let command = if incoming { "COPY FROM" } else { "COPY TO" };
+        let progress = CopyProgress { relation, command, bytes: AtomicU64::new(0), rows: AtomicU64::new(0) };
+        let progress = Arc::new(progress);
+        *lock(&self.copy) = Arc::downgrade(&progress);
+        progress
     }
 
     /// A statement begins.
@@ -318,6 +373,22 @@ mod tests {
         let row = sessions.rows().pop().unwrap();
         assert_eq!((row.state, row.application_name.as_str(), row.transaction_micros), ("idle", "other", None));
         assert_eq!(row.query, "SELECT 1", "the newest statement stays");
+    }
+
+    #[test]
+    fn a_copy_is_seen_while_its_rows_move() {
+        let sessions = Arc::new(Sessions::default());
+        let registration = registered(&sessions);
+        let seat = registration.seat();
+        seat.logged_in("me", "db", "psql".to_owned());
+        assert_eq!(sessions.rows()[0].copy, None);
+        let progress = seat.copies(Some(RelationId(7)), true);
+        progress.add(2, 11);
+        progress.add(1, 5);
+        let copy = CopyRow { relation: Some(RelationId(7)), command: "COPY FROM", bytes: 16, rows: 3 };
+        assert_eq!(sessions.rows()[0].copy, Some(copy));
+        drop(progress);
+        assert_eq!(sessions.rows()[0].copy, None);
     }
 
     #[test]

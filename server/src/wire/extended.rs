@@ -289,7 +289,8 @@ impl<S: ClientSession> Connection<S> {
         let columns: Arc<[_]> = describe_columns(&shape.columns)?.into_iter().map(|(_, column)| column).collect();
         let display = DisplaySettings::of(&self.session);
         let rows = ResultRows::new(stream, columns, CopyEncoder::formats(shape), display, token);
-        let rows = rows.copied(shape, &mut self.socket)?.send_copy(&mut self.socket).await?;
+        let progress = self.registration.seat().copies(shape.relation, false);
+        let rows = rows.copied(shape, progress, &mut self.socket)?.send_copy(&mut self.socket).await?;
         Ok((outcome.tag, rows))
     }
 

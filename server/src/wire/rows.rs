@@ -12,6 +12,7 @@ use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
 use super::socket::Socket;
 use super::values::{ColumnType, DisplaySettings, RowEncoder};
+use crate::session::registry::CopyProgress;
 use crate::session::{CopyOut, RowStream, SqlError};
 
 /// A result that is being sent.
@@ -52,8 +53,13 @@ impl ResultRows {
     }
 
     /// The same as the data of a COPY, which begins here.
-    pub(super) fn copied(mut self, shape: &Arc<CopyOut>, socket: &mut Socket) -> Result<Self, SqlError> {
-        self.copy = Some(CopyEncoder::begin(shape, &mut socket.output)?);
+    pub(super) fn copied(
+        mut self,
+        shape: &Arc<CopyOut>,
+        progress: Arc<CopyProgress>,
+        socket: &mut Socket,
+    ) -> Result<Self, SqlError> {
+        self.copy = Some(CopyEncoder::begin(shape, progress, &mut socket.output)?);
         Ok(self)
     }
 

@@ -3,17 +3,26 @@
 use super::{Row, row};
 use crate::pg_catalog::CatalogView;
 use crate::pg_catalog::objects::{DATABASE_OID, Objects};
-use crate::pg_catalog::roles;
+use crate::pg_catalog::roles::{self, RoleRow};
 use crate::pg_catalog::sql::datum::Datum;
+use crate::session::registry::SessionRow;
 
-/// `pg_stat_activity`: what other roles do is shown to those that are in them only.
+fn role<'a>(view: &'a CatalogView, name: &str) -> Option<&'a RoleRow> {
+    view.roles.iter().find(|role| role.name == name)
+}
+
+/// What other roles do is shown to those that are in them only.
+fn is_shown(view: &CatalogView, session: &SessionRow) -> bool {
+    let owner = role(view, &session.user).map(|role| role.oid);
+    let is_mine = |me: &RoleRow| me.superuser || owner.is_some_and(|owner| roles::is_member(view, me.oid, owner));
+    session.user == view.user || role(view, &view.user).is_some_and(is_mine)
+}
+
+/// `pg_stat_activity`
 pub(super) fn activity(view: &CatalogView, _: &Objects) -> Vec<Row> {
-    let role = |name: &str| view.roles.iter().find(|role| role.name == name);
-    let me = role(&view.user);
     let rows = view.sessions.iter().map(|session| {
-        let owner = role(&session.user).map(|role| role.oid);
-        let shown = session.user == view.user
-            || me.is_some_and(|me| me.superuser || owner.is_some_and(|owner| roles::is_member(view, me.oid, owner)));
+        let owner = role(view, &session.user).map(|role| role.oid);
+        let shown = is_shown(view, session);
         let mut row = row! {
             "datid": DATABASE_OID,
             "datname": session.database.as_str(),
@@ -42,6 +51,33 @@ pub(super) fn activity(view: &CatalogView, _: &Objects) -> Vec<Row> {
             "backend_type": "client backend",
         });
         row
+    });
+    rows.collect()
+}
+
+/// `pg_stat_progress_copy`: how much there is in all is not known before its end.
+pub(super) fn copies(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = view.sessions.iter().filter_map(|session| {
+        let copy = session.copy.as_ref()?;
+        let mut row = row! {
+            "pid": session.process_id,
+            "datid": DATABASE_OID,
+            "datname": session.database.as_str(),
+        };
+        if is_shown(view, session) {
+            let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            let relation = copy.relation.and_then(|id| view.catalog.get(id));
+            row.extend(row! {
+                "relid": relation.map_or(0, |relation| relation.oid),
+                "command": copy.command,
+                "type": "PIPE",
+                "bytes_processed": count(copy.bytes),
+                "bytes_total": 0i64,
+                "tuples_processed": count(copy.rows),
+                "tuples_excluded": 0i64,
+            });
+        }
+        Some(row)
     });
     rows.collect()
 }

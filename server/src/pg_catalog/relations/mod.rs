@@ -67,6 +67,7 @@ const FILLED: &[(&str, &str, Fill)] = &[
     ("pg_catalog", "pg_stat_all_indexes", statistics::all_indexes),
     ("pg_catalog", "pg_stat_all_tables", statistics::all_tables),
     ("pg_catalog", "pg_stat_database", statistics::databases),
+    ("pg_catalog", "pg_stat_progress_copy", activity::copies),
     ("pg_catalog", "pg_stat_sys_tables", statistics::system_tables),
     ("pg_catalog", "pg_stat_user_indexes", statistics::user_indexes),
     ("pg_catalog", "pg_stat_user_tables", statistics::user_tables),

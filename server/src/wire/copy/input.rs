@@ -18,6 +18,7 @@ use super::super::socket::Socket;
 use super::super::values::DisplaySettings;
 use super::output;
 use super::rows::Decoder;
+use crate::session::registry::CopyProgress;
 use crate::session::{IncomingRows, Outcome, SqlError};
 
 impl<S: ClientSession> Connection<S> {
@@ -35,7 +36,8 @@ impl<S: ClientSession> Connection<S> {
             decoder,
             begun: false,
             ended: false,
-            bytes_read: 0,
+            progress: self.registration.seat().copies(Some(shape.insert.relation), true),
+            given: 0,
             failure: None,
         };
         let copied = self.session.copy_in(prepared, &mut input, token.clone()).await;
@@ -56,7 +58,10 @@ struct Input<'a> {
     decoder: Decoder,
     begun: bool,
     ended: bool,
-    bytes_read: u64,
+    /// What others see of it.
+    progress: Arc<CopyProgress>,
+    /// Rows that were given last: they have been taken when more are asked for.
+    given: u64,
     /// What ends the connection, not only the statement.
     failure: Option<Failure>,
 }
@@ -68,13 +73,16 @@ impl IncomingRows for Input<'_> {
             let binary = self.shape.options.format == CopyFormat::Binary;
             output::response(&mut self.socket.output, b'G', binary, self.shape.columns.fields().len())?;
         }
+        self.progress.add(std::mem::take(&mut self.given), 0);
         loop {
             if self.decoder.decode(self.ended)? || self.ended {
-                return self.decoder.take();
+                let rows = self.decoder.take()?;
+                self.given = rows.as_ref().map_or(0, |rows| rows.num_rows() as u64);
+                return Ok(rows);
             }
             match self.message().await? {
                 Message::CopyData(bytes) => {
-                    self.bytes_read += bytes.len() as u64;
+                    self.progress.add(0, bytes.len() as u64);
                     self.decoder.feed(bytes)?;
                     // Much data that is there already must not keep the others of this thread waiting.
                     tokio::task::consume_budget().await;
@@ -94,10 +102,6 @@ impl IncomingRows for Input<'_> {
 
     fn place(&self, row: Option<usize>) -> String {
         self.decoder.place(row)
-    }
-
-    fn bytes_read(&self) -> u64 {
-        self.bytes_read
     }
 }
 

@@ -7,6 +7,7 @@ use millstream_planner::copy::{CopyFormat, CopyHeader, CopyOptions};
 
 use super::super::errors;
 use super::super::values::RowEncoder;
+use crate::session::registry::CopyProgress;
 use crate::session::{CopyOut, SqlError};
 
 /// What a binary COPY begins with: the signature, no flags, no extension.
@@ -19,11 +20,20 @@ pub(in crate::wire) struct CopyEncoder {
     /// The header of the binary form travels in the message of the first row: drivers expect both there.
     owes_header: bool,
     scratch: BytesMut,
+    /// What others see of it.
+    progress: Arc<CopyProgress>,
 }
+
+/// Bytes of a message before its data.
+const MESSAGE_HEADER_BYTES: usize = 5;
 
 impl CopyEncoder {
     /// Writes CopyOutResponse, and the line of names if it is asked for.
-    pub(in crate::wire) fn begin(shape: &Arc<CopyOut>, output: &mut BytesMut) -> Result<Self, SqlError> {
+    pub(in crate::wire) fn begin(
+        shape: &Arc<CopyOut>,
+        progress: Arc<CopyProgress>,
+        output: &mut BytesMut,
+    ) -> Result<Self, SqlError> {
         let options = &shape.options;
         let names: Vec<&str> = shape.columns.fields().iter().map(|field| field.name().as_str()).collect();
         let force_quote = options.force_quote.among("FORCE_QUOTE", &shape.columns)?;
@@ -46,7 +56,8 @@ impl CopyEncoder {
                 Ok(())
             })?;
         }
-        Ok(Self { shape: Arc::clone(shape), force_quote, owes_header: binary, scratch: BytesMut::new() })
+        let (shape, scratch) = (Arc::clone(shape), BytesMut::new());
+        Ok(Self { shape, force_quote, owes_header: binary, scratch, progress })
     }
 
     /// The formats of the columns in which its rows have to be encoded.
@@ -61,8 +72,8 @@ impl CopyEncoder {
         encoder: &RowEncoder,
         row: usize,
     ) -> Result<(), SqlError> {
-        let Self { shape, force_quote, owes_header, scratch } = self;
-        let options = &shape.options;
+        let Self { shape, force_quote, owes_header, scratch, progress } = self;
+        let (options, start) = (&shape.options, output.len());
         put_message(output, |output| match options.format {
             CopyFormat::Binary => {
                 put_header(output, owes_header);
@@ -95,7 +106,9 @@ impl CopyEncoder {
                 output.put_u8(b'\n');
                 Ok(())
             }
-        })
+        })?;
+        progress.add(1, (output.len() - start - MESSAGE_HEADER_BYTES) as u64);
+        Ok(())
     }
 
     /// Writes what follows the last row, and CopyDone.

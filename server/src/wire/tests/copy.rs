@@ -362,3 +362,63 @@ async fn what_can_not_be_copied_is_refused_by_name() {
         assert_eq!((error.code().code(), error.message()), (sqlstate, text), "{sql}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_see_how_far_a_copy_is() {
+    let (address, _guard) = server().await;
+    let (copier, other) = (client(address).await, client(address).await);
+    copier.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, x TEXT)").await.unwrap();
+    let progress = "SELECT p.pid = a.pid, c.relname, p.command, p.type, p.bytes_processed, p.bytes_total,
+            p.tuples_processed, p.tuples_excluded, p.datname
+        FROM pg_stat_progress_copy p JOIN pg_stat_activity a ON p.pid = a.pid AND a.state = 'active'
+        LEFT JOIN pg_class c ON c.oid = p.relid";
+    assert!(other.query(progress, &[]).await.unwrap().is_empty());
+
+    let mut sink = pin!(copier.copy_in::<_, Bytes>("COPY t FROM STDIN").await.unwrap());
+    let line = |id: i32| format!("{id}\t{}\n", "x".repeat(1_000));
+    // More than one batch, so that the rows of the first are seen.
+    let data: String = (0..20_000).map(line).collect();
+    sink.send(Bytes::from(data.clone())).await.unwrap();
+    let row = until(&other, progress, |row| row.get::<_, i64>(6) > 0).await;
+    assert!(row.get::<_, bool>(0));
+    let texts: Vec<&str> = [1, 2, 3, 8].iter().map(|column| row.get(*column)).collect();
+    assert_eq!(texts, ["t", "COPY FROM", "PIPE", "db"]);
+    let (bytes, rows) = (row.get::<_, i64>(4), row.get::<_, i64>(6));
+    assert!(0 < bytes && bytes <= data.len() as i64, "{bytes} bytes");
+    assert!(rows <= 20_000, "{rows} rows");
+    assert_eq!((row.get::<_, i64>(5), row.get::<_, i64>(7)), (0, 0));
+    until(&other, progress, |row| row.get::<_, i64>(4) == data.len() as i64).await;
+    sink.finish().await.unwrap();
+    assert!(other.query(progress, &[]).await.unwrap().is_empty());
+
+    // The client takes one piece and waits: the server waits, too, and tells how far it is.
+    let mut stream = pin!(copier.copy_out("COPY t TO STDOUT").await.unwrap());
+    let first = stream.next().await.unwrap().unwrap();
+    assert!(data.contains(std::str::from_utf8(&first).unwrap()));
+    let row = until(&other, progress, |row| row.get::<_, i64>(6) > 0).await;
+    assert_eq!((row.get::<_, &str>(1), row.get::<_, &str>(2)), ("t", "COPY TO"));
+    assert!(row.get::<_, i64>(4) > row.get::<_, i64>(6) * 1_000);
+    let rest: Vec<Bytes> = stream.try_collect().await.unwrap();
+    assert_eq!(rest.iter().map(|part| part.len()).sum::<usize>() + first.len(), data.len());
+
+    // A query has no relation.
+    let mut stream = pin!(copier.copy_out("COPY (SELECT * FROM t) TO STDOUT").await.unwrap());
+    stream.next().await.unwrap().unwrap();
+    let row = until(&other, progress, |row| row.get::<_, i64>(6) > 0).await;
+    assert_eq!((row.get::<_, Option<&str>>(1), row.get::<_, &str>(2)), (None, "COPY TO"));
+    // What others do is theirs.
+    other.batch_execute("CREATE ROLE stranger; SET ROLE stranger").await.unwrap();
+    let row = other.query_one("SELECT datname, command FROM pg_stat_progress_copy", &[]).await.unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, Option<&str>>(1)), ("db", None));
+}
+
+/// Asks until the one row is as wanted.
+async fn until(client: &Client, sql: &str, wanted: impl Fn(&tokio_postgres::Row) -> bool) -> tokio_postgres::Row {
+    loop {
+        let row = client.query_opt(sql, &[]).await.unwrap();
+        if let Some(row) = row.filter(|row| wanted(row)) {
+            return row;
+        }
+        tokio::task::yield_now().await;
+    }
+}
