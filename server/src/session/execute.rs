@@ -1,10 +1,12 @@
 //! Running a statement: one arm per statement, each a function or a line.
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use millstream_planner::error::TextPosition;
 use millstream_planner::parse::literal_position;
 use millstream_planner::statement::{Command, Discard, Statement, StatementText};
+use millstream_planner::values::input;
 use millstream_runtime::graph::GraphState;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
@@ -205,7 +207,7 @@ impl Session {
         &mut self,
         name: &str,
         text: &StatementText,
-        types: &[Option<arrow::datatypes::DataType>],
+        types: &[Option<DataType>],
     ) -> Result<Outcome, SqlError> {
         if self.named.contains_key(name) {
             let message = format!("prepared statement \"{name}\" already exists");
@@ -236,7 +238,16 @@ impl Session {
         self.authorize(&Statement::Query(query.clone()))?;
         let batches: Vec<_> = self.batch_plan(query, Vec::new()).await?.stream()?.try_collect().await?;
         let row = batches.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| unknown_statement(name))?;
+        let style = self.settings.text_style();
         let values = row.columns().iter().zip(&prepared.parameters).map(|(column, wanted)| {
+            // A text stands for a value of the parameter's type, as a quoted literal does anywhere.
+            match ScalarValue::try_from_array(column, 0)? {
+                none if none.is_null() => return Ok(ScalarValue::try_new_null(wanted)?),
+                ScalarValue::Utf8(Some(text)) if *wanted != DataType::Utf8 => {
+                    return Ok(input::read(&text, wanted, style)?);
+                }
+                _ => {}
+            }
             let value = arrow::compute::cast(column, wanted)?;
             Ok::<_, SqlError>(ScalarValue::try_from_array(&value, 0)?)
         });
