@@ -2,6 +2,7 @@
 //! into again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
@@ -10,6 +11,7 @@ use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessStatement, Privileges};
+use crate::batch::LookUp;
 use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
 use crate::cursor::{Declare, Fetch};
@@ -477,6 +479,8 @@ pub struct Query {
     pub changes_settings: bool,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
+    /// It again, for an index to find its rows; nothing where it has another shape.
+    pub look_up: Option<Arc<LookUp>>,
 }
 
 /// A relation that a query reads.

@@ -14,6 +14,7 @@ mod indexes;
 mod kafka;
 mod kill;
 mod logs;
+mod look_ups;
 mod mistakes;
 mod outages;
 mod ownership;

@@ -6,6 +6,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Volatili
 
 use crate::bind::RelationTable;
 use crate::catalog::{RelationKind, Resolved};
+use crate::functions;
 
 /// Whether a plan, its parameters put in, is `SELECT ... FROM relation WHERE key = constant` for every column of the
 /// relation's key: whatever else it asks, it reads one row at most.
@@ -35,12 +36,14 @@ pub(super) fn is_key_look_up(plan: &LogicalPlan) -> bool {
             _ => false,
         })
     };
-    let plain = |expr: &Expr| !expr.exists(|node| Ok(needs_the_optimizer(node))).unwrap_or(true);
+    let plain = |expr: &Expr| {
+        !expr.exists(|node| Ok(needs_the_optimizer(node) || functions::is_stand_in(node))).unwrap_or(true)
+    };
     !key.is_empty() && key.iter().all(is_given) && plain(&filter.predicate) && projection.expr.iter().all(plain)
 }
 
 /// What only the optimizer's rules make runnable, or what they evaluate once per statement.
-fn needs_the_optimizer(expr: &Expr) -> bool {
+pub(super) fn needs_the_optimizer(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarSubquery(_)
         | Expr::Exists(_)

@@ -1,12 +1,14 @@
 //! Batch queries: an analyzed plan over snapshots, run by DataFusion's engine.
 //!
 //! The server names the tables ([`BatchQuery::physical_plan`] asks it for a provider per scan) and streams the
-//! result. The session state that DataFusion wants is made here per statement and holds no catalog, no table
+//! result. The session state that DataFusion wants is made here and holds no catalog, no table
 //! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
 //! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
 
 mod expand_exec;
 mod key_look_up;
+mod look_up;
+mod row_steps;
 mod series_exec;
 mod window_exec;
 
@@ -14,13 +16,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -36,11 +39,15 @@ use crate::error::Result;
 use crate::functions::{self, SessionFacts};
 use crate::optimize;
 
-/// What the batch queries of a process share: their memory.
+pub use look_up::{BoundLookUp, LookUp};
+pub use row_steps::RowStep;
+
+/// What the batch queries of a process share: their memory, and all of their surroundings that is no statement's own.
 #[derive(Clone, Debug)]
 pub struct BatchRuntime {
-    environment: Arc<RuntimeEnv>,
-    partitions: usize,
+    /// What every statement's state is a copy of: making one anew takes longer than many statements do.
+    state: Arc<SessionState>,
+    options: Arc<ConfigOptions>,
 }
 
 impl BatchRuntime {
@@ -52,37 +59,46 @@ impl BatchRuntime {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .expect("an environment without a disk needs nothing of the system");
-        Self { environment, partitions: partitions.max(1) }
-    }
-
-    /// Memory of queries that something else than a query holds; nothing yet.
-    pub fn reservation(&self, holder: &str) -> MemoryReservation {
-        MemoryConsumer::new(holder).register(&self.environment.memory_pool)
-    }
-
-    /// Gets a statement ready to be run in one task, so that rows keep the order in which they are scanned.
-    pub fn query_in_order(&self, facts: SessionFacts) -> BatchQuery {
-        Self { environment: Arc::clone(&self.environment), partitions: 1 }.query(facts)
-    }
-
-    /// Gets a statement ready to be run.
-    pub fn query(&self, facts: SessionFacts) -> BatchQuery {
         let mut options = bind::planner_options().clone();
-        options.execution.target_partitions = self.partitions;
+        options.execution.target_partitions = partitions.max(1);
         options.optimizer.skip_failed_rules = false;
-        options.extensions.insert(facts);
-        // Functions that are not folded ask for the facts where they run.
-        let mut properties = ExecutionProps::new();
-        properties.config_options = Some(Arc::new(options.clone()));
-        let config = SessionConfig::from(options).with_create_default_catalog_and_schema(false);
+        let config = SessionConfig::from(options.clone()).with_create_default_catalog_and_schema(false);
         let state = SessionStateBuilder::new()
             .with_config(config)
-            .with_execution_props(properties)
-            .with_runtime_env(Arc::clone(&self.environment))
+            .with_runtime_env(environment)
             .with_analyzer_rules(Vec::new())
             .with_optimizer_rules(optimize::batch_rules())
             .with_aggregate_functions(functions::registry().aggregates())
             .build();
+        Self { state: Arc::new(state), options: Arc::new(options) }
+    }
+
+    /// Memory of queries that something else than a query holds; nothing yet.
+    pub fn reservation(&self, holder: &str) -> MemoryReservation {
+        MemoryConsumer::new(holder).register(&self.state.runtime_env().memory_pool)
+    }
+
+    /// Gets a statement ready to be run in one task, so that rows keep the order in which they are scanned.
+    pub fn query_in_order(&self, facts: SessionFacts) -> BatchQuery {
+        let mut options = self.options.as_ref().clone();
+        options.execution.target_partitions = 1;
+        self.query_with(options, facts)
+    }
+
+    /// Gets a statement ready to be run.
+    pub fn query(&self, facts: SessionFacts) -> BatchQuery {
+        self.query_with(self.options.as_ref().clone(), facts)
+    }
+
+    fn query_with(&self, mut options: ConfigOptions, facts: SessionFacts) -> BatchQuery {
+        options.extensions.insert(facts);
+        let config = SessionConfig::from(options).with_create_default_catalog_and_schema(false);
+        let mut state = self.state.as_ref().clone();
+        // Functions that are not folded ask for the facts where they run.
+        let mut properties = ExecutionProps::new();
+        properties.config_options = Some(Arc::clone(config.options()));
+        *state.config_mut() = config;
+        *state.execution_props_mut() = properties;
         BatchQuery { state }
     }
 }
@@ -126,17 +142,22 @@ impl BatchQuery {
 
     /// The logical plan that would be run.
     pub fn optimized(&self, plan: &LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> {
-        let plan = match parameters.is_empty() {
-            true => plan.clone(),
-            false => plan.clone().replace_params_with_values(&ParamValues::from(parameters)).map_err(plan_error)?,
-        };
-        let plan = functions::fold_constants(plan).map_err(plan_error)?;
+        let plan = with_values(plan, parameters)?;
         if key_look_up::is_key_look_up(&plan) {
             return Ok(plan);
         }
         let plan = optimize::settle_ties(plan).map_err(plan_error)?;
         self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(plan_error)
     }
+}
+
+/// An analyzed plan with the values of its parameters, its constants folded.
+pub fn with_values(plan: &LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    let plan = match parameters.is_empty() {
+        true => plan.clone(),
+        false => plan.clone().replace_params_with_values(&ParamValues::from(parameters)).map_err(plan_error)?,
+    };
+    functions::fold_constants(plan).map_err(plan_error)
 }
 
 impl BatchPlan {

@@ -33,6 +33,7 @@ use millstream_runtime::plan::RelationId;
 use sqlparser::ast::{self, Statement as SqlStatement};
 
 use self::context::Context;
+use crate::batch::LookUp;
 use crate::catalog::Catalog;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
@@ -97,6 +98,7 @@ impl<'a> Binder<'a> {
         let reads = reads(&bound.plan).map_err(plan_error)?;
         let parameters = bound.parameters.into_iter().map(Some).collect();
         let changes_settings = functions::changes_settings(&bound.plan);
+        let look_up = LookUp::of(&bound.plan).map(Arc::new);
         Ok(statement::Query {
             plan: bound.plan,
             schema: bound.schema,
@@ -104,6 +106,7 @@ impl<'a> Binder<'a> {
             parameters,
             changes_settings,
             uses: bound.uses,
+            look_up,
         })
     }
 

@@ -219,6 +219,12 @@ pub fn fold_constants(plan: LogicalPlan) -> Result<LogicalPlan> {
     rewrite_expressions(plan, &|expr, _| if foldable(&expr) { fold(expr) } else { Ok(Transformed::no(expr)) })
 }
 
+/// The same for an expression.
+pub(crate) fn folded(expr: Expr) -> Result<Expr> {
+    let folded = expr.transform_up(|expr| if foldable(&expr) { fold(expr) } else { Ok(Transformed::no(expr)) })?;
+    Ok(folded.data)
+}
+
 fn foldable(expr: &Expr) -> bool {
     let literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
     match expr {

@@ -38,7 +38,8 @@ pub(super) fn written_out(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(written.data)
 }
 
-fn is_stand_in(expr: &Expr) -> bool {
+/// Whether it is a call that nothing evaluates.
+pub(crate) fn is_stand_in(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if STAND_INS.contains(&call.func.name()))
 }
 

@@ -37,7 +37,9 @@ use crate::bind::plan_error;
 use crate::error::Result;
 
 pub use aggregate::{ExactAggregate, ExactKind};
+pub(crate) use checked::folded;
 pub use checked::{checked_functions, fold_constants};
+pub(crate) use expansion::is_stand_in;
 pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
 pub(crate) use interval::{length as interval_length, scaled as scaled_interval};
 pub(crate) use json::{
@@ -173,6 +175,13 @@ pub fn is_scalar(name: &str) -> bool {
     registry().scalar(&name).is_some() && registry().aggregate(&name).is_none() && registry().window(&name).is_none()
 }
 
+/// The surroundings of expressions that stand alone: none.
+static STANDALONE: LazyLock<ExecutionProps> = LazyLock::new(|| {
+    let mut properties = ExecutionProps::new();
+    properties.config_options = Some(Arc::new(crate::bind::planner_options().clone()));
+    properties
+});
+
 /// The checked physical expression of an analyzed one: overflow and division by zero are errors of the row.
 pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     if let Some(error) = waiting::misplaced(expr).map_err(plan_error)? {
@@ -180,12 +189,10 @@ pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn Phy
     }
     let expr = expansion::written_out(expr.clone(), schema).map_err(plan_error)?;
     let expr = checked::logical(expr, schema).map_err(plan_error)?;
-    let mut properties = ExecutionProps::new();
-    properties.config_options = Some(Arc::new(crate::bind::planner_options().clone()));
     let physical = datafusion::physical_expr::create_physical_expr(
         &expr,
         schema,
-        &properties,
+        &STANDALONE,
         &PhysicalPlanningContext::default(),
     )
     .map_err(plan_error)?;

@@ -22,7 +22,7 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
 pub use consolidate::consolidate;
-pub use sorted::{Edge, KeyRange, can_sort, encoded_keys};
+pub use sorted::{Edge, FoundRows, KeyRange, can_sort, encoded_keys};
 pub use store::RelationStore;
 
 use crate::error::Result;

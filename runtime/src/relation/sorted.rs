@@ -99,6 +99,12 @@ impl SortedRows {
     }
 
     fn places(&self, range: &KeyRange) -> std::ops::Range<usize> {
+        // Most chunks have no key in the range, and most of these lie beside it: their ends tell.
+        let (start, end) = (range.start.as_ref(), range.end.as_ref());
+        let before = start.is_some_and(|edge| edge.is_behind(self.key(self.rows.len() - 1)));
+        if before || end.is_some_and(|edge| !edge.is_behind(self.key(0))) {
+            return 0..0;
+        }
         let start = range.start.as_ref().map_or(0, |edge| self.place_of(edge));
         let end = range.end.as_ref().map_or(self.rows.len(), |edge| self.place_of(edge));
         start..end.max(start)

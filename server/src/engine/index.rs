@@ -42,7 +42,7 @@ impl Planning<'_> {
 }
 
 /// The indexes of a relation as look-ups use them, that of its key first.
-pub(super) fn indexes_of(catalog: &DurableCatalog, relation: &Relation) -> Vec<IndexColumns> {
+pub fn indexes_of(catalog: &DurableCatalog, relation: &Relation) -> Vec<IndexColumns> {
     let name = &relation.name.name;
     let key = match &relation.kind {
         RelationKind::Table(table) => Some((format!("{name}_pkey"), &table.input.primary_key)),

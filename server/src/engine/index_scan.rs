@@ -21,7 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, StatisticsArgs,
 };
-use millstream_runtime::relation::{Edge, KeyRange, RelationVersion, encoded_keys};
+use millstream_runtime::relation::{Edge, FoundRows, KeyRange, RelationVersion, encoded_keys};
 
 use super::limits::{INDEX_KEYS_MAX, INDEX_ROWS_SHARE};
 
@@ -48,20 +48,28 @@ struct Bounds {
     below: Option<(ScalarValue, bool)>,
 }
 
-/// The look-up that serves some conditions best; `None` where no index does.
-pub async fn look_up(
+/// Rows that an index has found.
+pub struct Found<'a> {
+    /// The index.
+    pub index: &'a IndexColumns,
+    /// The rows, by chunk.
+    rows: FoundRows,
+}
+
+/// The rows that may meet some conditions, found by the index that serves these best; `None` where none does, or
+/// where they are more than `rows_max`.
+pub async fn find<'a>(
     version: &Arc<RelationVersion>,
     declared: &SchemaRef,
-    relation: &str,
-    indexes: &[IndexColumns],
-    filters: &[Expr],
-    projection: &[usize],
-) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    if filters.is_empty() || indexes.is_empty() {
+    indexes: &'a [IndexColumns],
+    conditions: &[Expr],
+    rows_max: usize,
+) -> Result<Option<Found<'a>>> {
+    if conditions.is_empty() || indexes.is_empty() {
         return Ok(None);
     }
     let mut bounds = vec![Bounds::default(); declared.fields().len()];
-    filters.iter().for_each(|filter| note(filter, declared, &mut bounds));
+    conditions.iter().for_each(|condition| note(condition, declared, &mut bounds));
     let score = |index: &&IndexColumns| {
         let equal = index.columns.iter().take_while(|column| !bounds[**column].equal.is_empty()).count();
         let next = index.columns.get(equal).map(|column| &bounds[*column]);
@@ -76,19 +84,39 @@ pub async fn look_up(
         let sorted = tokio::task::spawn_blocking(move || version.sort_by(&columns)).await;
         sorted.map_err(|error| DataFusionError::External(Box::new(error)))?.map_err(external)?;
     }
-    let rows_max = (version.rows / INDEX_ROWS_SHARE).max(1_024);
-    let Some(found) = version.look_up(&index.columns, &ranges, rows_max).map_err(external)? else { return Ok(None) };
+    let rows_max = (version.rows / INDEX_ROWS_SHARE).max(1_024).min(rows_max);
+    let found = version.look_up(&index.columns, &ranges, rows_max).map_err(external)?;
+    Ok(found.map(|rows| Found { index, rows }))
+}
+
+impl Found<'_> {
+    /// Some columns of the rows, a batch per chunk, under a schema of their types.
+    pub fn batches(&self, columns: &[usize], schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+        let taken = self.rows.iter().map(|(chunk, rows)| {
+            let columns: Vec<ArrayRef> = columns
+                .iter()
+                .map(|column| compute::take(chunk.batch.column(*column), rows, None))
+                .collect::<std::result::Result<_, _>>()?;
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+        });
+        taken.collect()
+    }
+}
+
+/// The look-up that serves some conditions best, as a plan; `None` where no index does.
+pub async fn look_up(
+    version: &Arc<RelationVersion>,
+    declared: &SchemaRef,
+    relation: &str,
+    indexes: &[IndexColumns],
+    filters: &[Expr],
+    projection: &[usize],
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(found) = find(version, declared, indexes, filters, usize::MAX).await? else { return Ok(None) };
     let schema = Arc::new(declared.project(projection)?);
-    let taken = found.into_iter().map(|(chunk, rows)| {
-        let columns: Vec<ArrayRef> = projection
-            .iter()
-            .map(|column| compute::take(chunk.batch.column(*column), &rows, None))
-            .collect::<std::result::Result<_, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)
-    });
-    let batches = taken.collect::<Result<Vec<_>>>()?;
-    Ok(Some(Arc::new(IndexScan::new(format!("{} on {relation}", index.name), schema, batches))))
+    let batches = found.batches(projection, &schema)?;
+    Ok(Some(Arc::new(IndexScan::new(format!("{} on {relation}", found.index.name), schema, batches))))
 }
 
 fn external(error: millstream_runtime::Error) -> DataFusionError {

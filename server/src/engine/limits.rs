@@ -25,6 +25,9 @@ pub const INDEX_KEYS_MAX: usize = 1_000;
 /// one costs several times what scanning them does.
 pub const INDEX_ROWS_SHARE: usize = 10;
 
+/// Rows that a look-up may find and still be run at once, without giving way to other tasks: about a millisecond.
+pub const LOOK_UP_ROWS: usize = 8_192;
+
 /// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
 pub const MAINTENANCE_SECONDS: u64 = 30;
 

@@ -1,15 +1,17 @@
 //! EXPLAIN: how a statement would run, or with ANALYZE how it did.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
+use millstream_planner::batch::with_values;
 use millstream_planner::explain;
 use millstream_planner::statement::{Explain, ExplainMode, Query, Statement};
 
 use super::change::one_batch;
 use super::prepare::texts;
+use super::query::Run;
 use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, Session, SqlError};
 use crate::engine::stop::Stop;
@@ -44,30 +46,55 @@ impl Session {
         mode: ExplainMode,
         parameters: Vec<ScalarValue>,
     ) -> Result<String, SqlError> {
-        match mode {
-            ExplainMode::Plan => {
-                let batch = self.engine.batch_query(self.facts());
-                let text = explain::query(&batch.optimized(&query.plan, parameters.clone())?);
-                let physical = self.batch_plan(query, parameters).await?.display();
-                Ok(with_index_scans(&text, &physical))
+        if mode == ExplainMode::State {
+            return Ok("a query keeps no state between statements\n".to_string());
+        }
+        let started = Instant::now();
+        match (self.run_over(query, parameters.clone()).await?, mode) {
+            (Run::Found(found), mode) => {
+                let elapsed = started.elapsed();
+                let plan = explain::query(&with_values(&query.plan, parameters)?);
+                let text = match &found.by {
+                    Some((index, relation)) => {
+                        let scan = format!("{LOOK_UP}{index} on {relation}");
+                        format!("Look-up\n{}", indented(&with_index_scans(&plan, &scan)))
+                    }
+                    None => plan,
+                };
+                Ok(match mode {
+                    ExplainMode::Analyze => text + &measured(found.rows.num_rows(), elapsed),
+                    ExplainMode::Plan | ExplainMode::Verbose | ExplainMode::State => text,
+                })
             }
-            ExplainMode::Verbose => Ok(self.batch_plan(query, parameters).await?.display()),
-            ExplainMode::State => Ok("a query keeps no state between statements\n".to_string()),
-            ExplainMode::Analyze => {
-                let plan = self.batch_plan(query, parameters).await?;
+            (Run::Planned(plan), ExplainMode::Plan) => {
+                let batch = self.engine.batch_query(self.facts());
+                let text = explain::query(&batch.optimized(&query.plan, parameters)?);
+                Ok(with_index_scans(&text, &plan.display()))
+            }
+            (Run::Planned(plan), ExplainMode::Verbose | ExplainMode::State) => Ok(plan.display()),
+            (Run::Planned(plan), ExplainMode::Analyze) => {
                 let started = Instant::now();
                 let rows = plan.stream()?.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows())).await?;
-                let elapsed = started.elapsed();
-                Ok(format!("{}rows: {rows}\ntime: {:.3} ms\n", plan.display(), elapsed.as_secs_f64() * 1e3))
+                Ok(plan.display() + &measured(rows, started.elapsed()))
             }
         }
     }
 }
 
+/// What EXPLAIN says of a scan that an index serves.
+const LOOK_UP: &str = "Index Scan using ";
+
+fn measured(rows: usize, elapsed: Duration) -> String {
+    format!("rows: {rows}\ntime: {:.3} ms\n", elapsed.as_secs_f64() * 1e3)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
 /// The logical plan with the look-ups by index that the plan to be run makes of its scans.
 fn with_index_scans(logical: &str, physical: &str) -> String {
     const SCAN: &str = "TableScan: ";
-    const LOOK_UP: &str = "Index Scan using ";
     // The index and the relation of every look-up, in the order in which both plans list their leaves.
     let look_ups = physical.lines().filter_map(|line| line.trim_start().strip_prefix(LOOK_UP)?.split_once(" on "));
     let mut look_ups: Vec<(&str, &str)> = look_ups.collect();

@@ -18,6 +18,7 @@ pub mod door;
 mod execute;
 mod explain;
 mod identity;
+mod look_up;
 mod prepare;
 mod query;
 pub mod registry;

@@ -15,6 +15,8 @@ use millstream_planner::statement::{Query, Read};
 use millstream_runtime::graph::{GraphId, GraphState};
 use millstream_runtime::plan::RelationId;
 
+use super::change::one_batch;
+use super::look_up::FoundAtOnce;
 use super::settings::SettingsCopy;
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, RowStream, Session, SqlError};
@@ -23,6 +25,21 @@ use crate::engine::read::Pinned;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
 use crate::engine::write::Versions;
+
+/// What a query sees.
+pub(super) struct Seen {
+    pub(super) pinned: Pinned,
+    /// The tables that the transaction has changed, with its changes.
+    pub(super) versions: Versions,
+}
+
+/// How a query runs.
+pub(super) enum Run {
+    /// It has, as a look-up.
+    Found(FoundAtOnce),
+    /// By DataFusion.
+    Planned(BatchPlan),
+}
 
 impl Session {
     pub(super) async fn query(
@@ -34,8 +51,10 @@ impl Session {
         if query.changes_settings {
             return self.query_that_sets(query, parameters, stop).await;
         }
-        let plan = stop.race(self.batch_plan(query, parameters)).await?;
-        let rows = rows_of(plan.stream()?, stop);
+        let rows = match stop.race(self.run_over(query, parameters)).await? {
+            Run::Found(found) => one_batch(found.rows),
+            Run::Planned(plan) => rows_of(plan.stream()?, stop),
+        };
         let notices = self.notice_of_views(&query.reads).into_iter().collect();
         Ok(Outcome { rows: Some(rows), notices, ..Outcome::tagged(CommandTag::Counted("SELECT ")) })
     }
@@ -67,6 +86,16 @@ impl Session {
         Ok(Outcome { rows: Some(rows), notices: changed.notices, changed_parameters: changed.reported, tag })
     }
 
+    /// The rows of a query that an index finds at once, or its plan.
+    pub(super) async fn run_over(&mut self, query: &Query, parameters: Vec<ScalarValue>) -> Result<Run, SqlError> {
+        let seen = self.seen_by(query).await?;
+        if let Some(found) = self.looked_up(query, &parameters, &seen).await? {
+            return Ok(Run::Found(found));
+        }
+        let facts = self.facts();
+        Ok(Run::Planned(self.plan_over(query, parameters, facts, &seen).await?))
+    }
+
     /// The plan of a query over what it sees.
     pub(super) async fn batch_plan(
         &mut self,
@@ -83,13 +112,28 @@ impl Session {
         parameters: Vec<ScalarValue>,
         facts: SessionFacts,
     ) -> Result<BatchPlan, SqlError> {
+        let seen = self.seen_by(query).await?;
+        self.plan_over(query, parameters, facts, &seen).await
+    }
+
+    async fn seen_by(&mut self, query: &Query) -> Result<Seen, SqlError> {
         self.refuse_unmade(&query.reads)?;
         let pinned = self.pinned_for(&query.reads).await?;
         let versions = self.own_versions(&query.reads, &pinned).await?;
+        Ok(Seen { pinned, versions })
+    }
+
+    async fn plan_over(
+        &self,
+        query: &Query,
+        parameters: Vec<ScalarValue>,
+        facts: SessionFacts,
+        Seen { pinned, versions }: &Seen,
+    ) -> Result<BatchPlan, SqlError> {
         let batch = self.engine.batch_query(facts);
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
-            let provider = self.engine.provider_of(&versions, &pinned, &self.settings, table);
+            let provider = self.engine.provider_of(versions, pinned, &self.settings, table);
             provider.map_err(|error| crate::engine::keep(&mut failure, error))
         };
         let planned = batch.physical_plan(&query.plan, parameters, &mut provider).await;

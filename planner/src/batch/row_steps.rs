@@ -1,0 +1,68 @@
+//! What a look-up does with the rows that an index has found: some steps over one batch, in order.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::{self, SortColumn, SortOptions};
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::cast::as_boolean_array;
+use datafusion::error::Result;
+use datafusion::physical_expr::PhysicalExpr;
+
+/// One step.
+#[derive(Debug)]
+pub enum RowStep {
+    /// Keeps the rows for which the condition is true.
+    Filter(Arc<dyn PhysicalExpr>),
+    /// Makes other columns of them.
+    Project(Vec<Arc<dyn PhysicalExpr>>),
+    /// Orders them.
+    Sort(Vec<(Arc<dyn PhysicalExpr>, SortOptions)>),
+    /// Leaves out the first rows and those behind some others.
+    Limit {
+        /// Rows that are left out first.
+        skip: usize,
+        /// Rows at most; all without it.
+        fetch: Option<usize>,
+    },
+}
+
+impl RowStep {
+    /// The rows after this step.
+    pub fn run(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        match self {
+            Self::Filter(condition) => {
+                let kept = condition.evaluate(&rows)?.into_array(rows.num_rows())?;
+                Ok(compute::filter_record_batch(&rows, as_boolean_array(&kept)?)?)
+            }
+            Self::Project(columns) => project(&rows, columns),
+            Self::Sort(keys) => sorted(rows, keys),
+            Self::Limit { skip, fetch } => {
+                let skip = (*skip).min(rows.num_rows());
+                let left = rows.num_rows() - skip;
+                Ok(rows.slice(skip, fetch.map_or(left, |fetch| fetch.min(left))))
+            }
+        }
+    }
+}
+
+fn project(rows: &RecordBatch, columns: &[Arc<dyn PhysicalExpr>]) -> Result<RecordBatch> {
+    let arrays = columns.iter().map(|column| column.evaluate(rows)?.into_array(rows.num_rows()));
+    let arrays = arrays.collect::<Result<Vec<ArrayRef>>>()?;
+    // Names and nullability are the statement's, which it has told the client.
+    let fields: Vec<Field> = arrays.iter().map(|array| Field::new("", array.data_type().clone(), true)).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+}
+
+fn sorted(rows: RecordBatch, keys: &[(Arc<dyn PhysicalExpr>, SortOptions)]) -> Result<RecordBatch> {
+    if rows.num_rows() < 2 {
+        return Ok(rows);
+    }
+    let columns = keys.iter().map(|(key, options)| {
+        let values = key.evaluate(&rows)?.into_array(rows.num_rows())?;
+        Ok(SortColumn { values, options: Some(*options) })
+    });
+    let order = compute::lexsort_to_indices(&columns.collect::<Result<Vec<_>>>()?, None)?;
+    Ok(compute::take_record_batch(&rows, &order)?)
+}

@@ -1,0 +1,227 @@
+//! A look-up gives what the same query gives by DataFusion's planner: random queries over columns of every type, as
+//! texts and with parameters, over tables, views and subqueries, over own writes, each asked so that an index finds its
+//! rows at once, and so that none can. `LOOK_UPS_STEPS` makes it longer, `LOOK_UPS_SEED` repeats it.
+
+use millstream_sql_tests::server::{Launch, Session};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+/// A column, its type and values of it.
+type Column = (&'static str, &'static str, &'static [&'static str]);
+
+const COLUMNS: [Column; 16] = [
+    ("b", "BOOLEAN", &["true", "false"]),
+    ("s", "SMALLINT", &["-32768", "0", "5", "7", "32767"]),
+    ("i", "INT", &["-2147483648", "-1", "0", "5", "9", "2147483647"]),
+    ("l", "BIGINT", &["-9223372036854775808", "0", "5", "12", "9223372036854775807"]),
+    ("n", "NUMERIC(12,3)", &["-1.5", "0", "0.001", "5", "999999999.999"]),
+    ("r", "REAL", &["-Infinity", "-1.5", "0", "5", "Infinity", "NaN"]),
+    ("d", "DOUBLE PRECISION", &["-Infinity", "-1e300", "0", "1e-300", "5", "NaN"]),
+    ("t", "TEXT", &["", "a", "A", "ab", "\u{e4}", "z z", "5"]),
+    ("c", "VARCHAR(5)", &["", "abcde", "x", "5"]),
+    ("da", "DATE", &["0001-01-01", "1970-01-01", "2024-02-29"]),
+    ("ti", "TIME", &["00:00:00", "12:30:00.5", "23:59:59.999999"]),
+    ("ts", "TIMESTAMP", &["0001-01-01 00:00:00", "1970-01-01 00:00:00.000001", "2024-02-29 12:00:00"]),
+    ("tz", "TIMESTAMPTZ", &["1970-01-01 00:00:00+02", "2024-02-29 12:00:00-08", "2024-02-29 20:00:00+00"]),
+    ("u", "UUID", &["00000000-0000-0000-0000-000000000000", "6c1f1b1e-6f0e-4d8e-9a35-0242ac120002"]),
+    ("y", "BYTEA", &["\\x", "\\x00ff", "\\xffff"]),
+    ("j", "JSONB", &["1", "{\"a\": [1, 2]}", "\"5\"", "null"]),
+];
+
+/// Rows that the tables begin with.
+const ROWS: i64 = 2_400;
+
+/// Changes of the table, each followed by some questions.
+const STEPS: usize = 12;
+
+fn literal(value: Option<&str>, data_type: &str) -> String {
+    value.map_or_else(|| format!("NULL::{data_type}"), |value| format!("'{value}'::{data_type}"))
+}
+
+fn value(random: &mut StdRng, column: &Column) -> Option<&'static str> {
+    random.random_ratio(19, 20).then(|| *column.2.choose(random).expect("every type has values"))
+}
+
+fn rows(random: &mut StdRng, ids: std::ops::Range<i64>) -> String {
+    let rows = ids.map(|id| {
+        let cells = COLUMNS.iter().map(|column| literal(value(random, column), column.1));
+        format!("({id}, {})", cells.collect::<Vec<_>>().join(", "))
+    });
+    format!("INSERT INTO t VALUES {}", rows.collect::<Vec<_>>().join(", "))
+}
+
+/// A query with `{column}` where the column of the look-up stands, the type of its parameter and a value.
+struct Question {
+    sql: String,
+    column: Column,
+    value: Option<&'static str>,
+    /// Its order says where every row stands.
+    ordered: bool,
+}
+
+impl Question {
+    fn random(random: &mut StdRng) -> Self {
+        let column = *COLUMNS.choose(random).expect("there are columns");
+        let other = COLUMNS.choose(random).expect("there are columns").0;
+        let relation = *["t", "t", "v", "plain", "(SELECT * FROM t) AS q", "t AS x", "plain AS p"]
+            .choose(random)
+            .expect("there are relations");
+        let operator = *["=", "=", "=", "<", "<=", ">", ">="].choose(random).expect("there are operators");
+        let shown = match random.random_range(0..8) {
+            0 => "*".to_string(),
+            1 => format!("id, {other}, {other} IS NULL"),
+            2 => "id, coalesce(i, -1), s::bigint * 2, upper(t) || c".to_string(),
+            3 => "id, CASE WHEN i > 3 THEN t ELSE c END, $1 AS given".to_string(),
+            4 => "id AS a, id AS b, 1 + 1, lower(t) LIKE 'a%'".to_string(),
+            5 => "100 / (s + 0), id".to_string(),
+            6 => "substr(t, 1, 1), nullif(i, 5), date_trunc('month', ts), id".to_string(),
+            _ => format!("{}, id", column.0),
+        };
+        let more = match random.random_range(0..6) {
+            0 => " AND id > 500".to_string(),
+            1 => format!(" AND {other} IS NOT NULL"),
+            2 => " AND (t LIKE 'a%' OR i = 5)".to_string(),
+            3 => " AND id % 3 <> 1".to_string(),
+            _ => String::new(),
+        };
+        let ordered = random.random_ratio(1, 2);
+        let tail = match (ordered, random.random_range(0..3)) {
+            (false, _) => String::new(),
+            (true, 0) => format!(" ORDER BY {other} DESC, id"),
+            (true, 1) => format!(" ORDER BY {other} NULLS FIRST, id DESC LIMIT {}", random.random_range(0..9)),
+            (true, _) => {
+                format!(" ORDER BY id LIMIT {} OFFSET {}", random.random_range(0..60), random.random_range(0..9))
+            }
+        };
+        let sql = format!("SELECT {shown} FROM {relation} WHERE {{column}} {operator} $1{more}{tail}");
+        Self { sql, column, value: value(random, &column), ordered }
+    }
+
+    /// With the column as it is, or in a form that no index serves.
+    fn asked(&self, of_index: bool, parameter: &str) -> String {
+        let name = self.column.0;
+        let hidden = format!("CASE WHEN id IS NOT NULL THEN {name} END");
+        self.sql.replace("{column}", if of_index { name } else { &hidden }).replace("$1", parameter)
+    }
+
+    /// The rows, or the error's code.
+    async fn answer(&self, session: &Session, sql: &str) -> Result<Vec<Vec<String>>, String> {
+        match session.try_rows(sql).await {
+            Ok(mut rows) => {
+                if !self.ordered {
+                    rows.sort();
+                }
+                Ok(rows)
+            }
+            Err(error) => Err(error.code().map_or_else(|| error.to_string(), |code| code.code().to_string())),
+        }
+    }
+}
+
+/// Holds the ways to ask a question against each other; whether an index was used at once.
+async fn compare(session: &Session, question: &Question, in_block: bool, hint: &str) -> bool {
+    let (value, data_type) = (literal(question.value, question.column.1), question.column.1);
+    let indexed = question.asked(true, &value);
+    let explained = session.try_rows(&format!("EXPLAIN {indexed}")).await;
+    // What fails in a block ends it.
+    if in_block && explained.is_err() {
+        return false;
+    }
+    let expected = question.answer(session, &question.asked(false, &value)).await;
+    if in_block && expected.is_err() {
+        return false;
+    }
+    assert_eq!(question.answer(session, &indexed).await, expected, "{indexed}, {hint}");
+    session.run(&format!("PREPARE question ({data_type}) AS {}", question.asked(true, "$1"))).await;
+    let argument = question.value.map_or_else(|| "NULL".to_string(), |value| format!("'{value}'"));
+    for _ in 0..2 {
+        let answer = question.answer(session, &format!("EXECUTE question ({argument})")).await;
+        assert_eq!(answer, expected, "EXECUTE of {indexed}, {hint}");
+    }
+    session.run("DEALLOCATE question").await;
+    explained.is_ok_and(|plan| plan[0][0] == "Look-up")
+}
+
+async fn change(session: &Session, random: &mut StdRng, next: &mut i64) {
+    let column = COLUMNS.choose(random).expect("there are columns");
+    let given = literal(value(random, column), column.1);
+    let from = random.random_range(0..*next);
+    match random.random_range(0..3) {
+        0 => session.run(&format!("DELETE FROM t WHERE id BETWEEN {from} AND {from} + 20")).await,
+        1 => {
+            let sql = format!("UPDATE t SET {} = {given} WHERE id BETWEEN {from} AND {from} + 200", column.0);
+            session.run(&sql).await;
+        }
+        _ => {
+            let count = random.random_range(1..300);
+            session.run(&rows(random, *next..*next + count)).await;
+            *next += count;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_gives_what_the_planner_gives() {
+    let seed: u64 = std::env::var("LOOK_UPS_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    let steps: usize = std::env::var("LOOK_UPS_STEPS").map_or(STEPS, |steps| steps.parse().unwrap());
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let server = Launch::new("memory://").start().await;
+    let session = server.connect().await;
+    let columns: Vec<String> = COLUMNS.iter().map(|(name, data_type, _)| format!("{name} {data_type}")).collect();
+    session.run(&format!("CREATE TABLE t (id BIGINT PRIMARY KEY, {})", columns.join(", "))).await;
+    session.run("CREATE MATERIALIZED VIEW v AS SELECT * FROM t WHERE id % 5 <> 2").await;
+    session.run("CREATE VIEW plain AS SELECT * FROM (SELECT * FROM t WHERE id % 7 <> 3) AS inside").await;
+    for relation in ["t", "v"] {
+        // JSON has no order that an index could have.
+        for (name, ..) in COLUMNS.iter().filter(|column| column.1 != "JSONB") {
+            session.run(&format!("CREATE INDEX ON {relation} ({name}, id)")).await;
+        }
+    }
+    let mut next = 0;
+    while next < ROWS {
+        session.run(&rows(&mut random, next..next + 300)).await;
+        next += 300;
+    }
+    let mut used = 0;
+    for step in 0..steps {
+        let hint = format!("step {step}, seed {seed}");
+        let in_block = random.random_ratio(1, 3);
+        if in_block {
+            session.run("BEGIN").await;
+        }
+        change(&session, &mut random, &mut next).await;
+        for _ in 0..5 {
+            let question = Question::random(&mut random);
+            if in_block {
+                session.run("SAVEPOINT asked").await;
+            }
+            used += usize::from(compare(&session, &question, in_block, &hint).await);
+            if in_block {
+                session.run("ROLLBACK TO asked; RELEASE asked").await;
+            }
+        }
+        if in_block {
+            session.run(["COMMIT", "ROLLBACK"].choose(&mut random).expect("there are two")).await;
+        }
+    }
+    assert!(used > steps, "only {used} of the look-ups were found by an index, seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_looks_nothing_up() {
+    let server = Launch::new("memory://").start().await;
+    let session = server.connect().await;
+    session.run("CREATE TABLE t (id INT PRIMARY KEY, x TEXT); INSERT INTO t VALUES (1, 'secret')").await;
+    session.run("CREATE VIEW w AS SELECT x FROM t WHERE id = 1; CREATE ROLE reader").await;
+    session.run("GRANT SELECT ON w TO reader; PREPARE one AS SELECT x FROM t WHERE id = 1").await;
+    assert_eq!(session.rows("EXECUTE one").await, [["secret"]]);
+    session.run("SET ROLE reader").await;
+    assert_eq!(session.error("SELECT x FROM t WHERE id = 1").await.0, "42501");
+    assert_eq!(session.error("EXECUTE one").await.0, "42501");
+    assert_eq!(session.error("EXPLAIN ANALYZE SELECT x FROM t WHERE id = 1").await.0, "42501");
+    assert_eq!(session.rows("SELECT x FROM w").await, [["secret"]]);
+    session.run("RESET ROLE; REVOKE SELECT ON w FROM reader; SET ROLE reader").await;
+    assert_eq!(session.error("SELECT x FROM w").await.0, "42501");
+}
