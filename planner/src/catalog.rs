@@ -15,6 +15,7 @@ use crate::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, Roles}
 use crate::secret::{Secret, SecretUses};
 use crate::settings::PlanSettings;
 use crate::statement::OnConflict;
+use crate::values::Shown;
 
 /// A schema-qualified name, both parts as stored (folded unless quoted).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +37,10 @@ pub struct Relation {
     pub name: QualifiedName,
     /// The columns that a query sees.
     pub schema: SchemaRef,
+    /// What their declared types say beyond Arrow's; columns behind the last one say nothing.
+    pub shown: Vec<Shown>,
+    /// What the generated columns, which are the last ones, are computed from, as SQL text.
+    pub generated_sql: Vec<String>,
     /// What it is.
     pub kind: RelationKind,
     /// The relations that it reads.
@@ -375,6 +380,11 @@ impl Catalog {
 }
 
 impl Relation {
+    /// What the declared type of a column says beyond Arrow's.
+    pub fn shown(&self, column: usize) -> Shown {
+        self.shown.get(column).copied().unwrap_or_default()
+    }
+
     /// The columns of an auxiliary relation of this one; `None` where this kind has none.
     pub fn auxiliary_schema(&self, auxiliary: Auxiliary) -> Option<SchemaRef> {
         match (&self.kind, auxiliary) {

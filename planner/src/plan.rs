@@ -12,7 +12,7 @@ use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{self, CopyTarget, Name};
 use crate::parse::{folded, parse_statement, position_of};
 use crate::settings::PlanSettings;
-use crate::statement::{Explain, ExplainMode, ObjectKind, Statement, StatementText};
+use crate::statement::{Explain, ObjectKind, Statement, StatementText};
 use crate::types::arrow_type;
 
 /// Plans a statement against the catalog. `parameter_types` are those that the client named for `$1`, `$2`, …;
@@ -68,7 +68,10 @@ impl Planner<'_> {
                 Ok(Statement::Refresh { relation: relation.id })
             }
             Parsed::Index(statement) => ddl::index(&statement, catalog, settings),
-            Parsed::Explain { mode, statement } => self.explain(mode, *statement),
+            Parsed::Explain { mode, format, statement } => {
+                let statement = self.statement(*statement)?;
+                Ok(Statement::Explain(Box::new(Explain { statement, mode, format })))
+            }
             Parsed::ShowCreate { object, name } => self.show_create(object, &name),
             Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),
             Parsed::AdvanceClock { by } => advance_clock(&by),
@@ -158,11 +161,6 @@ impl Planner<'_> {
             Ok(relation.id)
         });
         Ok(Statement::Truncate { relations: relations.collect::<Result<Vec<RelationId>>>()? })
-    }
-
-    fn explain(&self, mode: ExplainMode, statement: ast::Statement) -> Result<Statement> {
-        let statement = self.statement(statement)?;
-        Ok(Statement::Explain(Box::new(Explain { statement, mode })))
     }
 
     fn show_create(&self, object: ObjectKind, name: &Name) -> Result<Statement> {

@@ -19,6 +19,10 @@ pub struct PlanSettings {
     /// lengths, because `char(n)` and `varchar(n)` were text of any length when they were written, and what was
     /// defined then goes on to hold what it holds.
     pub text_lengths: bool,
+    /// Literals have Postgres' types everywhere: integers in VALUES are `integer` where they fit, whole numbers beyond
+    /// `bigint`, or with an exponent, `numeric` without digits behind the point. No session can change this, either:
+    /// entries of older logs do not say so, and what is kept of their rows has the types that their literals had.
+    pub typed_literals: bool,
 }
 
 /// As a log has them, of whatever release.
@@ -28,14 +32,16 @@ struct StoredSettings {
     time_zone: String,
     forms: Option<TextForms>,
     text_lengths: Option<bool>,
+    #[serde(default)]
+    typed_literals: bool,
 }
 
 impl From<StoredSettings> for PlanSettings {
     fn from(stored: StoredSettings) -> Self {
+        let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals } = stored;
         // Lengths came with the forms, before they had a field of their own.
-        let text_lengths = stored.text_lengths.unwrap_or(stored.forms.is_some());
-        let forms = stored.forms.unwrap_or_default();
-        Self { search_path: stored.search_path, time_zone: stored.time_zone, forms, text_lengths }
+        let text_lengths = text_lengths.unwrap_or(forms.is_some());
+        Self { search_path, time_zone, forms: forms.unwrap_or_default(), text_lengths, typed_literals }
     }
 }
 
@@ -46,6 +52,7 @@ impl Default for PlanSettings {
             time_zone: "UTC".to_string(),
             forms: TextForms::default(),
             text_lengths: true,
+            typed_literals: true,
         }
     }
 }
@@ -54,7 +61,13 @@ impl Default for PlanSettings {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use arrow::datatypes::DataType;
+
     use super::*;
+    use crate::catalog::Catalog;
+    use crate::error::TextPosition;
+    use crate::plan::plan;
+    use crate::statement::{Statement, StatementText};
 
     #[test]
     fn entries_of_older_logs_have_no_lengths() {
@@ -64,5 +77,27 @@ mod tests {
         assert!(lengths(&newest));
         let old = PlanSettings { text_lengths: false, ..PlanSettings::default() };
         assert!(!lengths(&serde_json::to_string(&old).unwrap()), "a snapshot keeps what the log said");
+    }
+
+    fn types(sql: &str, settings: &PlanSettings) -> Vec<DataType> {
+        let text = StatementText { sql: sql.to_string(), start: TextPosition(1) };
+        let Ok(Statement::Query(query)) = plan(&text, &Catalog::default(), settings, &[]) else {
+            panic!("a query was planned: {sql}");
+        };
+        query.schema.fields().iter().map(|field| field.data_type().clone()).collect()
+    }
+
+    #[test]
+    fn literals_of_older_logs_keep_their_types() {
+        let older = r#"{ "search_path": ["public"], "time_zone": "UTC" }"#;
+        let older: PlanSettings = serde_json::from_str(older).expect("older logs are read");
+        let newer = PlanSettings::default();
+        let rows = "SELECT * FROM (VALUES (1, -2147483648, 3000000000), (2, NULL, 1)) AS v(a, b, c)";
+        assert_eq!(types(rows, &newer), [DataType::Int32, DataType::Int32, DataType::Int64]);
+        assert_eq!(types(rows, &older), [DataType::Int64, DataType::Int64, DataType::Int64]);
+        let literals = "SELECT 1, 9223372036854775808, -9223372036854775808, 1e3";
+        let numeric = |digits, scale| DataType::Decimal128(digits, scale);
+        assert_eq!(types(literals, &newer), [DataType::Int32, numeric(19, 0), DataType::Int64, numeric(4, 0)]);
+        assert_eq!(types(literals, &older)[3], numeric(5, 1));
     }
 }

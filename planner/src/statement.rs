@@ -17,6 +17,7 @@ use crate::copy::Copy;
 use crate::cursor::{Declare, Fetch};
 use crate::error::TextPosition;
 use crate::secret::{SecretChange, SecretUses};
+use crate::values::Shown;
 
 /// A planned statement.
 #[derive(Clone, Debug)]
@@ -266,6 +267,10 @@ pub struct CreateTable {
     pub input: InputRelation,
     /// One default per column, as SQL text.
     pub defaults: Vec<Option<String>>,
+    /// What the declared types of the columns say beyond Arrow's.
+    pub shown: Vec<Shown>,
+    /// What the generated columns, which are the last ones, are computed from, as SQL text.
+    pub generated_sql: Vec<String>,
     /// What an INSERT does with a key that is there already.
     pub on_conflict: OnConflict,
     /// Declared APPEND ONLY.
@@ -288,6 +293,10 @@ pub struct CreateSource {
     pub if_not_exists: bool,
     /// How rows enter.
     pub input: InputRelation,
+    /// What the declared types of the columns say beyond Arrow's.
+    pub shown: Vec<Shown>,
+    /// What the generated columns, which are the last ones, are computed from, as SQL text.
+    pub generated_sql: Vec<String>,
     /// What the connector is told.
     pub connector: ConnectorSpec,
     /// The connector's options that secrets give.
@@ -307,6 +316,8 @@ pub struct CreateView {
     pub query: String,
     /// Its columns.
     pub schema: SchemaRef,
+    /// What else is known of their types.
+    pub shown: Vec<Shown>,
     /// What it reads.
     pub depends_on: Vec<RelationId>,
     /// What it names, itself and through views.
@@ -322,6 +333,8 @@ pub struct CreateMaterializedView {
     pub if_not_exists: bool,
     /// Its columns.
     pub schema: SchemaRef,
+    /// What else is known of their types.
+    pub shown: Vec<Shown>,
     /// The dataflow; its leaves are tables, sources and materialized views.
     pub dataflow: Dataflow,
     /// What is known beside the query.
@@ -510,6 +523,17 @@ pub struct Explain {
     pub statement: Statement,
     /// The mode.
     pub mode: ExplainMode,
+    /// The form of its answer.
+    pub format: ExplainFormat,
+}
+
+/// The form in which EXPLAIN answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplainFormat {
+    /// A line per operator.
+    Text,
+    /// One value: an array of one object, `Plan`, with the operators below it in `Plans`.
+    Json,
 }
 
 /// What EXPLAIN shows.

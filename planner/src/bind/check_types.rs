@@ -14,7 +14,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::diagnose::refuse;
 use super::matching::{conformed_column, match_columns, matched, union};
-use super::operators::{Operand, are_alike, boolean, cast, float_type, resolve};
+use super::operators::{Operand, are_alike, boolean, cast, float_type, read, resolve};
 use super::rewrite::rewrite_node;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{interval_length, is_json, json_literals, json_sort_key, sql_type};
@@ -197,6 +197,7 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
         "greatest" => matched("GREATEST", args, schema)?,
         "least" => matched("LEAST", args, schema)?,
         "make_array" => matched("ARRAY", args, schema)?,
+        "array_has" => array_has(args, schema)?,
         "nullif" => match <[Expr; 2]>::try_from(args) {
             Ok([left, right]) => {
                 let (left, right) = resolve("=", left, right, schema)?;
@@ -210,6 +211,18 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
         }
     };
     Ok(ScalarFunction { func, args })
+}
+
+/// `= ANY(array)`: an array of which nothing is known holds what it is searched for.
+fn array_has(args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let [array, element] = match <[Expr; 2]>::try_from(args) {
+        Ok(both) => both,
+        Err(args) => return Ok(args),
+    };
+    match (Operand::of(&array, schema), Operand::of(&element, schema)) {
+        (Operand::Unknown, Operand::Typed(known)) => Ok(vec![read(array, &DataType::new_list(known, true))?, element]),
+        _ => Ok(vec![array, element]),
+    }
 }
 
 /// Functions of texts and bytes take no `jsonb` and no `uuid`, which DataFusion would read as such.

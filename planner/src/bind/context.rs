@@ -62,6 +62,11 @@ impl<'a> Context<'a> {
         self.used().into_iter().map(|(view, _)| view).collect()
     }
 
+    /// The plain views that the statement itself names.
+    pub fn planned_views(&self) -> Vec<Arc<ViewTable>> {
+        self.planned.borrow().values().cloned().collect()
+    }
+
     fn used(&self) -> BTreeSet<(RelationId, Option<RelationId>)> {
         self.used.lock().expect("no panic while the set of views is locked").clone()
     }
@@ -93,9 +98,8 @@ impl<'a> Context<'a> {
             DataFusionError::External(Box::new(error))
         })?;
         let planned = Arc::new(ViewTable {
-            id: relation.id,
+            relation: Arc::clone(relation),
             plan,
-            schema: Arc::clone(&relation.schema),
             used: Arc::clone(&self.used),
             through: self.path.last().copied(),
             uses: inner.used(),

@@ -238,7 +238,12 @@ fn schema_message(error: &SchemaError) -> PlanError {
             }
             let error = PlanError::new(PlanErrorKind::UndefinedColumn, format!("column {shown} does not exist"));
             match nearest(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())) {
-                Some(name) => error.with_hint(format!("Perhaps you meant to reference the column \"{name}\".")),
+                Some(name) => {
+                    let qualifier = valid_fields.iter().find(|valid| valid.name == name);
+                    let qualifier = qualifier.and_then(|valid| valid.relation.as_ref());
+                    let shown = qualifier.map_or(name.to_string(), |table| format!("{}.{name}", table.table()));
+                    error.with_hint(format!("Perhaps you meant to reference the column \"{shown}\"."))
+                }
                 None => error,
             }
         }

@@ -250,6 +250,16 @@ impl Binder<'_> {
             }
             return self.insert_values(target, values, columns, parameters, uses);
         }
+        if let SetExpr::Select(select) = source.body.as_ref() {
+            // As in Postgres a parameter that is a column of the query is of the type of the column that it goes to.
+            for (item, column) in select.projection.iter().zip(columns) {
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                    note_parameter(expr, target.schema().field(*column).data_type(), parameters);
+                } else {
+                    break;
+                }
+            }
+        }
         let bound = self.bind_query(&source, parameters)?;
         let width = bound.plan.schema().fields().len();
         check_arity(columns, width, listed)?;

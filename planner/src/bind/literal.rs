@@ -69,9 +69,60 @@ fn numeric(decimal: &Decimal) -> Result<Expr> {
     Ok(Expr::Literal(value, None))
 }
 
+/// An integer literal, with or without a sign, as `integer` if it is one: DataFusion makes `bigint` of all of them, and
+/// settles the types of VALUES before they can be narrowed.
+pub(super) fn narrow_integer(expr: &mut sql::Expr) {
+    let digits = |value: &sql::ValueWithSpan| match &value.value {
+        sql::Value::Number(digits, _) => digits.parse::<i64>().ok(),
+        _ => None,
+    };
+    let number = match &*expr {
+        sql::Expr::Value(value) => digits(value),
+        sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, expr } => match expr.as_ref() {
+            sql::Expr::Value(value) => digits(value).map(|number| -number),
+            _ => None,
+        },
+        _ => None,
+    };
+    if number.is_some_and(|number| i32::try_from(number).is_ok()) {
+        *expr = sql::Expr::Cast {
+            kind: sql::CastKind::DoubleColon,
+            expr: Box::new(expr.clone()),
+            data_type: sql::DataType::Int4(None),
+            array: false,
+            format: None,
+        };
+    }
+}
+
+/// A whole number beyond `bigint`, which DataFusion would read without a sign, as a numeric without a fraction.
+pub(super) fn widen_integer(expr: &mut sql::Expr) {
+    /// The one number that is a `bigint` with a sign only.
+    const LEAST: &str = "9223372036854775808";
+    let (text, span) = match &*expr {
+        sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, expr } => match expr.as_ref() {
+            sql::Expr::Value(sql::ValueWithSpan { value: sql::Value::Number(digits, _), span }) if digits == LEAST => {
+                (format!("-{LEAST}"), *span)
+            }
+            _ => return,
+        },
+        sql::Expr::Value(sql::ValueWithSpan { value: sql::Value::Number(digits, _), span }) => {
+            let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+            if !whole || digits.parse::<i64>().is_ok() {
+                return;
+            }
+            (format!("{digits}."), *span)
+        }
+        _ => return,
+    };
+    *expr = sql::Expr::Value(sql::Value::Number(text, false).with_span(span));
+}
+
 /// A number with an exponent: the numeric that it is, digit by digit, or `double precision` where that has more
 /// digits than a numeric of 128 bits. DataFusion would make a numeric with a negative scale of it.
-pub(super) fn with_exponent(text: &str, span: Span) -> Result<sql::Expr> {
+///
+/// `typed`: one without a fraction has no digits behind the point, instead of one.
+pub(super) fn with_exponent(text: &str, span: Span, typed: bool) -> Result<sql::Expr> {
     let text = text.replace('_', "");
     let literal = |value: sql::Value| sql::Expr::Value(value.with_span(span));
     let digits = Decimal::parse(&text).ok().filter(|decimal| decimal.precision() as u64 <= DECIMAL128_PRECISION_MAX);
@@ -81,7 +132,7 @@ pub(super) fn with_exponent(text: &str, span: Span) -> Result<sql::Expr> {
         let mut written = String::from_utf8_lossy(&written).into_owned();
         // Otherwise an integer would be read.
         if written.parse::<u64>().is_ok() {
-            written.push_str(".0");
+            written.push_str(if typed { "." } else { ".0" });
         }
         return Ok(literal(sql::Value::Number(written, false)));
     }

@@ -9,6 +9,7 @@ mod analyze;
 mod check_types;
 mod context;
 mod copy;
+mod described;
 mod diagnose;
 mod dml;
 mod expression;
@@ -39,11 +40,12 @@ use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
 use crate::settings::PlanSettings;
 use crate::statement::{self, Use};
-use crate::values::{TextStyle, Zone};
+use crate::values::{Described, Shown, TextStyle, Zone};
 
 pub use analyze::TypedParameters;
 pub(crate) use context::planner_options;
 pub use context::{DATABASE, resolve, search_schemas, unknown_relation};
+pub use described::{returning, with_descriptions};
 pub(crate) use diagnose::at_operator;
 pub(crate) use diagnose::refuse;
 pub use diagnose::{nearest, plan_error, span_position};
@@ -70,12 +72,21 @@ pub struct BoundQuery {
     pub plan: LogicalPlan,
     /// The columns as the client sees them: names may repeat.
     pub schema: SchemaRef,
+    /// What else is known of them.
+    pub described: Vec<Described>,
     /// The plain views that were put in.
     pub views: Vec<RelationId>,
     /// The types of `$1`, `$2`, ...
     pub parameters: Vec<DataType>,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
+}
+
+impl BoundQuery {
+    /// What the types of its columns say beyond Arrow's.
+    pub fn shown(&self) -> Vec<Shown> {
+        self.described.iter().map(|described| described.shown).collect()
+    }
 }
 
 impl<'a> Binder<'a> {
@@ -101,7 +112,7 @@ impl<'a> Binder<'a> {
         let look_up = LookUp::of(&bound.plan).map(Arc::new);
         Ok(statement::Query {
             plan: bound.plan,
-            schema: bound.schema,
+            schema: with_descriptions(&bound.schema, &bound.described),
             reads,
             parameters,
             changes_settings,
@@ -140,9 +151,10 @@ impl<'a> Binder<'a> {
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
+        let described = described::columns(&plan, &context.planned_views());
         let plan = analyze::client_types(analyze::analyze(plan, self.style())?)?;
         let schema = client_schema(&plan);
-        Ok(BoundQuery { plan, schema, views: context.views().into_iter().collect(), parameters, uses })
+        Ok(BoundQuery { plan, schema, described, views: context.views().into_iter().collect(), parameters, uses })
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) fn without_marks(text: &str) -> String {
 
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
 pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>, settings: &PlanSettings) -> Result<()> {
-    let mut pass = Pass { parameters, text_lengths: settings.text_lengths, depth: 0 };
+    let PlanSettings { text_lengths, typed_literals, .. } = *settings;
+    let mut pass = Pass { parameters, text_lengths, typed_literals, depth: 0 };
     match VisitMut::visit(query, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -53,7 +54,8 @@ pub(super) fn expression(
     parameters: &mut Vec<Option<DataType>>,
     settings: &PlanSettings,
 ) -> Result<()> {
-    let mut pass = Pass { parameters, text_lengths: settings.text_lengths, depth: 0 };
+    let PlanSettings { text_lengths, typed_literals, .. } = *settings;
+    let mut pass = Pass { parameters, text_lengths, typed_literals, depth: 0 };
     match VisitMut::visit(expr, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -66,6 +68,8 @@ struct Pass<'a> {
     text_lengths: bool,
     /// Queries around the current place; 1 at the top.
     depth: usize,
+    /// See [`PlanSettings`].
+    typed_literals: bool,
 }
 
 type Flow = ControlFlow<PlanError>;
@@ -75,6 +79,9 @@ impl VisitorMut for Pass<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        if let (SetExpr::Values(values), true) = (query.body.as_mut(), self.typed_literals) {
+            values.rows.iter_mut().flat_map(|row| &mut row.content).for_each(literal::narrow_integer);
+        }
         flow(self.check_query(query))
     }
 
@@ -230,6 +237,9 @@ impl Pass<'_> {
     }
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
+        if self.typed_literals {
+            literal::widen_integer(expr);
+        }
         if !self.text_lengths
             && let Expr::Cast { data_type, .. } | Expr::TypedString(ast::TypedString { data_type, .. }) = expr
         {
@@ -262,7 +272,8 @@ impl Pass<'_> {
                 Ok(())
             }
             Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) if text.contains(['e', 'E']) => {
-                *expr = literal::with_exponent(text, *span).map_err(|error| error.at(span_position(*span)))?;
+                *expr = literal::with_exponent(text, *span, self.typed_literals)
+                    .map_err(|error| error.at(span_position(*span)))?;
                 Ok(())
             }
             _ => Ok(()),

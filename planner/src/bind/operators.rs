@@ -35,7 +35,10 @@ impl ExprPlanner for Operators {
         if scales_interval(&symbol, &Operand::of(&left, schema), &Operand::of(&right, schema)) {
             return Ok(PlannerResult::Planned(scaled(&symbol, left, right, schema)));
         }
-        let (left, right) = resolve(&symbol, left, right, schema)?;
+        let (left, right) = match rows_with_parameters(&left, &right) {
+            Some(_) if Family::of(&symbol) == Family::Comparison => resolve_rows(&symbol, left, right, schema)?,
+            _ => resolve(&symbol, left, right, schema)?,
+        };
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
     }
 
@@ -81,6 +84,28 @@ impl ExprPlanner for Operators {
             None => PlannerResult::Original(expr),
         })
     }
+}
+
+/// The fields of two rows of one length of which one has parameters.
+fn rows_with_parameters<'a>(left: &'a Expr, right: &'a Expr) -> Option<(&'a [Expr], &'a [Expr])> {
+    let fields = |expr: &'a Expr| match expr {
+        Expr::ScalarFunction(call) if call.name() == "struct" => Some(call.args.as_slice()),
+        _ => None,
+    };
+    let (left, right) = (fields(left)?, fields(right)?);
+    let open = left.iter().chain(right).any(|field| matches!(field, Expr::Placeholder(_)));
+    (open && left.len() == right.len()).then_some((left, right))
+}
+
+/// Rows are compared field by field: a parameter is of the type of the field across.
+fn resolve_rows(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let (Expr::ScalarFunction(mut left), Expr::ScalarFunction(mut right)) = (left, right) else {
+        return Err(external(PlanError::internal("rows are made by a function")));
+    };
+    for (left, right) in left.args.iter_mut().zip(&mut right.args) {
+        (*left, *right) = resolve(symbol, left.clone(), right.clone(), schema)?;
+    }
+    Ok((Expr::ScalarFunction(left), Expr::ScalarFunction(right)))
 }
 
 /// The product or quotient of an interval and a number, which may come first.
@@ -264,7 +289,7 @@ pub(super) fn resolve(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) 
             false => missing(),
         },
         Family::Concatenation => match concatenates(&operands.0, &operands.1) {
-            true => Ok((left, right)),
+            true => concatenated(left, right, &operands),
             false => missing(),
         },
         Family::Comparison | Family::Arithmetic | Family::Bits => {
@@ -425,6 +450,19 @@ fn may_be_text(operand: &Operand) -> bool {
     match operand {
         Operand::Open | Operand::Unknown => true,
         Operand::Typed(data_type) => matches!(Category::of(data_type), Category::Text | Category::Other),
+    }
+}
+
+/// A parameter beside an array is an array.
+fn concatenated(left: Expr, right: Expr, operands: &(Operand, Operand)) -> Result<(Expr, Expr)> {
+    match (&left, &right, operands) {
+        (_, Expr::Placeholder(_), (Operand::Typed(known @ DataType::List(_)), Operand::Unknown)) => {
+            Ok((left, read(right, known)?))
+        }
+        (Expr::Placeholder(_), _, (Operand::Unknown, Operand::Typed(known @ DataType::List(_)))) => {
+            Ok((read(left, known)?, right))
+        }
+        _ => Ok((left, right)),
     }
 }
 

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
 use millstream_runtime::plan::RelationId;
 
 use crate::access::Privileges;
-use crate::catalog::{QualifiedName, RelationKind, Resolved};
+use crate::catalog::{QualifiedName, Relation, RelationKind, Resolved};
 use crate::statement::{Read, Use};
 
 /// What a table scan of a bound plan reads.
@@ -63,9 +63,8 @@ pub(super) type UsedViews = Arc<Mutex<BTreeSet<(RelationId, Option<RelationId>)>
 
 /// A plain view: its plan takes the place of the scan.
 pub(super) struct ViewTable {
-    pub id: RelationId,
+    pub relation: Arc<Relation>,
     pub plan: LogicalPlan,
-    pub schema: SchemaRef,
     pub used: UsedViews,
     /// The plain view whose text names it.
     pub through: Option<RelationId>,
@@ -75,7 +74,7 @@ pub(super) struct ViewTable {
 
 impl TableSource for ViewTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.relation.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -84,7 +83,7 @@ impl TableSource for ViewTable {
 
     fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
         let mut used = self.used.lock().expect("no panic while the set of views is locked");
-        used.insert((self.id, self.through));
+        used.insert((self.relation.id, self.through));
         used.extend(&self.uses);
         Some(Cow::Borrowed(&self.plan))
     }

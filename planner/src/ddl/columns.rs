@@ -12,6 +12,7 @@ use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Column, CreateRelation, Identifier, Include, Metadata, SqlExpression, Watermark};
 use crate::settings::PlanSettings;
 use crate::types::{arrow_type, declared_length, forget_text_lengths, sql_name};
+use crate::values::Shown;
 
 use super::nexmark;
 use super::options::{ALLOWED_LATENESS, IDLE_TIMEOUT, Options};
@@ -32,8 +33,12 @@ pub(super) struct Columns {
     pub(super) origins: Vec<ColumnOrigin>,
     /// One expression per generated column.
     pub(super) generated: Vec<Arc<dyn PhysicalExpr>>,
+    /// The same as SQL text.
+    pub(super) generated_sql: Vec<String>,
     /// One per column of `schema`, as SQL text.
     pub(super) defaults: Vec<Option<String>>,
+    /// What the declared types say beyond Arrow's, one per column of `schema`.
+    pub(super) shown: Vec<Shown>,
     /// Columns of the primary key.
     pub(super) primary_key: Vec<usize>,
     /// Physical columns of a `varchar(n)` with their lengths.
@@ -60,14 +65,19 @@ pub(super) fn resolve(relation: &CreateRelation, options: &Options, binder: &Bin
         origins.push(origin(include.metadata));
         defaults.push(None);
     }
+    let stored = relation.columns.iter().filter(|column| column.generated.is_none());
+    let mut shown: Vec<Shown> = stored.map(shown_of).collect();
+    shown.resize(fields.len(), Shown::default());
     let primary_key = primary_key(relation, &mut fields)?;
     let physical: SchemaRef = Arc::new(Schema::new(fields.clone()));
-    let mut generated = Vec::new();
+    let (mut generated, mut generated_sql) = (Vec::new(), Vec::new());
     for (column, expression) in generated_columns(relation) {
         let (field, physical_expression) = generated_column(column, expression, &physical, binder)?;
         fields.push(field);
         generated.push(physical_expression);
+        generated_sql.push(expression.sql.clone());
         defaults.push(None);
+        shown.push(shown_of(column));
     }
     let text_lengths = text_lengths(relation)?;
     Ok(Columns {
@@ -75,7 +85,9 @@ pub(super) fn resolve(relation: &CreateRelation, options: &Options, binder: &Bin
         physical,
         origins,
         generated,
+        generated_sql,
         defaults,
+        shown,
         primary_key,
         text_lengths,
     })
@@ -137,6 +149,10 @@ fn stored_field(column: &Column) -> Result<Field> {
     let declared = column.data_type.as_ref().ok_or_else(|| PlanError::internal("a stored column has a type"))?;
     let data_type = arrow_type(declared).map_err(|error| error.at(Some(column.type_position)))?;
     Ok(Field::new(&column.name.value, data_type, !column.not_null))
+}
+
+fn shown_of(column: &Column) -> Shown {
+    column.data_type.as_ref().map(Shown::of_declared).unwrap_or_default()
 }
 
 /// The text of a default, after it was seen to be a value of the column.

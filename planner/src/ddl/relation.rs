@@ -61,11 +61,19 @@ pub(crate) fn create_relation(
     match relation.class {
         RelationClass::Table => {
             let on_conflict = on_conflict(relation, append_only)?;
-            let defaults = columns.defaults;
             let secrets = if connector.is_some() { secrets } else { SecretUses::new() };
-            let table =
-                CreateTable { name, if_not_exists, input, defaults, on_conflict, append_only, connector, secrets };
-            Ok(Statement::CreateTable(Box::new(table)))
+            Ok(Statement::CreateTable(Box::new(CreateTable {
+                name,
+                if_not_exists,
+                input,
+                defaults: columns.defaults,
+                shown: columns.shown,
+                generated_sql: columns.generated_sql,
+                on_conflict,
+                append_only,
+                connector,
+                secrets,
+            })))
         }
         RelationClass::Source => {
             check_source(relation)?;
@@ -75,7 +83,9 @@ pub(crate) fn create_relation(
                     .with_hint("Add WITH (connector = 'kafka', ...), or use CREATE TABLE.")
                     .at(Some(relation.name.position)));
             };
-            Ok(Statement::CreateSource(Box::new(CreateSource { name, if_not_exists, input, connector, secrets })))
+            let (shown, generated_sql) = (columns.shown, columns.generated_sql);
+            let source = CreateSource { name, if_not_exists, input, shown, generated_sql, connector, secrets };
+            Ok(Statement::CreateSource(Box::new(source)))
         }
     }
 }

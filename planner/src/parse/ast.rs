@@ -10,7 +10,7 @@ use crate::copy::CopyOptions;
 use crate::cursor::Declare;
 use crate::error::TextPosition;
 use crate::secret::SecretText;
-use crate::statement::{Command, ExplainMode, ObjectKind, StatementText};
+use crate::statement::{Command, ExplainFormat, ExplainMode, ObjectKind, StatementText};
 
 /// A parsed statement.
 #[derive(Clone, Debug)]
@@ -94,6 +94,8 @@ pub enum Statement {
     Explain {
         /// The mode.
         mode: ExplainMode,
+        /// The form of its answer.
+        format: ExplainFormat,
         /// What is explained; never an EXPLAIN again.
         statement: Box<Statement>,
     },

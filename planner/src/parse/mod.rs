@@ -23,6 +23,7 @@ mod create_view;
 mod cursor;
 mod cursors;
 mod dialect;
+mod explain;
 mod grants;
 mod index;
 mod limits;

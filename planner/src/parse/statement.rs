@@ -4,13 +4,13 @@ use sqlparser::ast::{self as sql, SetExpr};
 use sqlparser::tokenizer::Token;
 
 use crate::error::{PlanError, Result};
-use crate::statement::{Command, ExplainMode};
+use crate::statement::Command;
 
 use super::ast::Statement;
 use super::cursor::Cursor;
 use super::{
-    comment, copy, create_relation, create_view, cursors, grants, index, objects, prepared, refused, roles, secret,
-    session,
+    comment, copy, create_relation, create_view, cursors, explain, grants, index, objects, prepared, refused, roles,
+    secret, session,
 };
 
 /// A whole text: one statement, or nothing.
@@ -35,7 +35,7 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "COPY" => copy::copy(cursor),
         "INSERT" | "UPDATE" | "DELETE" => change(cursor, &first),
         "CREATE" => create(cursor),
-        "EXPLAIN" => explain(cursor),
+        "EXPLAIN" => explained(cursor),
         "DROP" if roles::is_role(cursor, "DROP") => roles::drop(cursor),
         "DROP" => objects::drop(cursor),
         "GRANT" => grants::grant(cursor),
@@ -146,23 +146,9 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 /// `EXPLAIN [ANALYZE | VERBOSE] …` and `EXPLAIN (option [ON | OFF], …) …`.
-fn explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
+fn explained(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["EXPLAIN"])?;
-    let mut mode = ExplainMode::Plan;
-    if *cursor.peek(0) == Token::LParen && !starts_query_in_parentheses(cursor) {
-        cursor.expect_token(&Token::LParen)?;
-        for option in cursor.comma_separated(explain_option)?.into_iter().flatten() {
-            mode = option;
-        }
-        cursor.expect_token(&Token::RParen)?;
-    } else {
-        if cursor.accept(&["ANALYZE"]) {
-            mode = ExplainMode::Analyze;
-        }
-        if cursor.accept(&["VERBOSE"]) && mode == ExplainMode::Plan {
-            mode = ExplainMode::Verbose;
-        }
-    }
+    let options = explain::options(cursor)?;
     let position = cursor.position();
     if cursor.is_at(&["EXPLAIN"]) {
         return Err(cursor.unexpected());
@@ -182,36 +168,6 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
             .with_hint("EXPLAIN takes queries, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW and CREATE SINK.")
             .at(Some(position)));
     }
-    Ok(Statement::Explain { mode, statement: Box::new(statement) })
-}
-
-fn starts_query_in_parentheses(cursor: &Cursor<'_>) -> bool {
-    let mut ahead = 0;
-    while *cursor.peek(ahead) == Token::LParen {
-        ahead += 1;
-    }
-    ["SELECT", "VALUES", "WITH", "TABLE"].iter().any(|word| super::normalize::is_word(cursor.peek(ahead), word))
-}
-
-/// `None` for an option that is switched off.
-fn explain_option(cursor: &mut Cursor<'_>) -> Result<Option<ExplainMode>> {
-    let position = cursor.position();
-    let name = cursor.identifier()?;
-    let mode = match name.value.as_str() {
-        "verbose" => ExplainMode::Verbose,
-        "analyze" => ExplainMode::Analyze,
-        "state" => ExplainMode::State,
-        other => {
-            let message = format!("unrecognized EXPLAIN option \"{other}\"");
-            return Err(PlanError::new(crate::error::PlanErrorKind::SyntaxError, message)
-                .with_hint("The options are VERBOSE, ANALYZE and STATE.")
-                .at(Some(position)));
-        }
-    };
-    let off = cursor.accept(&["OFF"]) || cursor.accept(&["FALSE"]);
-    if !off && !cursor.accept(&["ON"]) {
-        // TRUE may stand here, or nothing.
-        let _said = cursor.accept(&["TRUE"]);
-    }
-    Ok((!off).then_some(mode))
+    let explain::Options { mode, format } = options;
+    Ok(Statement::Explain { mode, format, statement: Box::new(statement) })
 }

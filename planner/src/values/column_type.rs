@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 
 use super::NESTING_LEVELS;
+use super::shown::DIGITS_METADATA;
 use crate::error::{PlanError, PlanErrorKind, Result};
 
 /// Field metadata that names the Postgres type where Arrow has none of its own: `uuid`, `jsonb`, `name`, ...
@@ -196,6 +197,8 @@ pub struct ColumnType {
     storage: DataType,
     /// Of an array its one element type, of a record those of its fields.
     children: Vec<ColumnType>,
+    /// Digits that a numeric shows behind the point at least.
+    digits: u8,
 }
 
 impl ColumnType {
@@ -210,17 +213,28 @@ impl ColumnType {
     }
 
     fn of_field_at(field: &Field, level: usize) -> Result<Self> {
-        let plain = Self::of_type_at(field.data_type(), level)?;
+        let mut plain = Self::of_type_at(field.data_type(), level)?;
+        let digits = field.metadata().get(DIGITS_METADATA).and_then(|digits| digits.parse().ok());
+        plain.show_digits(digits.unwrap_or(0));
         let named = field.metadata().get(TYPE_METADATA).and_then(|name| Kind::of_metadata(name));
         Ok(match named {
             // On a list the metadata names the element.
             Some(named) if plain.kind == Kind::Array && named != Kind::Array => {
                 let element = plain.children.into_iter().map(|child| child.named(named));
-                Self { kind: Kind::Array, storage: plain.storage, children: element.collect() }
+                Self { children: element.collect(), ..plain }
             }
             Some(named) => plain.named(named),
             None => plain,
         })
+    }
+
+    /// A numeric, or the numerics of an array, with so many digits behind the point.
+    fn show_digits(&mut self, digits: u8) {
+        match self.kind {
+            Kind::Numeric => self.digits = digits,
+            Kind::Array => self.children.iter_mut().for_each(|child| child.show_digits(digits)),
+            _ => {}
+        }
     }
 
     fn named(self, kind: Kind) -> Self {
@@ -237,7 +251,8 @@ impl ColumnType {
                 PlanError::new(PlanErrorKind::ProgramLimitExceeded, message).with_hint("Select the inner values.")
             );
         }
-        let plain = |kind, storage: &DataType| Ok(Self { kind, storage: storage.clone(), children: Vec::new() });
+        let plain =
+            |kind, storage: &DataType| Ok(Self { kind, storage: storage.clone(), children: Vec::new(), digits: 0 });
         match data_type {
             DataType::Null => plain(Kind::Text, data_type),
             DataType::Boolean => plain(Kind::Bool, data_type),
@@ -281,19 +296,19 @@ impl ColumnType {
     fn array(element: &FieldRef, level: usize) -> Result<Self> {
         let child = Self::of_field_at(element, level + 1)?;
         let storage = DataType::List(restored(element, &child));
-        Ok(Self { kind: Kind::Array, storage, children: vec![child] })
+        Ok(Self { kind: Kind::Array, storage, children: vec![child], digits: 0 })
     }
 
     fn record(fields: &Fields, level: usize) -> Result<Self> {
         let children: Vec<_> = fields.iter().map(|field| Self::of_field_at(field, level + 1)).collect::<Result<_>>()?;
         let storage = fields.iter().zip(&children).map(|(field, child)| restored(field, child)).collect();
-        Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children })
+        Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children, digits: 0 })
     }
 
     fn map(entries: &FieldRef, sorted: bool, level: usize) -> Result<Self> {
         let entry = Self::of_field_at(entries, level + 1)?;
         let storage = DataType::Map(restored(entries, &entry), sorted);
-        Ok(Self { kind: Kind::Json, storage, children: entry.children })
+        Ok(Self { kind: Kind::Json, storage, children: entry.children, digits: 0 })
     }
 
     /// The type without its parts.
@@ -304,6 +319,11 @@ impl ColumnType {
     /// The Arrow type in which its values are formatted.
     pub fn storage(&self) -> &DataType {
         &self.storage
+    }
+
+    /// Digits that a numeric shows behind the point at least, zeros among them.
+    pub fn digits(&self) -> u8 {
+        self.digits
     }
 
     /// The element type of an array, the field types of a record, key and value types of a map.

@@ -4,7 +4,8 @@
 //! A column goes: Arrow type and metadata to a [`ColumnType`], arrays to the few storage types that are
 //! formatted (one cast per batch where they differ), a row to a [`Value`], a value to [`put_text`].
 //!
-//! Which of its forms a value is written in says a [`TextStyle`]. Trailing zeros of a numeric are not printed.
+//! Which of its forms a value is written in says a [`TextStyle`]. Trailing zeros of a numeric are printed where its column
+//! says how many digits there are ([`Shown`]), and nowhere else.
 
 mod column_type;
 pub mod datetime;
@@ -13,6 +14,7 @@ pub mod input;
 mod interval;
 mod json;
 mod numeric;
+mod shown;
 mod style;
 mod text;
 mod value;
@@ -25,6 +27,7 @@ use arrow::error::ArrowError;
 pub use column_type::{ColumnType, Kind, TYPE_METADATA};
 pub use json::{put_map as put_map_as_json, put_value as put_json};
 pub use numeric::Decimal;
+pub use shown::{Described, Origin, Shown};
 pub use style::{DateForm, DateOrder, IntervalForm, TextForms, TextStyle};
 pub use text::put as put_text;
 pub use value::{ColumnReader, Elements, Entries, RecordField, Value};

@@ -45,6 +45,16 @@ impl Decimal {
         Self { negative, digits, scale: scale as usize }
     }
 
+    /// The same number with at least so many digits behind the point.
+    pub fn with_digits(mut self, digits: u8) -> Self {
+        let missing = usize::from(digits).saturating_sub(self.scale);
+        if !self.digits.is_empty() {
+            self.digits.extend(std::iter::repeat_n('0', missing));
+        }
+        self.scale += missing;
+        self
+    }
+
     /// Writes it as text.
     pub fn put_text(&self, output: &mut BytesMut) {
         if self.negative {

@@ -24,7 +24,9 @@ pub fn put(output: &mut BytesMut, value: &Value<'_>, style: TextStyle) {
         Value::Oid(value) => put_integer(output, i64::from(*value)),
         Value::Float4(value) => put_float4(output, *value, style.forms.float_digits),
         Value::Float8(value) => put_float8(output, *value, style.forms.float_digits),
-        Value::Numeric(unscaled, scale) => Decimal::new(*unscaled, *scale).put_text(output),
+        Value::Numeric(unscaled, scale, digits) => {
+            Decimal::new(*unscaled, *scale).with_digits(*digits).put_text(output);
+        }
         Value::Text(text) | Value::Json(text) | Value::Jsonb(text) => output.put_slice(text.as_bytes()),
         Value::Bytes(bytes) if style.forms.bytea_escaped => put_escaped(output, bytes),
         Value::Bytes(bytes) => put_hex(output, bytes),

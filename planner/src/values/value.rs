@@ -31,8 +31,8 @@ pub enum Value<'a> {
     Float4(f32),
     /// `double precision`
     Float8(f64),
-    /// Digits and how many of them stand behind the point.
-    Numeric(i256, i8),
+    /// Digits, how many of them stand behind the point, and how many are shown there at least.
+    Numeric(i256, i8, u8),
     /// `text` and its relatives.
     Text(&'a str),
     /// JSON as it was written.
@@ -117,8 +117,8 @@ enum Source {
     Oid(Int64Array),
     Float4(Float32Array),
     Float8(Float64Array),
-    Decimal128(Decimal128Array, i8),
-    Decimal256(Decimal256Array, i8),
+    Decimal128(Decimal128Array, i8, u8),
+    Decimal256(Decimal256Array, i8, u8),
     Text(Strings, bool),
     Binary(BinaryArray),
     Json(LargeBinaryArray),
@@ -160,10 +160,10 @@ impl ColumnReader {
             DataType::Float32 => Source::Float4(array.as_primitive::<Float32Type>().clone()),
             DataType::Float64 => Source::Float8(array.as_primitive::<Float64Type>().clone()),
             DataType::Decimal128(_, scale) => {
-                Source::Decimal128(array.as_primitive::<Decimal128Type>().clone(), *scale)
+                Source::Decimal128(array.as_primitive::<Decimal128Type>().clone(), *scale, column.digits())
             }
             DataType::Decimal256(_, scale) => {
-                Source::Decimal256(array.as_primitive::<Decimal256Type>().clone(), *scale)
+                Source::Decimal256(array.as_primitive::<Decimal256Type>().clone(), *scale, column.digits())
             }
             DataType::Utf8 => Source::Text(Strings::Utf8(array.as_string().clone()), jsonb),
             DataType::LargeUtf8 => Source::Text(Strings::LargeUtf8(array.as_string().clone()), jsonb),
@@ -209,8 +209,10 @@ impl ColumnReader {
             Source::Oid(array) => Value::Oid(array.value(row) as u32),
             Source::Float4(array) => Value::Float4(array.value(row)),
             Source::Float8(array) => Value::Float8(array.value(row)),
-            Source::Decimal128(array, scale) => Value::Numeric(i256::from_i128(array.value(row)), *scale),
-            Source::Decimal256(array, scale) => Value::Numeric(array.value(row), *scale),
+            Source::Decimal128(array, scale, digits) => {
+                Value::Numeric(i256::from_i128(array.value(row)), *scale, *digits)
+            }
+            Source::Decimal256(array, scale, digits) => Value::Numeric(array.value(row), *scale, *digits),
             Source::Text(strings, false) => Value::Text(strings.get(row)),
             Source::Text(strings, true) => Value::Jsonb(strings.get(row)),
             Source::Binary(array) => Value::Bytes(array.value(row)),

@@ -100,6 +100,8 @@ impl World {
             oid,
             name,
             schema,
+            shown: Vec::new(),
+            generated_sql: Vec::new(),
             kind,
             depends_on,
             sql: sql.to_string(),

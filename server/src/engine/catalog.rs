@@ -12,6 +12,7 @@ use millstream_planner::catalog::{
 };
 use millstream_planner::secret::{Secret, SecretUses};
 use millstream_planner::statement::{CommentTarget, NEW_RELATION, Statement};
+use millstream_planner::values::Shown;
 use millstream_runtime::graph::GraphId;
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::{ConnectorSpec, Split};
@@ -305,6 +306,8 @@ impl DurableCatalog {
             oid: numbers.oid,
             name: made.name,
             schema: made.schema,
+            shown: made.shown,
+            generated_sql: made.generated_sql,
             kind: made.kind,
             depends_on: made.depends_on,
             sql: ddl.sql.clone(),
@@ -386,6 +389,8 @@ impl DurableCatalog {
 struct Made {
     name: QualifiedName,
     schema: arrow::datatypes::SchemaRef,
+    shown: Vec<Shown>,
+    generated_sql: Vec<String>,
     kind: RelationKind,
     depends_on: Vec<RelationId>,
     dataflow: Option<Dataflow>,
@@ -400,6 +405,8 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             Made {
                 name: create.name.clone(),
                 schema: Arc::clone(&input.schema),
+                shown: create.shown.clone(),
+                generated_sql: create.generated_sql.clone(),
                 kind: RelationKind::Table(TableDefinition {
                     input,
                     defaults: create.defaults.clone(),
@@ -417,6 +424,8 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             Made {
                 name: create.name.clone(),
                 schema: Arc::clone(&input.schema),
+                shown: create.shown.clone(),
+                generated_sql: create.generated_sql.clone(),
                 kind: RelationKind::Source(SourceDefinition { input, connector: create.connector.clone() }),
                 depends_on: Vec::new(),
                 dataflow: None,
@@ -427,6 +436,8 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
         Statement::CreateView(create) => Made {
             name: create.name.clone(),
             schema: Arc::clone(&create.schema),
+            shown: create.shown.clone(),
+            generated_sql: Vec::new(),
             kind: RelationKind::View { query: create.query.clone() },
             depends_on: create.depends_on.clone(),
             dataflow: None,
@@ -436,6 +447,8 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
         Statement::CreateMaterializedView(create) => Made {
             name: create.name.clone(),
             schema: Arc::clone(&create.schema),
+            shown: create.shown.clone(),
+            generated_sql: Vec::new(),
             kind: RelationKind::MaterializedView(create.definition.clone()),
             depends_on: create.depends_on.clone(),
             dataflow: Some(create.dataflow.clone()),
@@ -445,6 +458,8 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
         Statement::CreateSink(create) => Made {
             name: create.name.clone(),
             schema: Arc::clone(&create.dataflow.root().schema),
+            shown: Vec::new(),
+            generated_sql: Vec::new(),
             kind: RelationKind::Sink(SinkDefinition { connector: create.connector.clone() }),
             depends_on: create.depends_on.clone(),
             dataflow: Some(create.dataflow.clone()),

@@ -28,7 +28,7 @@ pub use objects::CommentClass;
 pub use query::{CatalogPlan, CatalogQuery};
 pub use roles::{MemberRow, RoleRow};
 
-use crate::session::registry::{Ends, SessionRow, Sessions};
+use crate::session::registry::{Ends, PreparedRow, SessionRow, Sessions};
 use crate::session::settings::SettingData;
 
 /// What the system relations are made from.
@@ -72,8 +72,8 @@ pub struct CatalogView {
     pub transaction: i64,
     /// Bytes of the rows of relations, by OID.
     pub sizes: Vec<(u32, i64)>,
-    /// Statements that were prepared: name, text, types of parameters, by SQL.
-    pub prepared: Vec<(String, String, Vec<String>, bool)>,
+    /// Statements that were prepared, by name.
+    pub prepared: Vec<(String, PreparedRow)>,
     /// The open cursors.
     pub cursors: Vec<CursorRow>,
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::Field;
 use millstream_planner::catalog::{Relation, RelationKind};
+use millstream_planner::values::{Described, Shown};
 
 use super::schema::definitions;
 use super::{CatalogView, CommentRow};
@@ -471,21 +472,20 @@ fn user_object(view: &CatalogView, relation: &Relation, schema_oid: &impl Fn(&st
         RelationKind::Sink(_) => return None,
     };
     let key = input.map(|input| input.primary_key.clone()).unwrap_or_default();
-    let stored = input.map_or(usize::MAX, |input| input.physical_columns);
-    let generated = if stored < relation.schema.fields().len() { generated_columns(relation) } else { HashMap::new() };
+    let first_generated = input.map_or(usize::MAX, |input| input.physical_columns);
     let columns = relation.schema.fields().iter().enumerate().map(|(at, field)| {
-        let (type_oid, modifier) = column_type(field);
+        let (type_oid, modifier) = column_type(field, relation.shown(at));
+        let computed = at.checked_sub(first_generated).and_then(|generated| relation.generated_sql.get(generated));
         Column {
             name: field.name().clone(),
             type_oid,
             modifier,
             // Columns of views say nothing of NULLs, as in Postgres.
             not_null: input.is_some() && (!field.is_nullable() || key.contains(&at)),
-            default: generated
-                .get(field.name())
+            default: computed
                 .cloned()
                 .or_else(|| defaults.get(at)?.as_ref().map(|default| super::defaults::shown(default, type_oid))),
-            generated: generated.contains_key(field.name()),
+            generated: computed.is_some(),
         }
     });
     let reads = relation.depends_on.iter().filter_map(|id| view.catalog.get(*id)).map(|read| read.oid);
@@ -502,11 +502,6 @@ fn user_object(view: &CatalogView, relation: &Relation, schema_oid: &impl Fn(&st
         takes_rows: matches!(relation.kind, RelationKind::Table(_)),
         owner: super::roles::owner_of(view, relation),
     })
-}
-
-/// What the computed columns of a table are computed from, by name, from the statement that made it.
-fn generated_columns(_: &Relation) -> HashMap<String, String> {
-    HashMap::new()
 }
 
 /// What stands behind the first AS outside of quotes and parentheses.
@@ -537,20 +532,10 @@ fn query_of(sql: &str) -> String {
 }
 
 /// The type of a column and its modifier, as `pg_attribute` has them.
-fn column_type(field: &Field) -> (u32, i64) {
-    let Ok(column) = ColumnType::of_field(field) else { return (Kind::Text.oid(), -1) };
-    let modifier = match field.data_type() {
-        // Without precision and scale, as the planner stores it.
-        DataType::Decimal128(
-            millstream_planner::types::NUMERIC_PRECISION,
-            millstream_planner::types::NUMERIC_SCALE,
-        ) => -1,
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            (i64::from(*precision) << 16 | i64::from(*scale)) + 4
-        }
-        _ => -1,
-    };
-    (column.oid(), modifier)
+fn column_type(field: &Field, shown: Shown) -> (u32, i64) {
+    let field = Described { shown, origin: None }.put(field.clone());
+    let type_oid = ColumnType::of_field(&field).map_or(Kind::Text.oid(), |column| column.oid());
+    (type_oid, shown.modifier.map_or(-1, i64::from))
 }
 
 /// An empty catalog with schema `public`, for tests.

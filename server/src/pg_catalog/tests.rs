@@ -11,6 +11,7 @@ use millstream_planner::catalog::{Catalog, QualifiedName, Relation, RelationKind
 use millstream_planner::error::TextPosition;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{OnConflict, StatementText};
+use millstream_planner::values::Shown;
 use millstream_runtime::plan::{Changes, InputRelation, RelationId};
 
 use super::{CatalogQuery, CatalogView, RoleRow, objects};
@@ -21,7 +22,9 @@ fn relation(id: u32, name: &str, fields: Vec<Field>, kind: RelationKind, sql: &s
         id: RelationId(id),
         oid: 16_384 + id,
         name: QualifiedName { schema: "public".into(), name: name.into() },
+        shown: fields.iter().map(|field| Shown::of_cast(field.data_type())).collect(),
         schema: Arc::new(Schema::new(fields)),
+        generated_sql: Vec::new(),
         kind,
         depends_on: Vec::new(),
         sql: sql.into(),

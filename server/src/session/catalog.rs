@@ -121,11 +121,7 @@ impl Session {
             started_micros: self.engine.clock().now().0,
             transaction: i64::try_from(self.seen.0).unwrap_or(i64::MAX),
             sizes: Vec::new(),
-            prepared: self
-                .named
-                .iter()
-                .map(|(name, prepared)| (name.clone(), prepared.text().to_owned(), Vec::new(), true))
-                .collect(),
+            prepared: self.place.iter().flat_map(|place| place.seat.prepared()).chain(self.listed.clone()).collect(),
             cursors: self.cursor_rows(),
         }
     }

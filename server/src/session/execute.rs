@@ -6,13 +6,14 @@ use futures::TryStreamExt;
 use millstream_planner::error::TextPosition;
 use millstream_planner::parse::literal_position;
 use millstream_planner::statement::{Command, Discard, Statement, StatementText};
-use millstream_planner::values::input;
+use millstream_planner::values::{ColumnType, input};
 use millstream_runtime::graph::GraphState;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
 use tokio_util::sync::CancellationToken;
 
 use super::prepare::Work;
+use super::registry::PreparedRow;
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, Prepared, Session, SqlError};
 use crate::engine::stop::Stop;
@@ -112,7 +113,7 @@ impl Session {
             Statement::Prepare { name, parameter_types, sql } => {
                 let types: Vec<_> = parameter_types.iter().cloned().map(Some).collect();
                 let text = StatementText { sql: sql.clone(), start: TextPosition(1) };
-                self.name_statement(name, &text, &types)
+                self.name_statement(name, &text, &types, prepared.text())
             }
             Statement::Declare(_) => {
                 Err(SqlError::new(Condition::InternalError, "the query of a cursor was not planned"))
@@ -188,16 +189,21 @@ impl Session {
                 self.transaction.refuse_block("DISCARD ALL")?;
                 self.named.clear();
                 self.cursors.close_all();
+                self.listed.clear();
                 self.calls.locks().release_all();
                 let changed = self.settings.reset_all();
                 Ok(Outcome { changed_parameters: changed.reported, ..Outcome::fixed("DISCARD ALL") })
             }
             Discard::Prepared => {
                 self.named.clear();
+                self.listed.clear();
                 Ok(Outcome::fixed("DEALLOCATE ALL"))
             }
             Discard::One(name) => match self.named.remove(name) {
-                Some(_) => Ok(Outcome::fixed("DEALLOCATE")),
+                Some(_) => {
+                    self.listed.remove(name);
+                    Ok(Outcome::fixed("DEALLOCATE"))
+                }
                 None => Err(unknown_statement(name)),
             },
         }
@@ -208,12 +214,16 @@ impl Session {
         name: &str,
         text: &StatementText,
         types: &[Option<DataType>],
+        whole: &str,
     ) -> Result<Outcome, SqlError> {
         if self.named.contains_key(name) {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(SqlError::new(Condition::DuplicatePreparedStatement, message));
         }
         let prepared = self.plan_now(text, types)?;
+        let oids = prepared.parameters.iter().map(|data_type| Ok(ColumnType::of_type(data_type)?.oid()));
+        let row = PreparedRow::now(whole, oids.collect::<Result<_, SqlError>>()?, true);
+        self.listed.insert(name.to_string(), row);
         self.named.insert(name.to_string(), prepared);
         Ok(Outcome::fixed("PREPARE"))
     }

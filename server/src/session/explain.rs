@@ -1,13 +1,16 @@
 //! EXPLAIN: how a statement would run, or with ANALYZE how it did.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, LargeBinaryArray, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use millstream_planner::batch::with_values;
 use millstream_planner::explain;
-use millstream_planner::statement::{Explain, ExplainMode, Query, Statement};
+use millstream_planner::statement::{Explain, ExplainFormat, ExplainMode, Query, Statement};
+use millstream_planner::types::JSON;
 
 use super::change::one_batch;
 use super::prepare::texts;
@@ -25,18 +28,21 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let text = match &explain.statement {
             Statement::Query(query) => stop.race(self.explain_query(query, explain.mode, parameters)).await?,
-            Statement::CreateMaterializedView(create) => explain::dataflow(&create.dataflow, explain.mode),
-            Statement::CreateSink(create) => explain::dataflow(&create.dataflow, explain.mode),
-            Statement::Insert(insert) => explain::query(&insert.rows),
-            Statement::Update(update) => explain::query(&update.rows),
-            Statement::Delete(delete) => explain::query(&delete.rows),
+            Statement::CreateMaterializedView(create) => explain::dataflow(&create.dataflow, explain.mode).into(),
+            Statement::CreateSink(create) => explain::dataflow(&create.dataflow, explain.mode).into(),
+            Statement::Insert(insert) => explain::query(&insert.rows).into(),
+            Statement::Update(update) => explain::query(&update.rows).into(),
+            Statement::Delete(delete) => explain::query(&delete.rows).into(),
             _ => {
                 let message = "EXPLAIN takes a query, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW or CREATE SINK";
                 return Err(SqlError::new(Condition::FeatureNotSupported, message));
             }
         };
-        let lines: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(text.lines().collect::<Vec<_>>()));
-        let rows = RecordBatch::try_new(texts(&["QUERY PLAN"]), vec![lines])?;
+        let lines: ArrayRef = match explain.format {
+            ExplainFormat::Text => Arc::new(StringArray::from_iter_values(text.shown().lines().collect::<Vec<_>>())),
+            ExplainFormat::Json => Arc::new(LargeBinaryArray::from_iter_values([explain::json(&text.plan, text.run)])),
+        };
+        let rows = RecordBatch::try_new(columns(explain.format), vec![lines])?;
         Ok(Outcome { rows: Some(one_batch(rows)), ..Outcome::tagged(CommandTag::Fixed("EXPLAIN".to_string())) })
     }
 
@@ -45,37 +51,35 @@ impl Session {
         query: &Query,
         mode: ExplainMode,
         parameters: Vec<ScalarValue>,
-    ) -> Result<String, SqlError> {
+    ) -> Result<Explained, SqlError> {
         if mode == ExplainMode::State {
-            return Ok("a query keeps no state between statements\n".to_string());
+            return Ok("a query keeps no state between statements\n".to_string().into());
         }
         let started = Instant::now();
         match (self.run_over(query, parameters.clone()).await?, mode) {
             (Run::Found(found), mode) => {
-                let elapsed = started.elapsed();
+                let millis = millis_since(started);
                 let plan = explain::query(&with_values(&query.plan, parameters)?);
-                let text = match &found.by {
+                let plan = match &found.by {
                     Some((index, relation)) => {
                         let scan = format!("{LOOK_UP}{index} on {relation}");
                         format!("Look-up\n{}", indented(&with_index_scans(&plan, &scan)))
                     }
                     None => plan,
                 };
-                Ok(match mode {
-                    ExplainMode::Analyze => text + &measured(found.rows.num_rows(), elapsed),
-                    ExplainMode::Plan | ExplainMode::Verbose | ExplainMode::State => text,
-                })
+                let run = (mode == ExplainMode::Analyze).then(|| (found.rows.num_rows(), millis));
+                Ok(Explained { plan, run })
             }
             (Run::Planned(plan), ExplainMode::Plan) => {
                 let batch = self.engine.batch_query(self.facts());
                 let text = explain::query(&batch.optimized(&query.plan, parameters)?);
-                Ok(with_index_scans(&text, &plan.display()))
+                Ok(with_index_scans(&text, &plan.display()).into())
             }
-            (Run::Planned(plan), ExplainMode::Verbose | ExplainMode::State) => Ok(plan.display()),
+            (Run::Planned(plan), ExplainMode::Verbose | ExplainMode::State) => Ok(plan.display().into()),
             (Run::Planned(plan), ExplainMode::Analyze) => {
                 let started = Instant::now();
                 let rows = plan.stream()?.try_fold(0, async |rows, batch| Ok(rows + batch.num_rows())).await?;
-                Ok(plan.display() + &measured(rows, started.elapsed()))
+                Ok(Explained { plan: plan.display(), run: Some((rows, millis_since(started))) })
             }
         }
     }
@@ -84,12 +88,44 @@ impl Session {
 /// What EXPLAIN says of a scan that an index serves.
 const LOOK_UP: &str = "Index Scan using ";
 
-fn measured(rows: usize, elapsed: Duration) -> String {
-    format!("rows: {rows}\ntime: {:.3} ms\n", elapsed.as_secs_f64() * 1e3)
+fn millis_since(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1e3
 }
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// What EXPLAIN shows.
+struct Explained {
+    /// One operator a line.
+    plan: String,
+    /// Rows and milliseconds, if it was run.
+    run: Option<(usize, f64)>,
+}
+
+impl From<String> for Explained {
+    fn from(plan: String) -> Self {
+        Self { plan, run: None }
+    }
+}
+
+impl Explained {
+    /// As text.
+    fn shown(&self) -> String {
+        match self.run {
+            Some((rows, millis)) => format!("{}rows: {rows}\ntime: {millis:.3} ms\n", self.plan),
+            None => self.plan.clone(),
+        }
+    }
+}
+
+/// The column of the answer.
+pub(super) fn columns(format: ExplainFormat) -> SchemaRef {
+    match format {
+        ExplainFormat::Text => texts(&["QUERY PLAN"]),
+        ExplainFormat::Json => Arc::new(Schema::new(vec![Field::new("QUERY PLAN", JSON, true)])),
+    }
 }
 
 /// The logical plan with the look-ups by index that the plan to be run makes of its scans.

@@ -50,7 +50,7 @@ pub use self::copy::{CopyOut, CopyShape, IncomingRows};
 use self::cursor::Cursors;
 pub use self::cursor::{CursorCommand, CursorShape};
 use self::identity::Identity;
-use self::registry::Place;
+use self::registry::{Place, PreparedRow};
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
 use crate::engine::Engine;
@@ -176,6 +176,8 @@ pub struct Session {
     more_follows: bool,
     /// Statements that SQL's PREPARE has named.
     named: BTreeMap<String, Prepared>,
+    /// The same, as others list them.
+    listed: BTreeMap<String, PreparedRow>,
     cursors: Cursors,
     /// The newest commit that the session has seen: it never sees less.
     seen: LogPosition,
@@ -205,6 +207,7 @@ impl Session {
             transaction: Transaction::default(),
             more_follows: false,
             named: BTreeMap::new(),
+            listed: BTreeMap::new(),
             cursors: Cursors::default(),
             seen,
             counted: None,

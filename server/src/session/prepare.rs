@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_planner::bind;
 use millstream_planner::catalog::Catalog;
 use millstream_planner::copy::{Copy, CopySource};
 use millstream_planner::cursor::Declare;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
-use millstream_planner::statement::{Command, Discard, Explain, ShowObjects, Statement, StatementText};
+use millstream_planner::statement::{Command, Discard, ShowObjects, Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
 use super::execute::locate_literal;
@@ -172,20 +173,19 @@ impl Session {
     fn columns(&self, statement: &Statement, state: &State) -> Result<Option<SchemaRef>, SqlError> {
         let returning = |relation: RelationId, returning: &Option<Vec<datafusion::logical_expr::Expr>>| {
             let Some(returning) = returning else { return Ok(None) };
-            let definition = state.catalog.view.get(relation).and_then(|relation| state.catalog.kept_table(relation));
-            let definition = definition
+            let table = state.catalog.view.get(relation);
+            let table = table.and_then(|relation| Some((relation, state.catalog.kept_table(relation)?)));
+            let (relation, definition) = table
                 .ok_or_else(|| SqlError::new(Condition::WrongObjectType, "RETURNING needs a table that keeps rows"))?;
-            Ok(Some(Arc::new(returning_schema(returning, definition)?)))
+            let described = bind::returning(returning, relation);
+            Ok(Some(bind::with_descriptions(&returning_schema(returning, definition)?, &described)))
         };
         match statement {
             Statement::Query(query) => Ok(Some(Arc::clone(&query.schema))),
             Statement::Insert(insert) => returning(insert.relation, &insert.returning),
             Statement::Update(update) => returning(update.relation, &update.returning),
             Statement::Delete(delete) => returning(delete.relation, &delete.returning),
-            Statement::Explain(explain) => {
-                let Explain { .. } = explain.as_ref();
-                Ok(Some(texts(&["QUERY PLAN"])))
-            }
+            Statement::Explain(explain) => Ok(Some(super::explain::columns(explain.format))),
             Statement::ShowCreate { .. } => Ok(Some(texts(&["name", "statement"]))),
             Statement::Describe { .. } => Ok(Some(texts(&["column", "type", "nullable", "key", "default"]))),
             Statement::Command(command) => Ok(self.command_columns(command)),

@@ -4,7 +4,7 @@
 //! statements, so that a late cancel touches no later statement; and a token that ends the connection. What a
 //! session does is written at its seat by the wire and read by `pg_stat_activity`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -97,6 +97,26 @@ pub struct Sessions {
     seats: Mutex<HashMap<i32, Arc<Seat>>>,
 }
 
+/// A statement that a session has prepared under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedRow {
+    /// What the client sent to prepare it.
+    pub statement: String,
+    /// When that was, in microseconds since 1970.
+    pub prepared_micros: i64,
+    /// The OIDs of the types of its parameters.
+    pub parameter_oids: Vec<u32>,
+    /// Whether that was SQL's PREPARE.
+    pub from_sql: bool,
+}
+
+impl PreparedRow {
+    /// One that is prepared now.
+    pub fn now(statement: &str, parameter_oids: Vec<u32>, from_sql: bool) -> Self {
+        Self { statement: statement.to_owned(), prepared_micros: system_micros(), parameter_oids, from_sql }
+    }
+}
+
 /// What is known of one connection.
 #[derive(Debug)]
 pub struct Seat {
@@ -109,6 +129,8 @@ pub struct Seat {
     row: Mutex<Option<SessionRow>>,
     /// The COPY that runs; gone when nobody moves its rows any more.
     copy: Mutex<Weak<CopyProgress>>,
+    /// Statements that messages have prepared, by name.
+    prepared: Mutex<BTreeMap<String, PreparedRow>>,
 }
 
 /// A seat among the others: what a session knows of the server's sessions.
@@ -137,8 +159,8 @@ impl Sessions {
         while seats.contains_key(&process_id) {
             process_id = rand::random_range(1..i32::MAX);
         }
-        let (running, row, copy) = (Mutex::new(None), Mutex::new(None), Mutex::default());
-        let seat = Arc::new(Seat { process_id, secret: rand::random(), ends, running, ended, row, copy });
+        let (running, row, copy, prepared) = (Mutex::new(None), Mutex::new(None), Mutex::default(), Mutex::default());
+        let seat = Arc::new(Seat { process_id, secret: rand::random(), ends, running, ended, row, copy, prepared });
         seats.insert(process_id, Arc::clone(&seat));
         Registration { place: Place { seat, sessions: Arc::clone(self) } }
     }
@@ -192,6 +214,26 @@ impl Seat {
     /// The connection's ends.
     pub fn ends(&self) -> Ends {
         self.ends
+    }
+
+    /// A message has prepared a statement under a name.
+    pub fn prepares(&self, name: &str, row: PreparedRow) {
+        lock(&self.prepared).insert(name.to_owned(), row);
+    }
+
+    /// It is forgotten.
+    pub fn forgets(&self, name: &str) {
+        lock(&self.prepared).remove(name);
+    }
+
+    /// All are forgotten.
+    pub fn forgets_all(&self) {
+        lock(&self.prepared).clear();
+    }
+
+    /// Those that messages have prepared, by name.
+    pub fn prepared(&self) -> BTreeMap<String, PreparedRow> {
+        lock(&self.prepared).clone()
     }
 
     fn cancel(&self) {

@@ -241,6 +241,7 @@ impl<S: ClientSession> Connection<S> {
             && self.session.transaction_status() != TransactionStatus::Failed
             && self.statements.remove(name).is_some()
         {
+            self.registration.seat().forgets(name);
             let tag = CommandTag::Fixed("DEALLOCATE".to_owned());
             return Ok(Outcome { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() });
         }
@@ -251,6 +252,11 @@ impl<S: ClientSession> Connection<S> {
         let outcome = unless_gone(&mut self.socket, token, running).await?;
         self.after_execution(&outcome);
         Ok(outcome)
+    }
+
+    fn forget_statements(&mut self) {
+        self.statements.clear();
+        self.registration.seat().forgets_all();
     }
 
     pub(super) fn after_execution(&mut self, outcome: &Outcome) {
@@ -265,10 +271,10 @@ impl<S: ClientSession> Connection<S> {
         match &outcome.tag {
             CommandTag::Fixed(tag) => match tag.as_str() {
                 "COMMIT" | "ROLLBACK" | "CLOSE CURSOR ALL" => self.portals.clear(),
-                "DEALLOCATE ALL" => self.statements.clear(),
+                "DEALLOCATE ALL" => self.forget_statements(),
                 "DISCARD ALL" => {
                     self.portals.clear();
-                    self.statements.clear();
+                    self.forget_statements();
                 }
                 _ => {}
             },

@@ -12,9 +12,10 @@ use millstream_planner::statement::StatementText;
 use tokio_util::sync::CancellationToken;
 
 use super::client_session::{ClientSession, Described};
+use super::columns::{describe_columns, types_of};
 use super::connection::{Connection, unless_gone};
 use super::errors::{self, Failure};
-use super::extended::{PortalState, Statement, describe_columns};
+use super::extended::{PortalState, Statement};
 use super::reply;
 use super::rows::ResultRows;
 use super::values::DisplaySettings;
@@ -117,7 +118,7 @@ impl<S: ClientSession> Connection<S> {
     ) -> Result<(), Failure> {
         let token: CancellationToken = self.statement_token();
         let _running = self.registration.running(token.clone());
-        let columns = describe_columns(&shape.columns)?.into_iter().map(|(_, column)| column).collect();
+        let columns = types_of(&describe_columns(&shape.columns)?);
         let fetching = self.session.fetch_cursor(name, limit, token.clone());
         let outcome = unless_gone(&mut self.socket, &token, fetching).await?;
         let stream = outcome.rows.ok_or_else(|| errors::internal("a cursor gave no rows"))?;

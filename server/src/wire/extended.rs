@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use millstream_planner::statement::StatementText;
 use tokio_util::sync::CancellationToken;
 
 use super::client_session::{ClientSession, Described};
 use super::codec::{self, Bind, Target};
+use super::columns::{ResultColumn, describe_columns, types_of};
 use super::connection::Connection;
 use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
-use super::limits::{PORTALS_PER_CONNECTION, RESULT_COLUMNS, STATEMENTS_PER_CONNECTION};
+use super::limits::{PORTALS_PER_CONNECTION, STATEMENTS_PER_CONNECTION};
 use super::reply;
 use super::rows::ResultRows;
 use super::values::{ColumnType, DisplaySettings, parameter};
+use crate::session::registry::PreparedRow;
 use crate::session::{CommandTag, CopyShape, SqlError};
 
 /// A prepared statement.
@@ -26,8 +27,8 @@ pub(super) struct Statement<P> {
     pub(super) prepared: Option<P>,
     /// As the client named them, else as the session inferred them.
     parameter_oids: Vec<u32>,
-    /// Names and types; `None` when it gives no rows.
-    pub(super) columns: Option<Vec<(String, ColumnType)>>,
+    /// What they are; `None` when it gives no rows.
+    pub(super) columns: Option<Vec<ResultColumn>>,
 }
 
 /// A prepared statement with its parameters.
@@ -46,15 +47,6 @@ pub(super) enum PortalState {
     Exhausted(CommandTag),
     /// A statement without rows has run.
     Done,
-}
-
-/// Names and types of the columns of a result.
-pub(super) fn describe_columns(schema: &SchemaRef) -> Result<Vec<(String, ColumnType)>, SqlError> {
-    if schema.fields().len() > RESULT_COLUMNS {
-        let message = format!("target lists can have at most {RESULT_COLUMNS} entries");
-        return Err(errors::limit_exceeded(message, "Select fewer columns."));
-    }
-    schema.fields().iter().map(|field| Ok((field.name().clone(), ColumnType::of_field(field)?))).collect()
 }
 
 impl<S: ClientSession> Connection<S> {
@@ -77,6 +69,10 @@ impl<S: ClientSession> Connection<S> {
                 return Err(errors::syntax_error("cannot insert multiple commands into a prepared statement").into());
             }
         };
+        if !name.is_empty() {
+            let row = PreparedRow::now(sql, statement.parameter_oids.clone(), false);
+            self.registration.seat().prepares(&name, row);
+        }
         self.statements.insert(name, Arc::new(statement));
         reply::parse_complete(&mut self.socket.output);
         Ok(())
@@ -194,7 +190,10 @@ impl<S: ClientSession> Connection<S> {
     /// Close; what is not there is closed already.
     pub(super) fn close(&mut self, target: &Target) {
         match target {
-            Target::Statement(name) => drop(self.statements.remove(name)),
+            Target::Statement(name) => {
+                self.statements.remove(name);
+                self.registration.seat().forgets(name);
+            }
             Target::Portal(name) => {
                 self.portals.remove(name);
                 self.session.close_cursor(name);
@@ -255,7 +254,7 @@ impl<S: ClientSession> Connection<S> {
         let outcome = self.run_statement(prepared, parameters, &token).await?;
         match (&statement.columns, outcome.rows) {
             (Some(columns), Some(stream)) => {
-                let columns: Arc<[_]> = columns.iter().map(|(_, column)| column.clone()).collect();
+                let columns = types_of(columns);
                 let display = DisplaySettings::of(&self.session);
                 let rows = ResultRows::new(stream, columns, formats.to_vec(), display, token);
                 self.send_portal(Box::new(rows), outcome.tag, limit).await
@@ -286,7 +285,7 @@ impl<S: ClientSession> Connection<S> {
         };
         let outcome = self.run_statement(prepared, parameters, &token).await?;
         let stream = outcome.rows.ok_or_else(|| errors::internal("a COPY gave no rows"))?;
-        let columns: Arc<[_]> = describe_columns(&shape.columns)?.into_iter().map(|(_, column)| column).collect();
+        let columns = types_of(&describe_columns(&shape.columns)?);
         let display = DisplaySettings::of(&self.session);
         let rows = ResultRows::new(stream, columns, CopyEncoder::formats(shape), display, token);
         let progress = self.registration.seat().copies(shape.relation, false);

@@ -19,6 +19,7 @@
 
 mod client_session;
 mod codec;
+mod columns;
 mod connection;
 mod copy;
 mod cursors;

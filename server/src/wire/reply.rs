@@ -11,7 +11,7 @@ use pgwire::messages::response::{
 };
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
 
-use super::values::ColumnType;
+use super::columns::ResultColumn;
 use crate::session::{CommandTag, Notice, SqlError, TransactionStatus};
 
 /// The newest protocol that is spoken: 3.0.
@@ -81,9 +81,11 @@ pub(super) fn ready_for_query(output: &mut BytesMut, status: TransactionStatus) 
 }
 
 /// The columns of the rows that follow; `formats` holds one code per column.
-pub(super) fn row_description(output: &mut BytesMut, columns: &[(String, ColumnType)], formats: &[i16]) {
-    let fields = columns.iter().zip(formats).map(|((name, column), format)| {
-        FieldDescription::new(text(name), 0, 0, column.oid(), column.size_bytes(), -1, *format)
+pub(super) fn row_description(output: &mut BytesMut, columns: &[ResultColumn], formats: &[i16]) {
+    let fields = columns.iter().zip(formats).map(|(ResultColumn { name, column, described }, format)| {
+        let (relation, number) = described.origin.map_or((0, 0), |origin| (origin.relation_oid as i32, origin.number));
+        let modifier = described.shown.modifier.unwrap_or(-1);
+        FieldDescription::new(text(name), relation, number, column.oid(), column.size_bytes(), modifier, *format)
     });
     put(output, &RowDescription::new(fields.collect()));
 }

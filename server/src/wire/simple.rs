@@ -1,11 +1,9 @@
 //! The simple protocol: a text with any number of statements, which stops at the first that fails.
 
-use std::sync::Arc;
-
 use super::client_session::{ClientSession, Described};
+use super::columns::{describe_columns, types_of};
 use super::connection::Connection;
 use super::errors::{self, Failure};
-use super::extended::describe_columns;
 use super::reply;
 use super::rows::ResultRows;
 use super::values::DisplaySettings;
@@ -60,7 +58,7 @@ impl<S: ClientSession> Connection<S> {
             let formats = cursor.map_or_else(|| vec![0; columns.len()], |cursor| cursor.formats);
             reply::row_description(&mut self.socket.output, &columns, &formats);
             if let Some(stream) = outcome.rows {
-                let columns: Arc<[_]> = columns.into_iter().map(|(_, column)| column).collect();
+                let columns = types_of(&columns);
                 let display = DisplaySettings::of(&self.session);
                 let mut rows = ResultRows::new(stream, columns, formats, display, token);
                 rows_sent = rows.send(&mut self.socket, None).await?.rows;

@@ -85,6 +85,8 @@ static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
             oid: relation.oid,
             name: QualifiedName { schema: relation.schema.to_string(), name: relation.name.to_string() },
             schema: schema_of(relation),
+            shown: Vec::new(),
+            generated_sql: Vec::new(),
             kind: RelationKind::System,
             depends_on: Vec::new(),
             sql: String::new(),

@@ -89,11 +89,13 @@ pub(super) fn locks(_: &CatalogView, _: &Objects) -> Vec<Row> {
 
 /// `pg_prepared_statements`
 pub(super) fn prepared_statements(view: &CatalogView, _: &Objects) -> Vec<Row> {
-    let rows = view.prepared.iter().map(|(name, statement, _, by_sql)| {
+    let rows = view.prepared.iter().map(|(name, prepared)| {
         row! {
             "name": name.as_str(),
-            "statement": statement.as_str(),
-            "from_sql": *by_sql,
+            "statement": prepared.statement.as_str(),
+            "prepare_time": Datum::Moment(prepared.prepared_micros),
+            "parameter_types": Datum::Array(prepared.parameter_oids.iter().map(|oid| Datum::from(*oid)).collect()),
+            "from_sql": prepared.from_sql,
             "generic_plans": 0u32,
             "custom_plans": 0u32,
         }

@@ -186,10 +186,13 @@ fn column_row(view: &CatalogView, object: &Object, at: usize) -> Row {
     let (precision, radix, scale) = numeric_digits(&ty, column.modifier);
     let moment = match column.type_oid {
         1082 => Some(0),
+        1083 | 1114 | 1184 if column.modifier >= 0 => Some(column.modifier),
         1083 | 1114 | 1184 | 1186 => Some(6),
         _ => None,
     };
-    let text = matches!(column.type_oid, 25 | 1042 | 1043).then_some(1 << 30);
+    let length = (matches!(column.type_oid, 1042 | 1043) && column.modifier >= 4).then(|| column.modifier - 4);
+    let text = matches!(column.type_oid, 25 | 1042 | 1043);
+    let octets = text.then(|| length.map_or(1 << 30, |characters| characters * 4));
     let (default, generated) = match &column.default {
         Some(expression) if column.generated => (None, Some(expression.as_str())),
         other => (other.as_deref(), None),
@@ -203,11 +206,12 @@ fn column_row(view: &CatalogView, object: &Object, at: usize) -> Row {
         "column_default": default,
         "is_nullable": if column.not_null { "NO" } else { "YES" },
         "data_type": if matches!(ty, Type::Array(_) | Type::Plain(22 | 30)) { "ARRAY".to_owned() } else { ty.sql_name() },
-        "character_octet_length": text.map(i64::from),
+        "character_maximum_length": length,
+        "character_octet_length": octets,
         "numeric_precision": precision,
         "numeric_precision_radix": radix,
         "numeric_scale": scale,
-        "datetime_precision": moment.map(i64::from),
+        "datetime_precision": moment,
         "collation_name": Datum::Null,
         "udt_catalog": view.database.as_str(),
         "udt_schema": "pg_catalog",

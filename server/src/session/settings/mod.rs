@@ -288,6 +288,7 @@ impl Settings {
             time_zone: self.get("timezone").expect("a known setting has a value"),
             forms: self.style.forms,
             text_lengths: true,
+            typed_literals: true,
         }
     }
 

@@ -21,7 +21,9 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Oid(value) => output.put_u32(*value),
         Value::Float4(value) => output.put_f32(*value),
         Value::Float8(value) => output.put_f64(*value),
-        Value::Numeric(unscaled, scale) => numeric::put_binary(output, &Decimal::new(*unscaled, *scale)),
+        Value::Numeric(unscaled, scale, digits) => {
+            numeric::put_binary(output, &Decimal::new(*unscaled, *scale).with_digits(*digits));
+        }
         Value::Text(text) | Value::Json(text) => output.put_slice(text.as_bytes()),
         Value::Jsonb(text) => {
             output.put_u8(1);

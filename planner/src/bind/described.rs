@@ -1,0 +1,223 @@
+//! What the columns of a query are, as Postgres describes them: which column of which relation one is unchanged,
+//! and the modifier of its type.
+//!
+//! A column keeps its relation through projections, aliases, subqueries, CTEs, joins and groups; it keeps its
+//! modifier through what chooses among values of one modifier, too. How many digits a numeric shows is followed
+//! through arithmetic, because Postgres' numerics carry it with them. A plain view is a relation: what it is made
+//! of does not show. The plan is looked at before the analyzer has put casts in that nobody wrote.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
+
+use super::relation::{RelationTable, ViewTable};
+use super::window::WindowNode;
+use crate::catalog::{Relation, Resolved};
+use crate::values::{Described, Origin, Shown};
+
+/// The columns of a plan that `SqlToRel` made, in their order; `views` are those that were put in.
+pub(super) fn columns(plan: &LogicalPlan, views: &[Arc<ViewTable>]) -> Vec<Described> {
+    let tracer = Tracer { views };
+    (0..plan.schema().fields().len()).map(|column| tracer.column(plan, column)).collect()
+}
+
+/// What RETURNING gives, over the columns of its table.
+pub fn returning(expressions: &[Expr], relation: &Relation) -> Vec<Described> {
+    let of_table = |column: &Column| match relation.schema.index_of(&column.name) {
+        Ok(index) => of_relation(relation, index),
+        Err(_) => Described::default(),
+    };
+    expressions.iter().map(|expr| Tracer { views: &[] }.expression(expr, &of_table)).collect()
+}
+
+/// The schema with what is known of its columns.
+pub fn with_descriptions(schema: &Schema, described: &[Described]) -> SchemaRef {
+    let known = described.iter().copied().chain(std::iter::repeat(Described::default()));
+    let fields = schema.fields().iter().zip(known).map(|(field, known)| known.put(field.as_ref().clone()));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn of_relation(relation: &Relation, column: usize) -> Described {
+    let number = i16::try_from(column + 1).ok();
+    let origin = number.map(|number| Origin { relation_oid: relation.oid, number });
+    Described { shown: relation.shown(column), origin }
+}
+
+struct Tracer<'a> {
+    views: &'a [Arc<ViewTable>],
+}
+
+impl Tracer<'_> {
+    fn column(&self, plan: &LogicalPlan, column: usize) -> Described {
+        let through = |expr: &Expr, input: &LogicalPlan| self.expression(expr, &|named| self.named(input, named));
+        match plan {
+            LogicalPlan::Projection(projection) => {
+                projection.expr.get(column).map(|expr| through(expr, &projection.input)).unwrap_or_default()
+            }
+            LogicalPlan::SubqueryAlias(alias) => match self.view(&alias.input) {
+                Some(view) => of_relation(&view.relation, column),
+                None => self.column(&alias.input, column),
+            },
+            LogicalPlan::TableScan(scan) => {
+                let column = scan.projection.as_ref().map_or(Some(column), |kept| kept.get(column).copied());
+                match (scan.source.downcast_ref::<RelationTable>(), column) {
+                    (Some(RelationTable { resolved: Resolved::Relation(relation), .. }), Some(column)) => {
+                        of_relation(relation, column)
+                    }
+                    _ => Described::default(),
+                }
+            }
+            LogicalPlan::Filter(filter) => self.column(&filter.input, column),
+            LogicalPlan::Sort(sort) => self.column(&sort.input, column),
+            LogicalPlan::Limit(limit) => self.column(&limit.input, column),
+            LogicalPlan::Repartition(repartition) => self.column(&repartition.input, column),
+            LogicalPlan::Distinct(Distinct::All(input)) => self.column(input, column),
+            LogicalPlan::Distinct(Distinct::On(on)) => {
+                on.select_expr.get(column).map(|expr| through(expr, &on.input)).unwrap_or_default()
+            }
+            LogicalPlan::Subquery(subquery) => self.column(&subquery.subquery, column),
+            LogicalPlan::Join(join) => match column.checked_sub(join.left.schema().fields().len()) {
+                None => self.column(&join.left, column),
+                Some(right) => self.column(&join.right, right),
+            },
+            LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.as_slice() {
+                // A set of groups is one expression for several columns.
+                [Expr::GroupingSet(_), ..] => Described::default(),
+                groups => {
+                    let expr = groups.iter().chain(&aggregate.aggr_expr).nth(column);
+                    expr.map(|expr| through(expr, &aggregate.input)).unwrap_or_default()
+                }
+            },
+            LogicalPlan::Window(window) => match column.checked_sub(window.input.schema().fields().len()) {
+                None => self.column(&window.input, column),
+                Some(computed) => {
+                    window.window_expr.get(computed).map(|expr| through(expr, &window.input)).unwrap_or_default()
+                }
+            },
+            LogicalPlan::Union(union) => {
+                let mut shown = union.inputs.iter().map(|input| self.column(input, column).shown);
+                let first = shown.next().unwrap_or_default();
+                let shown = if shown.all(|other| other == first) { first } else { Shown::default() };
+                Described { shown, origin: None }
+            }
+            LogicalPlan::Extension(extension) if extension.node.as_any().is::<WindowNode>() => {
+                match extension.node.inputs()[..] {
+                    [input] => self.of_input(input, column),
+                    _ => Described::default(),
+                }
+            }
+            _ => Described::default(),
+        }
+    }
+
+    /// A column of a node that shows those of its input first.
+    fn of_input(&self, input: &LogicalPlan, column: usize) -> Described {
+        if column < input.schema().fields().len() { self.column(input, column) } else { Described::default() }
+    }
+
+    fn named(&self, plan: &LogicalPlan, column: &Column) -> Described {
+        let Some(index) = plan.schema().maybe_index_of_column(column) else { return Described::default() };
+        let found = self.column(plan, index);
+        match plan.schema().field(index).data_type().is_integer() {
+            true => Described { shown: Shown { digits: Some(0), ..found.shown }, ..found },
+            false => found,
+        }
+    }
+
+    fn expression(&self, expr: &Expr, named: &dyn Fn(&Column) -> Described) -> Described {
+        let shown = |shown| Described { shown, origin: None };
+        let digits = |digits| shown(Shown { digits, ..Shown::default() });
+        let of = |expr: &Expr| self.expression(expr, named).shown;
+        match expr {
+            Expr::Column(column) => named(column),
+            Expr::Alias(alias) => self.expression(&alias.expr, named),
+            Expr::Literal(value, _) => digits(digits_of_literal(value)),
+            Expr::Negative(inner) => digits(of(inner).digits),
+            Expr::Cast(cast) if cast.field.data_type().is_integer() => digits(Some(0)),
+            Expr::Cast(cast) => match Shown::of_cast(cast.field.data_type()) {
+                Shown { digits: None, .. } if cast.field.data_type().is_decimal() => digits(of(&cast.expr).digits),
+                said => shown(said),
+            },
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                digits(digits_of_operation(*op, of(left).digits, of(right).digits))
+            }
+            Expr::Case(case) => {
+                let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
+                shown(agreed(results.map(|result| result.as_ref()), &of))
+            }
+            Expr::ScalarFunction(call) => shown(match (call.name(), call.args.as_slice()) {
+                ("coalesce" | "greatest" | "least" | "make_array", arguments) => agreed(arguments.iter(), &of),
+                ("array_element", [array, _]) => of(array),
+                (name, arguments) => {
+                    Shown { digits: digits_of_call(name, arguments, |expr| of(expr).digits), ..Shown::default() }
+                }
+            }),
+            Expr::AggregateFunction(call) if ["sum", "min", "max"].contains(&call.func.name()) => {
+                digits(call.params.args.first().and_then(|argument| of(argument).digits))
+            }
+            Expr::WindowFunction(call) if ["sum", "min", "max"].contains(&call.fun.name()) => {
+                digits(call.params.args.first().and_then(|argument| of(argument).digits))
+            }
+            Expr::ScalarSubquery(subquery) => shown(self.column(&subquery.subquery, 0).shown),
+            _ => Described::default(),
+        }
+    }
+
+    /// The view that a plan is: it was put in as a copy, which shares its schema.
+    fn view(&self, plan: &LogicalPlan) -> Option<&ViewTable> {
+        self.views.iter().find(|view| Arc::ptr_eq(view.plan.schema(), plan.schema())).map(Arc::as_ref)
+    }
+}
+
+/// What all of the expressions of which one is chosen have in common. As in Postgres a NULL has no modifier.
+fn agreed<'a>(each: impl Iterator<Item = &'a Expr>, of: &dyn Fn(&Expr) -> Shown) -> Shown {
+    let (nulls, values): (Vec<&Expr>, Vec<&Expr>) =
+        each.partition(|expr| matches!(expr, Expr::Literal(value, _) if value.is_null()));
+    let mut values = values.into_iter().map(of);
+    let first = values.next().unwrap_or_default();
+    let mut common = first;
+    for other in values {
+        if (other.kind, other.modifier) != (first.kind, first.modifier) {
+            (common.kind, common.modifier) = (None, None);
+        }
+        if other.digits != first.digits {
+            common.digits = None;
+        }
+    }
+    if !nulls.is_empty() {
+        common.modifier = None;
+    }
+    common
+}
+
+fn digits_of_literal(value: &ScalarValue) -> Option<u8> {
+    match value {
+        ScalarValue::Decimal128(Some(_), _, scale) | ScalarValue::Decimal256(Some(_), _, scale) => {
+            u8::try_from(*scale).ok()
+        }
+        value if value.data_type().is_integer() => Some(0),
+        _ => None,
+    }
+}
+
+/// As Postgres counts them: a quotient has as many as it takes, which is for nobody to know before.
+fn digits_of_operation(operator: Operator, left: Option<u8>, right: Option<u8>) -> Option<u8> {
+    let (left, right) = (left?, right?);
+    match operator {
+        Operator::Plus | Operator::Minus | Operator::Modulo => Some(left.max(right)),
+        Operator::Multiply => left.checked_add(right),
+        _ => None,
+    }
+}
+
+fn digits_of_call(name: &str, arguments: &[Expr], digits: impl Fn(&Expr) -> Option<u8>) -> Option<u8> {
+    match (name, arguments) {
+        ("abs", [number]) | ("nullif", [number, _]) => digits(number),
+        ("round" | "trunc" | "ceil" | "floor", [_]) => Some(0),
+        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int32(Some(count)), _)]) => u8::try_from(*count).ok(),
+        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int64(Some(count)), _)]) => u8::try_from(*count).ok(),
+        _ => None,
+    }
+}
