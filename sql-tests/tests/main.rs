@@ -25,6 +25,7 @@ mod retention;
 mod run;
 mod secrets;
 mod security;
+mod settings;
 mod slt;
 mod tidy;
 mod transactions;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::{BufMut, BytesMut};
+use millstream_sql_tests::docs::check_section;
 use millstream_sql_tests::server::Launch;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -127,10 +128,37 @@ async fn every_value_goes_both_ways_in_both_formats() {
             assert_eq!(again.get::<_, Raw>(0), array, "{sql} as a parameter of arrays");
         }
     }
+    let mut refused = Vec::new();
     for case in matrix.0["refused"].as_array().unwrap() {
-        let (code, _) = session.error(case["sql"].as_str().unwrap()).await;
+        let sql = case["sql"].as_str().unwrap();
+        let (code, message) = session.error(sql).await;
         assert_eq!(code, case["code"].as_str().unwrap(), "{case}");
+        refused.push(format!("| `{sql}` | {} |", message.trim()));
     }
+    check_section("types", &page(&matrix, &refused));
+}
+
+/// The tables of the documentation: what has gone both ways, and what was refused.
+fn page(matrix: &Matrix, refused: &[String]) -> String {
+    let mut lines = vec![
+        "Every value of `sql-tests/clients/types.json` has gone both ways, in text and in binary, as a column, as a \
+         parameter and within an array; where there is a Postgres 15 its answers are the same to the byte, but for \
+         those named:"
+            .to_owned(),
+        String::new(),
+        "| type | OID | values | written otherwise than by Postgres |".to_owned(),
+        "|---|---|---|---|".to_owned(),
+    ];
+    let cases = matrix.cases();
+    for of_type in cases.chunk_by(|left, right| left.type_name == right.type_name) {
+        let differs = of_type.iter().filter(|case| case.text != case.postgres);
+        let differs: Vec<String> = differs.map(|case| format!("`{}`, there `{}`", case.text, case.postgres)).collect();
+        let Case { type_name, oid, .. } = &of_type[0];
+        lines.push(format!("| `{type_name}` | {oid} | {} | {} |", of_type.len(), differs.join("; ")));
+    }
+    lines.extend(["", "What is refused, and how:", "", "| statement | error |", "|---|---|"].map(str::to_owned));
+    lines.extend(refused.iter().cloned());
+    lines.join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]

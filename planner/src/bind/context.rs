@@ -131,14 +131,9 @@ pub fn search_schemas(settings: &PlanSettings) -> impl Iterator<Item = &str> {
     implicit.into_iter().chain(settings.search_path.iter().map(String::as_str))
 }
 
-/// `relation "x" does not exist`, with the nearest name that does.
+/// `relation "x" does not exist`, with the nearest name that does: as queries say it, also where there is not even
+/// the schema.
 pub fn unknown_relation(catalog: &Catalog, schema: Option<&str>, name: &str) -> PlanError {
-    if let Some(schema) = schema
-        && !catalog.schemas().contains_key(schema)
-        && !catalog.relations().any(|relation| relation.name.schema == schema)
-    {
-        return PlanError::new(PlanErrorKind::UndefinedSchema, format!("schema \"{schema}\" does not exist"));
-    }
     let shown = match schema {
         Some(schema) => format!("{schema}.{name}"),
         None => name.to_string(),

@@ -1,13 +1,12 @@
 //! `COMMENT ON`: what the object is.
 
-use crate::bind::unknown_relation;
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{CommentObject, Name};
 use crate::settings::PlanSettings;
 use crate::statement::{CommentTarget, Statement};
 
-use super::names::{find, must_be, unknown_schema};
+use super::names::{find, must_be, unknown, unknown_schema};
 
 /// `COMMENT ON ... IS ...`
 pub(crate) fn comment(
@@ -43,9 +42,7 @@ pub(crate) fn comment(
         CommentObject::Index(name) => {
             let table = name.name.strip_suffix("_pkey").map(|table| Name { name: table.to_owned(), ..name.clone() });
             let table = table.and_then(|table| find(&table, catalog, settings).ok());
-            let keyed = table
-                .filter(|table| has_key(table))
-                .ok_or_else(|| unknown_relation(catalog, name.schema.as_deref(), &name.name).at(Some(name.position)))?;
+            let keyed = table.filter(|table| has_key(table)).ok_or_else(|| unknown(name, catalog))?;
             CommentTarget::PrimaryKey { relation: keyed.id }
         }
     };

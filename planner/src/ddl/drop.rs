@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use millstream_runtime::plan::RelationId;
 
-use crate::bind::unknown_relation;
 use crate::catalog::{Catalog, Relation};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::Name;
 use crate::settings::PlanSettings;
 use crate::statement::{Drop, ObjectKind, Statement};
 
-use super::names::{described, lookup, must_be};
+use super::names::{described, lookup, must_be, unknown};
 
 /// `DROP kind [IF EXISTS] names [CASCADE]`.
 pub(crate) fn drop(
@@ -36,7 +35,7 @@ pub(crate) fn drop(
                 notices.push(format!("{kind} \"{}\" does not exist, skipping", name.name));
             }
             None => {
-                return Err(unknown_relation(catalog, name.schema.as_deref(), &name.name).at(Some(name.position)));
+                return Err(unknown(name, catalog));
             }
         }
     }

@@ -86,8 +86,17 @@ pub(super) fn unknown_schema(schema: &str) -> PlanError {
 /// The relation of a name, found over the search path if it has no schema; rows that did not get through are
 /// none.
 pub(crate) fn find(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Result<Arc<Relation>> {
-    lookup(name, catalog, settings)
-        .ok_or_else(|| unknown_relation(catalog, name.schema.as_deref(), &name.name).at(Some(name.position)))
+    lookup(name, catalog, settings).ok_or_else(|| unknown(name, catalog))
+}
+
+/// What definitions say of a name that is not there: of its schema first, other than queries.
+pub(super) fn unknown(name: &Name, catalog: &Catalog) -> PlanError {
+    let of_schema = |schema: &String| catalog.relations().any(|relation| relation.name.schema == *schema);
+    let error = match &name.schema {
+        Some(schema) if !catalog.schemas().contains_key(schema) && !of_schema(schema) => unknown_schema(schema),
+        schema => unknown_relation(catalog, schema.as_deref(), &name.name),
+    };
+    error.at(Some(name.position))
 }
 
 /// The same without the error.

@@ -1,13 +1,12 @@
 //! `ALTER ... RENAME TO`.
 
-use crate::bind::unknown_relation;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Identifier, Name};
 use crate::settings::PlanSettings;
 use crate::statement::{ObjectKind, Statement};
 
-use super::names::{check_new, described, kind_of, lookup, must_be};
+use super::names::{check_new, described, kind_of, lookup, must_be, unknown};
 
 /// `ALTER kind [IF EXISTS] name RENAME TO new_name`.
 ///
@@ -25,7 +24,7 @@ pub(crate) fn rename(
         if if_exists {
             return Ok(Statement::Rename { relation: None, new_name: new_name.value.clone(), object });
         }
-        return Err(unknown_relation(catalog, name.schema.as_deref(), &name.name).at(Some(name.position)));
+        return Err(unknown(name, catalog));
     };
     // As in Postgres, ALTER TABLE names views, too.
     if object != ObjectKind::Table

@@ -274,7 +274,10 @@ mod tests {
         assert!(heard.is_ok());
         // The same messages again, to a server that draws another nonce.
         let exchange = Exchange::begin(terms(&credentials, "u", false, None), CLIENT_FIRST).unwrap();
+        let drawn = exchange.server_first().to_owned();
         assert_eq!(exchange.finish(CLIENT_FINAL.as_bytes()), Err(Refusal::Malformed("nonce differs")));
+        let another = Exchange::begin(terms(&credentials, "u", false, None), CLIENT_FIRST).unwrap();
+        assert_ne!(another.server_first(), drawn, "each exchange draws its own");
     }
 
     #[test]

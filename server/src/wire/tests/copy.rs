@@ -280,7 +280,7 @@ async fn messages_of_a_copy_in_both_protocols() {
     assert_eq!(raw.tags(&query("COPY t TO STDOUT CSV HEADER; SELECT 1")).await, "HddddcCTDCZ");
     // Rows that fail half-way end a COPY with an error and no CopyDone.
     let replies = raw.tags(&query("COPY (SELECT 1 / (3 - a) FROM t ORDER BY a) TO STDOUT")).await;
-    assert!(replies.ends_with("EZ") && !replies.contains('c'), "{replies}");
+    assert!(replies.ends_with("EZ") && !replies.contains(['c', 'f']), "{replies}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,9 @@ use tokio::net::TcpStream;
 
 use super::fake::TestServer;
 
+/// The longest wait for anything of the server: a server that says nothing fails a test instead of holding it up.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -114,7 +117,8 @@ impl RawClient {
                     return Some(Reply { tag: frame[0] as char, body: frame[5..].to_vec() });
                 }
             }
-            match self.stream.read_buf(&mut self.buffer).await {
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;
+            match read.unwrap_or_else(|_| panic!("nothing comes within {PATIENCE:?}")) {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             }

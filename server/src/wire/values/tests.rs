@@ -128,6 +128,61 @@ fn dates_and_times_of_every_unit() {
 }
 
 #[test]
+fn nulls_stay_nulls_in_every_type_and_format() {
+    let none_of = |data_type: &DataType| arrow::array::new_null_array(data_type, 1);
+    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let types = [
+        DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+        DataType::Interval(arrow::datatypes::IntervalUnit::YearMonth),
+        DataType::Duration(TimeUnit::Microsecond),
+        DataType::Date32,
+        DataType::Time64(TimeUnit::Microsecond),
+        DataType::Timestamp(TimeUnit::Nanosecond, None),
+        zoned,
+        DataType::Decimal128(38, 16),
+        DataType::Decimal256(60, 1),
+        DataType::Float64,
+        DataType::Boolean,
+        DataType::Utf8,
+        DataType::Binary,
+        DataType::FixedSizeBinary(16),
+        int_list(&[]).data_type().clone(),
+        record().data_type().clone(),
+    ];
+    for data_type in &types {
+        let (field, array) = plain(none_of(data_type));
+        for format in [0, 1] {
+            assert_eq!(encode(&field, &array, format, 0).unwrap(), None, "{data_type} in format {format}");
+        }
+    }
+    // In a record and in an array they are told from the empty text.
+    let fields = types.iter().map(|data_type| (Arc::new(Field::new("f", data_type.clone(), true)), none_of(data_type)));
+    let whole: ArrayRef = Arc::new(StructArray::from(fields.collect::<Vec<_>>()));
+    check(plain(whole), 2249, &[Some("(,,,,,,,,,,,,,,,)")]);
+    let intervals = none_of(&types[0]);
+    check(plain(list_of(intervals, &[1])), 1187, &[Some("{NULL}")]);
+}
+
+#[test]
+fn a_field_that_fails_fails_its_record() {
+    let field = |name, data_type| Arc::new(Field::new(name, data_type, true));
+    let columns: Vec<(Arc<Field>, ArrayRef)> = vec![
+        (field("n", DataType::Int32), Arc::new(Int32Array::from(vec![1]))),
+        (field("d", DataType::Timestamp(TimeUnit::Second, None)), Arc::new(TimestampSecondArray::from(vec![i64::MAX]))),
+    ];
+    for array in [
+        Arc::new(StructArray::from(columns.clone())) as ArrayRef,
+        list_of(Arc::new(StructArray::from(columns)), &[1]),
+        list_of(Arc::new(TimestampSecondArray::from(vec![i64::MAX])), &[1]),
+    ] {
+        let (field, array) = plain(array);
+        for format in [0, 1] {
+            assert_eq!(encode(&field, &array, format, 0).unwrap_err().sqlstate, "22008", "{field}");
+        }
+    }
+}
+
+#[test]
 fn a_value_beyond_postgres_is_an_error_not_a_null() {
     let (field, array) = plain(Arc::new(TimestampSecondArray::from(vec![i64::MAX])));
     assert_eq!(encode(&field, &array, 0, 0).unwrap_err().sqlstate, "22008");
@@ -197,6 +252,8 @@ fn binary_formats() {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
     assert_eq!(bytes(Arc::new(BooleanArray::from(vec![true]))), [1]);
+    assert_eq!(bytes(Arc::new(Int8Array::from(vec![-2]))), [0xff, 0xfe], "two bytes, as int2 promises");
+    assert_eq!(bytes(Arc::new(UInt8Array::from(vec![254]))), [0, 254]);
     assert_eq!(bytes(Arc::new(Int16Array::from(vec![-2]))), [0xff, 0xfe]);
     assert_eq!(bytes(Arc::new(Int64Array::from(vec![1]))), [0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(bytes(Arc::new(Float64Array::from(vec![1.0]))), 1.0f64.to_be_bytes());
