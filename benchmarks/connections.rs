@@ -8,20 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millstream_sql_tests::process;
-use millstream_sql_tests::server::{Launch, Server, Session};
+use millstream_sql_tests::server::{Launch, Session};
 
 /// Rows of the table that is looked up in.
 const ROWS: usize = 10_000;
 
 /// Rows of one INSERT.
 const BATCH: usize = 500;
-
-/// The memory that a server has now, in KiB.
-fn memory_kib(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process_id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
 
 fn rows(from: usize, count: usize) -> String {
     let rows: Vec<String> = (from..from + count).map(|id| format!("({id}, {})", id % 97)).collect();
@@ -56,14 +49,15 @@ async fn main() {
         writer.run(&rows(from, BATCH)).await;
     }
 
-    let before = memory_kib(&server);
+    println!("load {}", process::load());
+    let before = process::memory_kib(server.process_id());
     let mut sessions = Vec::new();
     for _ in 0..idle {
         let session = server.connect().await;
         session.run("SELECT 1").await;
         sessions.push(session);
     }
-    let more = memory_kib(&server).saturating_sub(before);
+    let more = process::memory_kib(server.process_id()).saturating_sub(before);
     println!("{idle} idle connections: {:.1} MiB, {:.1} KiB each", more as f64 / 1024.0, more as f64 / idle as f64);
     drop(sessions);
 
@@ -88,5 +82,6 @@ async fn main() {
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     println!("{busy} busy connections beside {:.0} rows/s into a view:", (batches * BATCH) as f64 / seconds);
     println!("{} point lookups, {:.0} /s", times.len(), times.len() as f64 / seconds);
+    println!("load behind them {}", process::load());
     println!("p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms", at(0.5), at(0.99), at(0.999));
 }

@@ -39,6 +39,20 @@ pub fn peak_memory_mib() -> f64 {
     kib / 1024.0
 }
 
+/// The memory that a process has now, in KiB.
+pub fn memory_kib(process_id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux counts what is resident");
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("it is a number of KiB")
+}
+
+/// The machine's load over the last minute, and its cores: what figures measured now are worth.
+pub fn load() -> String {
+    let average = fs::read_to_string("/proc/loadavg").expect("Linux has /proc");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{} on {cores} cores", average.split(' ').next().unwrap_or_default())
+}
+
 /// The value behind an option of the command line, or what it is unless given.
 pub fn option<T: FromStr>(name: &str, otherwise: T) -> T {
     let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
