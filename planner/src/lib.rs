@@ -25,5 +25,6 @@ pub mod plan;
 pub mod secret;
 pub mod settings;
 pub mod statement;
+pub mod subscribe;
 pub mod types;
 pub mod values;

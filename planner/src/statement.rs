@@ -17,6 +17,7 @@ use crate::copy::Copy;
 use crate::cursor::{Declare, Fetch};
 use crate::error::TextPosition;
 use crate::secret::{SecretChange, SecretUses};
+use crate::subscribe::Subscribe;
 use crate::values::Shown;
 
 /// A planned statement.
@@ -88,6 +89,8 @@ pub enum Statement {
     Copy(Box<Copy>),
     /// `SELECT`, `VALUES`, `TABLE`.
     Query(Box<Query>),
+    /// `SUBSCRIBE`.
+    Subscribe(Box<Subscribe>),
     /// `EXPLAIN`.
     Explain(Box<Explain>),
     /// `SHOW CREATE ...`.

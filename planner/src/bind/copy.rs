@@ -7,7 +7,7 @@ use datafusion::logical_expr::LogicalPlanBuilder;
 use sqlparser::ast::{self, Ident, ObjectName, ObjectNamePart, SelectItem, TableWithJoins};
 
 use super::diagnose::plan_error;
-use super::{Binder, dml, window};
+use super::{Binder, BoundQuery, dml, window};
 use crate::access::Privileges;
 use crate::catalog::{RelationKind, Resolved};
 use crate::copy::{CopyIn, CopyOptions, CopyRows};
@@ -59,6 +59,11 @@ impl Binder<'_> {
             places.push(place);
         }
         Ok(places)
+    }
+
+    /// `SELECT * FROM relation`, for a definition.
+    pub(crate) fn all_of(&self, name: &Name) -> Result<BoundQuery> {
+        self.definition(&select(name, &[])).map_err(|error| located(error, name, &[]))
     }
 
     /// The query behind `COPY relation [(columns)] TO STDOUT`: generated columns leave only where they are not

@@ -27,6 +27,8 @@ pub enum Statement {
     Delete(Box<Delete>),
     /// `COPY`.
     Copy(Box<Copy>),
+    /// `SUBSCRIBE`.
+    Subscribe(Box<Subscribe>),
     /// `TRUNCATE`.
     Truncate {
         /// The tables.
@@ -549,4 +551,44 @@ pub struct IndexItem {
     pub descending: bool,
     /// `NULLS FIRST`, also where DESC means it.
     pub nulls_first: bool,
+}
+
+/// `SUBSCRIBE`.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// What is followed.
+    pub target: SubscribeTarget,
+    /// `WITH (SNAPSHOT = ...)`.
+    pub snapshot: Option<bool>,
+    /// `WITH (PROGRESS = ...)`.
+    pub progress: Option<bool>,
+    /// `AS OF epoch`, as it is written.
+    pub as_of: Option<(String, TextPosition)>,
+    /// `ENVELOPE ...`.
+    pub envelope: Option<SubscribeEnvelope>,
+}
+
+/// What a SUBSCRIBE follows.
+#[derive(Clone, Debug)]
+pub enum SubscribeTarget {
+    /// A relation.
+    Relation(Name),
+    /// A query in parentheses.
+    Query {
+        /// The query.
+        query: Box<Query>,
+        /// Where it begins.
+        position: TextPosition,
+    },
+}
+
+/// `ENVELOPE {UPSERT | DEBEZIUM} [(KEY (columns))]`.
+#[derive(Clone, Debug)]
+pub struct SubscribeEnvelope {
+    /// `DEBEZIUM`.
+    pub debezium: bool,
+    /// The columns of `KEY`; empty when they were not said.
+    pub key: Vec<Identifier>,
+    /// Where it stands.
+    pub position: TextPosition,
 }

@@ -11,7 +11,7 @@ use super::ast::Statement;
 use super::cursor::Cursor;
 
 /// First words of what a cursor can read.
-const QUERIES: [&str; 4] = ["SELECT", "WITH", "VALUES", "TABLE"];
+const QUERIES: [&str; 5] = ["SELECT", "WITH", "VALUES", "TABLE", "SUBSCRIBE"];
 
 /// `DECLARE name [BINARY] [INSENSITIVE | ASENSITIVE] [[NO] SCROLL] CURSOR [{WITH | WITHOUT} HOLD] FOR query`.
 pub(super) fn declare(cursor: &mut Cursor<'_>) -> Result<Statement> {

@@ -37,6 +37,7 @@ mod secret;
 mod session;
 mod split;
 mod statement;
+mod subscribe;
 mod syntax_error;
 
 use sqlparser::ast::{Expr, Query};

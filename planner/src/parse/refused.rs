@@ -6,7 +6,6 @@ use super::cursor::Cursor;
 
 /// First words, what they are called in the message, and what to do instead ("" when there is nothing).
 const STATEMENTS: &[(&[&str], &str, &str)] = &[
-    (&["SUBSCRIBE"], "SUBSCRIBE is", "SELECT from the view again to see its current state, or CREATE SINK."),
     (&["LISTEN"], "LISTEN is", ""),
     (&["NOTIFY"], "NOTIFY is", ""),
     (&["LOCK"], "LOCK is", ""),

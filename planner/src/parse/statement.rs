@@ -10,7 +10,7 @@ use super::ast::Statement;
 use super::cursor::Cursor;
 use super::{
     comment, copy, create_relation, create_view, cursors, explain, grants, index, objects, prepared, refused, roles,
-    secret, session,
+    secret, session, subscribe,
 };
 
 /// A whole text: one statement, or nothing.
@@ -33,6 +33,7 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     match first.as_str() {
         "SELECT" | "WITH" | "VALUES" | "TABLE" => query(cursor),
         "COPY" => copy::copy(cursor),
+        "SUBSCRIBE" => subscribe::subscribe(cursor),
         "INSERT" | "UPDATE" | "DELETE" => change(cursor, &first),
         "CREATE" => create(cursor),
         "EXPLAIN" => explained(cursor),

@@ -26,6 +26,8 @@ pub struct Follower {
     /// Everything up to here was given; `None`: nothing was.
     at: Option<Epoch>,
     under_way: Option<UnderWay>,
+    /// A difference that is computed in whole is given in one batch.
+    whole: bool,
 }
 
 /// An epoch of which a part was given.
@@ -53,12 +55,18 @@ pub enum Followed {
 impl Follower {
     /// Follows a relation from what it holds at an epoch: first all rows that it has there.
     pub fn with_rows(relation: RelationId, at: Epoch) -> Self {
-        Self { relation, at: None, under_way: Some(UnderWay { to: at, done: 0, net: None }) }
+        Self { relation, at: None, under_way: Some(UnderWay { to: at, done: 0, net: None }), whole: false }
     }
 
     /// Follows a relation from an epoch on, whose rows are known.
     pub fn after(relation: RelationId, at: Epoch) -> Self {
-        Self { relation, at: Some(at), under_way: None }
+        Self { relation, at: Some(at), under_way: None, whole: false }
+    }
+
+    /// The same, with all changes of one epoch that may be about the same rows in one batch.
+    #[must_use]
+    pub fn in_whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Everything up to here was given.
@@ -107,7 +115,7 @@ impl Follower {
         let change = match net {
             Some(net) => {
                 let from = *done;
-                *done = net.len().min(from + CHUNK_ROWS);
+                *done = if self.whole { net.len() } else { net.len().min(from + CHUNK_ROWS) };
                 (from < net.len()).then(|| net.slice(from, *done - from))
             }
             None => {

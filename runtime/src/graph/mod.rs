@@ -344,6 +344,11 @@ impl Graph {
         self.shared.state.borrow().clone()
     }
 
+    /// Told of how it does, whenever that changes.
+    pub fn watch_state(&self) -> tokio::sync::watch::Receiver<GraphState> {
+        self.shared.state.subscribe()
+    }
+
     /// How often it has failed since it was started, the failures included that it got over by itself.
     pub fn failures(&self) -> u64 {
         self.shared.failures()

@@ -204,6 +204,11 @@ impl Engine {
         self.state.load()
     }
 
+    /// Told of every new catalog, and of graphs that join.
+    pub fn states(&self) -> tokio::sync::watch::Receiver<Arc<State>> {
+        self.state.watch()
+    }
+
     /// How a graph does. A log that takes no entry holds up the writes and checkpoints of every one.
     pub fn graph_state(&self, graph: &Graph) -> GraphState {
         match (graph.state(), self.storage.trouble()) {

@@ -1,11 +1,12 @@
 //! What statements look at: the catalog and the running graphs, swapped together.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use millstream_runtime::graph::{Graph, GraphId};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::LogPosition;
+use tokio::sync::watch;
 
 use super::catalog::DurableCatalog;
 
@@ -28,21 +29,26 @@ impl State {
 }
 
 /// The newest state. Readers keep the one they loaded; only DDL puts another in its place, one at a time.
-pub struct SharedState(RwLock<Arc<State>>);
+pub struct SharedState(watch::Sender<Arc<State>>);
 
 impl SharedState {
     /// The first state.
     pub fn new(state: State) -> Self {
-        Self(RwLock::new(Arc::new(state)))
+        Self(watch::Sender::new(Arc::new(state)))
     }
 
     /// The newest state.
     pub fn load(&self) -> Arc<State> {
-        Arc::clone(&self.0.read().expect("nothing panics while the state is locked"))
+        Arc::clone(&self.0.borrow())
     }
 
     /// Puts another in its place.
     pub fn store(&self, state: State) {
-        *self.0.write().expect("nothing panics while the state is locked") = Arc::new(state);
+        self.0.send_replace(Arc::new(state));
+    }
+
+    /// Told of every new one.
+    pub fn watch(&self) -> watch::Receiver<Arc<State>> {
+        self.0.subscribe()
     }
 }

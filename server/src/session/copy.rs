@@ -88,7 +88,7 @@ impl Session {
                 .with_hint("COPY takes no parameters: write the values into the query."));
         }
         let (is_change, gives_rows) = match &inside.inner.work {
-            Work::Catalog(_) | Work::Statement(Statement::Query(_)) => (false, true),
+            Work::Catalog(_) | Work::Statement(Statement::Query(_) | Statement::Subscribe(_)) => (false, true),
             Work::Statement(Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_)) => (true, true),
             Work::Statement(_) | Work::CopyOut(_) | Work::Declare(..) => (false, false),
         };

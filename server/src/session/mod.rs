@@ -25,6 +25,7 @@ pub mod registry;
 pub mod settings;
 mod show;
 pub mod sqlstate;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -182,6 +182,7 @@ impl Session {
         };
         match statement {
             Statement::Query(query) => Ok(Some(Arc::clone(&query.schema))),
+            Statement::Subscribe(subscribe) => Ok(Some(Arc::clone(&subscribe.shown))),
             Statement::Insert(insert) => returning(insert.relation, &insert.returning),
             Statement::Update(update) => returning(update.relation, &update.returning),
             Statement::Delete(delete) => returning(delete.relation, &delete.returning),

@@ -25,6 +25,7 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
     }
     match statement {
         Statement::Query(query) => check.uses(&query.uses),
+        Statement::Subscribe(subscribe) => check.uses(&subscribe.uses),
         Statement::Copy(copy) => match copy.as_ref() {
             Copy::In(copy) => check.uses(&copy.insert.uses),
             Copy::Out { source: CopySource::Relation(query), .. } => check.uses(&query.uses),

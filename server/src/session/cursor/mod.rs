@@ -11,6 +11,7 @@
 
 mod rows;
 mod source;
+mod subscription;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,8 @@ struct Cursor {
     created_micros: i64,
     /// Shared with the results of FETCHes; never waited for, because a session does one thing at a time.
     rows: Arc<Mutex<CursorRows>>,
+    /// Its rows are those of a SUBSCRIBE: they never end, and nothing has to be kept for them.
+    subscription: bool,
 }
 
 /// What a client is told of a cursor before it fetches.
@@ -159,14 +162,19 @@ impl Session {
             return Err(SqlError::new(Condition::ProgramLimitExceeded, message)
                 .with_hint("CLOSE those that are not needed any more."));
         }
+        let subscription = inside.inner.work.is_subscription();
+        if subscription {
+            subscription::check_declared(declare)?;
+        }
         // The rows outlive this statement: each FETCH brings what stops it.
         let endless = Stop::new(CancellationToken::new(), None);
         let started = stop.race(Box::pin(self.dispatch(inside, parameters, endless))).await?;
         let missing = || SqlError::new(Condition::InternalError, "a query gave no rows");
         let source = Source::Query(started.rows.ok_or_else(missing)?);
         let memory = self.engine.query_memory("cursor");
-        let mut rows = CursorRows::new(&declare.name, source, declare.scroll, memory);
-        if is_alone {
+        let scroll = if subscription { Some(false) } else { declare.scroll };
+        let mut rows = CursorRows::new(&declare.name, source, scroll, memory);
+        if is_alone && !subscription {
             stop.race(rows.hold()).await?;
         }
         let columns = inside.columns.clone().ok_or_else(missing)?;
@@ -179,6 +187,7 @@ impl Session {
             is_held: is_alone,
             created_micros: self.engine.clock().now().0,
             rows: Arc::new(Mutex::new(rows)),
+            subscription,
         };
         self.cursors.add(&declare.name, cursor);
         let (notices, changed_parameters) = (started.notices, started.changed_parameters);
@@ -193,7 +202,10 @@ impl Session {
         stop: Stop,
     ) -> Result<Outcome, SqlError> {
         let cursor = self.cursors.get(&fetch.name)?;
-        if fetch.timeout_micros.is_some() {
+        let subscription = cursor.subscription;
+        if subscription {
+            subscription::check_fetched(fetch)?;
+        } else if fetch.timeout_micros.is_some() {
             let message = format!("cursor \"{}\" takes no timeout", fetch.name);
             return Err(SqlError::new(Condition::FeatureNotSupported, message)
                 .with_hint("The rows of a query are there, or are computed: SET statement_timeout bounds that."));
@@ -209,6 +221,10 @@ impl Session {
             return Err(error.with_hint("Prepare the FETCH again: the cursor is another one now."));
         }
         let run = drawn(&rows, &stop, async |rows| rows.begin(fetch.motion).await).await?;
+        if subscription {
+            let given = subscription::ready_rows(rows, run, stop, fetch.timeout_micros);
+            return Ok(Outcome { rows: Some(given), ..Outcome::tagged(CommandTag::Counted("FETCH ")) });
+        }
         let given = futures::stream::unfold(Some((rows, run, stop)), |fetching| async move {
             let (rows, mut run, stop) = fetching?;
             let next = drawn(&rows, &stop, async |rows| rows.next(&mut run).await).await;
@@ -234,7 +250,8 @@ impl Session {
 
     /// Reads the cursors that are to outlive the transaction to their end; an error ends the transaction instead.
     pub(super) async fn hold_cursors(&mut self, stop: &Stop) -> Result<(), SqlError> {
-        for cursor in self.cursors.open.values().filter(|cursor| cursor.hold && !cursor.is_held) {
+        for cursor in self.cursors.open.values().filter(|cursor| cursor.hold && !cursor.is_held && !cursor.subscription)
+        {
             drawn(&cursor.rows, stop, async |rows| rows.hold().await).await?;
         }
         Ok(())
@@ -257,6 +274,7 @@ impl Session {
             is_held: false,
             created_micros: self.engine.clock().now().0,
             rows: Arc::new(Mutex::new(rows)),
+            subscription: false,
         };
         self.cursors.add(name, cursor);
     }
@@ -311,10 +329,14 @@ async fn drawn<T>(
 }
 
 impl Work {
+    fn is_subscription(&self) -> bool {
+        matches!(self, Work::Statement(Statement::Subscribe(_)))
+    }
+
     /// Refuses what no cursor reads.
     fn check_cursor(&self, text: &StatementText) -> Result<(), SqlError> {
         match self {
-            Work::Catalog(_) | Work::Statement(Statement::Query(_)) => Ok(()),
+            Work::Catalog(_) | Work::Statement(Statement::Query(_) | Statement::Subscribe(_)) => Ok(()),
             Work::Statement(_) | Work::CopyOut(_) | Work::Declare(..) => {
                 let error = SqlError::new(
                     Condition::FeatureNotSupported,

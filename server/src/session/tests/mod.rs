@@ -9,6 +9,7 @@ mod oracle;
 mod random;
 mod random_transactions;
 mod refused;
+mod subscribe;
 mod transactions;
 
 use std::sync::Arc;

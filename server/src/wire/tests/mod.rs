@@ -63,5 +63,6 @@ mod login;
 mod protocol;
 mod raw;
 mod session;
+mod subscribe;
 mod tls;
 mod traps;

@@ -1,0 +1,234 @@
+//! `SUBSCRIBE`, planned: what is followed and how its changes are shown.
+//!
+//! The columns that lead are ours: `epoch` (a text that `AS OF` takes), `progressed` where progress was asked for,
+//! then `weight`, or with an envelope `op`; behind them are those of the relation. Every column may be null: a row
+//! that only tells of progress has nothing else.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use millstream_runtime::plan::{Dataflow, RelationId};
+use millstream_runtime::time::Epoch;
+
+use crate::bind::{Binder, reads, view};
+use crate::catalog::{Catalog, Relation, RelationKind, Resolved};
+use crate::ddl;
+use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
+use crate::parse::ast::{self, Name, SubscribeTarget};
+use crate::settings::PlanSettings;
+use crate::statement::{Read, Statement, Use};
+
+/// `SUBSCRIBE`.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// What is followed.
+    pub target: Target,
+    /// Its columns.
+    pub columns: SchemaRef,
+    /// The columns that the client sees: names may repeat.
+    pub shown: SchemaRef,
+    /// Whether the rows that are there come first.
+    pub snapshot: bool,
+    /// Whether it is told how far it is where nothing has changed.
+    pub progress: bool,
+    /// From which epoch on; `None`: from now.
+    pub as_of: Option<Epoch>,
+    /// How changes are shown.
+    pub envelope: Envelope,
+    /// What is read.
+    pub reads: Vec<Read>,
+    /// What it names, itself and through views.
+    pub uses: Vec<Use>,
+}
+
+/// What a subscription follows.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A table or a materialized view.
+    Relation(RelationId),
+    /// A query, as a view that lives as long as the subscription.
+    Query(Box<Temporary>),
+}
+
+/// A view that only one subscription knows.
+#[derive(Clone, Debug)]
+pub struct Temporary {
+    /// What it computes.
+    pub dataflow: Dataflow,
+    /// Unique columns, empty when not known.
+    pub key: Vec<usize>,
+}
+
+/// How changes are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// Each with its weight.
+    Weights,
+    /// The newest row of every key that changed: `upsert`, or `delete` with nothing but the key.
+    Upsert {
+        /// The columns that tell rows apart.
+        key: Vec<usize>,
+    },
+    /// What stood under every key that changed before and what does now: `insert`, `update`, `delete`.
+    Debezium {
+        /// The columns that tell rows apart.
+        key: Vec<usize>,
+    },
+}
+
+/// Plans a SUBSCRIBE.
+pub(crate) fn subscribe(parsed: &ast::Subscribe, catalog: &Catalog, settings: &PlanSettings) -> Result<Statement> {
+    let binder = Binder::new(catalog, settings);
+    let (bound, position) = match &parsed.target {
+        SubscribeTarget::Relation(name) => {
+            refuse_kind(name, catalog, settings)?;
+            (binder.all_of(name)?, name.position)
+        }
+        SubscribeTarget::Query { query, position } => (binder.definition(query)?, *position),
+    };
+    let at = |error: PlanError| error.at(Some(position));
+    let read = reads(&bound.plan).map_err(crate::bind::plan_error).map_err(at)?;
+    let (target, known_key) = match stored(parsed, catalog, settings) {
+        Some((relation, key)) => (Target::Relation(relation), key),
+        None => {
+            let view = view(&bound, None).map_err(at)?;
+            let key = view.definition.key;
+            (Target::Query(Box::new(Temporary { dataflow: view.dataflow, key: key.clone() })), key)
+        }
+    };
+    let envelope = envelope(parsed, &bound.schema, &known_key)?;
+    let progress = parsed.progress.unwrap_or(false);
+    Ok(Statement::Subscribe(Box::new(Subscribe {
+        target,
+        shown: shown(&bound.schema, progress, &envelope),
+        columns: bound.schema,
+        snapshot: parsed.snapshot.unwrap_or(true),
+        progress,
+        as_of: parsed.as_of.as_ref().map(|(text, at)| epoch(text, *at)).transpose()?,
+        envelope,
+        reads: read,
+        uses: bound.uses,
+    })))
+}
+
+/// The table or materialized view that was named, with its key.
+fn stored(parsed: &ast::Subscribe, catalog: &Catalog, settings: &PlanSettings) -> Option<(RelationId, Vec<usize>)> {
+    let SubscribeTarget::Relation(name) = &parsed.target else { return None };
+    let relation = ddl::find(name, catalog, settings).ok()?;
+    let key = match &relation.kind {
+        RelationKind::Table(table) => table.input.primary_key.clone(),
+        RelationKind::MaterializedView(view) => view.key.clone(),
+        RelationKind::View { .. } | RelationKind::Source(_) | RelationKind::Sink(_) | RelationKind::System => {
+            return None;
+        }
+    };
+    Some((relation.id, key))
+}
+
+/// Refuses relations whose changes nobody knows.
+fn refuse_kind(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Result<()> {
+    let refused = |what: String, hint: &str| {
+        Err(PlanError::new(PlanErrorKind::WrongObjectType, format!("cannot subscribe to {what}"))
+            .with_hint(hint)
+            .at(Some(name.position)))
+    };
+    let relation: Arc<Relation> = match crate::bind::resolve(catalog, settings, name.schema.as_deref(), &name.name) {
+        Some(Resolved::Relation(relation)) => relation,
+        Some(Resolved::Auxiliary { .. }) => {
+            return refused(format!("\"{}\"", name.name), "SELECT from it again to see its current state.");
+        }
+        // The binder says what there is instead.
+        None => return Ok(()),
+    };
+    match &relation.kind {
+        RelationKind::Table(_) | RelationKind::MaterializedView(_) | RelationKind::View { .. } => Ok(()),
+        RelationKind::Source(_) => refused(
+            format!("source \"{}\", which keeps no rows", name.name),
+            "CREATE MATERIALIZED VIEW over it, and subscribe to that.",
+        ),
+        RelationKind::Sink(_) => {
+            refused(format!("sink \"{}\"", name.name), "Subscribe to the materialized view that it reads.")
+        }
+        RelationKind::System => {
+            refused(format!("system relation \"{}\"", name.name), "SELECT from it again to see its current state.")
+        }
+    }
+}
+
+fn envelope(parsed: &ast::Subscribe, columns: &SchemaRef, known_key: &[usize]) -> Result<Envelope> {
+    let Some(said) = &parsed.envelope else { return Ok(Envelope::Weights) };
+    let mut key = Vec::new();
+    for column in &said.key {
+        let place = columns.index_of(&column.value).map_err(|_| {
+            let message = format!("column \"{}\" does not exist", column.value);
+            PlanError::new(PlanErrorKind::UndefinedColumn, message).at(Some(column.position))
+        })?;
+        if key.contains(&place) {
+            let message = format!("column \"{}\" specified more than once", column.value);
+            return Err(PlanError::new(PlanErrorKind::DuplicateColumn, message).at(Some(column.position)));
+        }
+        key.push(place);
+    }
+    if key.is_empty() {
+        key = known_key.to_vec();
+    }
+    // More columns than a key tell rows apart as well.
+    if known_key.is_empty() || !known_key.iter().all(|column| key.contains(column)) {
+        let names = |places: &[usize]| {
+            let names: Vec<&str> = places.iter().map(|place| columns.field(*place).name().as_str()).collect();
+            names.join(", ")
+        };
+        let error = PlanError::new(PlanErrorKind::InvalidDefinition, "these columns are not known to be unique");
+        let error = match known_key {
+            [] => error.with_detail("No columns of it are."),
+            known => error.with_detail(format!("Those that are: ({}).", names(known))),
+        };
+        return Err(error
+            .with_hint("Leave ENVELOPE out, or subscribe to a table with a primary key or to a query with GROUP BY.")
+            .at(Some(said.position)));
+    }
+    Ok(if said.debezium { Envelope::Debezium { key } } else { Envelope::Upsert { key } })
+}
+
+fn shown(columns: &SchemaRef, progress: bool, envelope: &Envelope) -> SchemaRef {
+    let mut fields = vec![Field::new("epoch", DataType::Utf8, true)];
+    if progress {
+        fields.push(Field::new("progressed", DataType::Boolean, true));
+    }
+    let field = |place: usize, prefix: &str| {
+        let field = columns.field(place).clone().with_nullable(true);
+        let name = format!("{prefix}{}", field.name());
+        field.with_name(name)
+    };
+    let all = 0..columns.fields().len();
+    match envelope {
+        Envelope::Weights => {
+            fields.push(Field::new("weight", DataType::Int64, true));
+            fields.extend(all.map(|place| field(place, "")));
+        }
+        Envelope::Upsert { .. } => {
+            fields.push(Field::new("op", DataType::Utf8, true));
+            fields.extend(all.map(|place| field(place, "")));
+        }
+        Envelope::Debezium { .. } => {
+            fields.push(Field::new("op", DataType::Utf8, true));
+            fields.extend(all.clone().map(|place| field(place, "before_")));
+            fields.extend(all.map(|place| field(place, "after_")));
+        }
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The text of an epoch as the column `epoch` has it.
+fn epoch(text: &str, position: TextPosition) -> Result<Epoch> {
+    let parsed = text.trim().split_once('.').and_then(|(term, counter)| {
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        (digits(term) && digits(counter)).then_some(())?;
+        Some(Epoch { term: term.parse().ok()?, counter: counter.parse().ok()? })
+    });
+    parsed.ok_or_else(|| {
+        PlanError::new(PlanErrorKind::InvalidTextRepresentation, format!("invalid epoch: \"{text}\""))
+            .with_hint("Write it as the column epoch of a SUBSCRIBE has it, such as '3.17'.")
+            .at(Some(position))
+    })
+}

@@ -1,0 +1,206 @@
+//! SUBSCRIBE over sockets: streams in both protocols and as a COPY, slow readers, cancels, clients that vanish.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::raw::{RawClient, Reply, bind, execute, message, parse, query, sync};
+use crate::engine::{Engine, EngineConfig};
+use crate::session::Session;
+use crate::wire::{Login, WireConfig, listen, serve};
+
+/// Serves an engine in memory.
+struct Server {
+    address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
+        let address = listener.local_address().unwrap();
+        let shutdown = CancellationToken::new();
+        let sessions = move |login: &Login| {
+            Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place))
+        };
+        tokio::spawn(serve(listener, sessions, shutdown.clone()));
+        Self { address, shutdown }
+    }
+
+    async fn client(&self) -> tokio_postgres::Client {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.address.port()).user("me").dbname("db");
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    async fn raw(&self) -> RawClient {
+        RawClient::ready_at(self.address).await
+    }
+}
+
+/// The fields of a DataRow.
+fn fields(reply: &Reply) -> Vec<Option<String>> {
+    assert_eq!(reply.tag, 'D', "{:?}", String::from_utf8_lossy(&reply.body));
+    let count = u16::from_be_bytes(reply.body[..2].try_into().unwrap());
+    let mut rest = &reply.body[2..];
+    let mut next = || {
+        let length = i32::from_be_bytes(rest[..4].try_into().unwrap());
+        rest = &rest[4..];
+        let length = usize::try_from(length).ok()?;
+        let value = String::from_utf8(rest[..length].to_vec()).unwrap();
+        rest = &rest[length..];
+        Some(value)
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Everything behind the epoch.
+fn row(reply: &Reply) -> Vec<String> {
+    fields(reply)[1..].iter().map(|field| field.clone().unwrap_or("null".to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_streams_in_both_protocols_and_as_a_copy() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)").await.unwrap();
+    client.batch_execute("INSERT INTO t VALUES (1, 'one')").await.unwrap();
+    client.batch_execute("CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM t").await.unwrap();
+
+    let mut simple = server.raw().await;
+    simple.send(&query("SUBSCRIBE TO t")).await;
+    let description = simple.next().await.unwrap();
+    assert_eq!(description.tag, 'T');
+    for name in ["epoch", "weight", "id", "v"] {
+        assert!(String::from_utf8_lossy(&description.body).contains(&format!("{name}\0")), "{name}");
+    }
+    assert_eq!(row(&simple.next().await.unwrap()), ["1", "1", "one"]);
+    let mut copied = server.raw().await;
+    copied.send(&query("COPY (SUBSCRIBE n WITH (SNAPSHOT = false)) TO STDOUT WITH (FORMAT csv)")).await;
+    assert_eq!(copied.next().await.unwrap().tag, 'H');
+    // A portal that is asked for two rows at a time.
+    let mut portal = server.raw().await;
+    portal.send(&[parse("", "SUBSCRIBE n"), bind("", ""), execute("", 2), message('H', b"")].concat()).await;
+    assert_eq!(portal.next().await.unwrap().tag, '1');
+    assert_eq!(portal.next().await.unwrap().tag, '2');
+    assert_eq!(row(&portal.next().await.unwrap()), ["1", "1"]);
+
+    // Nobody has to wait for a buffer to fill: each change comes by itself.
+    client.batch_execute("INSERT INTO t VALUES (2, NULL)").await.unwrap();
+    assert_eq!(row(&simple.next().await.unwrap()), ["1", "2", "null"]);
+    let mut counts = vec![row(&portal.next().await.unwrap())];
+    assert_eq!(portal.next().await.unwrap().tag, 's', "two rows were asked for");
+    portal.send(&[execute("", 1), message('H', b"")].concat()).await;
+    counts.push(row(&portal.next().await.unwrap()));
+    counts.sort_unstable();
+    assert_eq!(counts, [["-1", "1"], ["1", "2"]]);
+    assert_eq!(portal.next().await.unwrap().tag, 's');
+    portal.send(&sync()).await;
+    assert_eq!(portal.next().await.unwrap().tag, 'Z');
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        let data = copied.next().await.unwrap();
+        assert_eq!(data.tag, 'd');
+        let line = String::from_utf8(data.body).unwrap();
+        lines.push(line.split_once(',').unwrap().1.to_string());
+    }
+    lines.sort_unstable();
+    assert_eq!(lines, ["-1,1\n", "1,2\n"]);
+
+    client.batch_execute("UPDATE t SET v = 'two' WHERE id = 2").await.unwrap();
+    let mut changes = vec![row(&simple.next().await.unwrap()), row(&simple.next().await.unwrap())];
+    changes.sort_unstable();
+    assert_eq!(changes, [["-1", "2", "null"], ["1", "2", "two"]]);
+    client.batch_execute("DROP MATERIALIZED VIEW n").await.unwrap();
+    let ended = copied.until_ready().await;
+    assert_eq!(ended.iter().find(|reply| reply.tag == 'E').unwrap().sqlstate(), "42P01");
+    server.shutdown.cancel();
+}
+
+/// A cancel, a timeout, the loss of the right to read and the end of the server: one answer each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_ended_from_outside() {
+    let server = Server::start().await;
+    let owner = server.client().await;
+    owner.batch_execute("CREATE TABLE t (v INT); INSERT INTO t VALUES (1)").await.unwrap();
+    owner.batch_execute("CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader").await.unwrap();
+
+    let client = server.client().await;
+    let rows = client.query_raw("SUBSCRIBE t", std::iter::empty::<i32>()).await.unwrap();
+    let mut rows = Box::pin(rows);
+    assert_eq!(rows.next().await.unwrap().unwrap().get::<_, i32>(2), 1);
+    client.cancel_token().cancel_query(tokio_postgres::NoTls).await.unwrap();
+    let error = rows.next().await.unwrap().unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57014");
+    assert!(rows.next().await.is_none());
+    assert_eq!(client.query_one("SELECT v FROM t", &[]).await.unwrap().get::<_, i32>(0), 1);
+
+    client.batch_execute("SET statement_timeout = '20ms'").await.unwrap();
+    let error = client.batch_execute("SUBSCRIBE t").await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().message(), "canceling statement due to statement timeout");
+    client.batch_execute("RESET statement_timeout").await.unwrap();
+
+    client.batch_execute("SET ROLE reader").await.unwrap();
+    let rows = client.query_raw("SUBSCRIBE t", std::iter::empty::<i32>()).await.unwrap();
+    let mut rows = Box::pin(rows);
+    assert_eq!(rows.next().await.unwrap().unwrap().get::<_, i32>(2), 1);
+    owner.batch_execute("REVOKE SELECT ON t FROM reader").await.unwrap();
+    owner.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
+    let error = rows.next().await.unwrap().unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42501", "what it may not read it is not told");
+    let error = client.query("SUBSCRIBE t", &[]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42501");
+
+    let mut raw = server.raw().await;
+    raw.send(&query("SUBSCRIBE t WITH (SNAPSHOT = false)")).await;
+    assert_eq!(raw.next().await.unwrap().tag, 'T');
+    server.shutdown.cancel();
+    let replies = raw.until_closed().await;
+    let errors: Vec<String> = replies.iter().filter(|reply| reply.tag == 'E').map(Reply::sqlstate).collect();
+    assert_eq!(errors, ["57P01"]);
+}
+
+/// Clients that vanish while nothing happens leave nothing behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_vanishes_ends_its_subscription() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.batch_execute("CREATE TABLE t (v INT)").await.unwrap();
+    let mut gone = server.raw().await;
+    gone.send(&query("SUBSCRIBE t")).await;
+    assert_eq!(gone.next().await.unwrap().tag, 'T');
+    drop(gone);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SUBSCRIBE%'";
+    while client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    server.shutdown.cancel();
+}
+
+/// Whoever stops reading is told so when it reads again, and meanwhile nothing is kept for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stops_is_ended_with_a_reason() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    client.batch_execute("CREATE TABLE wide (v TEXT)").await.unwrap();
+    let filled = "INSERT INTO wide SELECT repeat('x', 10000) FROM generate_series(1, 1000) AS g(i)";
+    client.batch_execute(filled).await.unwrap();
+    let mut slow = server.raw().await;
+    slow.send(&query("SUBSCRIBE wide")).await;
+    assert_eq!(slow.next().await.unwrap().tag, 'T');
+    for _ in 0..10 {
+        client.batch_execute("UPDATE wide SET v = v || 'x'").await.unwrap();
+    }
+    let replies = slow.until_ready().await;
+    let (last, rest) = replies.split_last().unwrap();
+    assert_eq!(last.tag, 'Z');
+    let (error, rows) = rest.split_last().unwrap();
+    assert_eq!((error.tag, error.sqlstate().as_str()), ('E', "55000"));
+    assert!(error.field('M').starts_with("can no longer get changes of \"wide\" after "), "{}", error.field('M'));
+    assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
+    server.shutdown.cancel();
+}
