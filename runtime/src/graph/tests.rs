@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod following;
 mod outside;
 
 use std::collections::BTreeMap;

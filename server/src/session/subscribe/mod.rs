@@ -165,6 +165,7 @@ impl Subscription {
                 Followed::Lost => {
                     // Dropped, perhaps, or at home in another graph by now.
                     if !self.look_around()? {
+                        self.refuse_failed()?;
                         return Err(self.lost());
                     }
                 }
@@ -198,11 +199,7 @@ impl Subscription {
 
     /// Waits until something may have happened.
     async fn wait(&mut self) -> Result<(), SqlError> {
-        if let GraphState::Failed { reason } = self.place.graph.state() {
-            let state = self.engine.state();
-            let id = self.place.graph.id();
-            return Err(graph_failed(&state, id, &self.place.graph, Error::unavailable(reason)));
-        }
+        self.refuse_failed()?;
         let Place { published, health, .. } = &mut self.place;
         // A graph that has joined another one shows nothing any more: the catalog says where it is.
         tokio::select! {
@@ -211,6 +208,17 @@ impl Subscription {
             changed = self.states.changed() => drop(changed),
         }
         Ok(())
+    }
+
+    /// Ends with the reason of a job that stands as failed.
+    fn refuse_failed(&self) -> Result<(), SqlError> {
+        let graph = &self.place.graph;
+        match graph.state() {
+            GraphState::Failed { reason } => {
+                Err(graph_failed(&self.engine.state(), graph.id(), graph, Error::unavailable(reason)))
+            }
+            GraphState::Running | GraphState::Waiting { .. } | GraphState::Restarting { .. } => Ok(()),
+        }
     }
 
     fn lost(&self) -> SqlError {

@@ -125,11 +125,11 @@ async fn a_subscription_streams_in_both_protocols_and_as_a_copy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_is_ended_from_outside() {
     let server = Server::start().await;
-    let owner = server.client().await;
+    // Once there are roles, nobody gets in under another name.
+    let (owner, client, mut raw) = (server.client().await, server.client().await, server.raw().await);
     owner.batch_execute("CREATE TABLE t (v INT); INSERT INTO t VALUES (1)").await.unwrap();
     owner.batch_execute("CREATE ROLE reader LOGIN; GRANT SELECT ON t TO reader").await.unwrap();
 
-    let client = server.client().await;
     let rows = client.query_raw("SUBSCRIBE t", std::iter::empty::<i32>()).await.unwrap();
     let mut rows = Box::pin(rows);
     assert_eq!(rows.next().await.unwrap().unwrap().get::<_, i32>(2), 1);
@@ -155,7 +155,6 @@ async fn a_subscription_is_ended_from_outside() {
     let error = client.query("SUBSCRIBE t", &[]).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "42501");
 
-    let mut raw = server.raw().await;
     raw.send(&query("SUBSCRIBE t WITH (SNAPSHOT = false)")).await;
     assert_eq!(raw.next().await.unwrap().tag, 'T');
     server.shutdown.cancel();
