@@ -87,6 +87,11 @@ async fn a_damaged_or_missing_checkpoint_object_is_named_and_other_graphs_run() 
             let jobs = "SELECT state, reason FROM millstream.jobs WHERE relation = 'va'";
             let job = session.until(jobs, |rows| rows[0][0] == "FAILED").await.remove(0);
             assert!(job[1].contains(object.to_str().unwrap()), "{case}: the reason names no object: {job:?}");
+            session.run("CREATE ROLE other; SET ROLE other").await;
+            assert_eq!(session.rows(jobs).await, [["FAILED", "-"]], "{case}: reasons are for owners");
+            let errors = "SELECT state, reason FROM millstream.errors";
+            assert_eq!(session.rows(errors).await, [["FAILED", "-"]], "{case}: reasons are for owners");
+            session.run("RESET ROLE").await;
             for refused in ["SELECT n FROM va", "INSERT INTO ta VALUES (3)"] {
                 let (sqlstate, message) = session.error(refused).await;
                 assert_eq!(sqlstate, "55000", "{case}: {refused}: {message}");

@@ -95,6 +95,7 @@ async fn values_stand_nowhere_and_are_used() {
     session.run("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM named").await;
     session.run("FLUSH").await;
     assert_eq!(session.number("SELECT n FROM v").await, 1);
+    assert_eq!(session.number("SELECT count(*) FROM named").await, 1);
     assert_unseen(storage.path(), &server, &session).await;
 
     // What connects with it connects anew, and goes on where it was.

@@ -151,7 +151,12 @@ pub(super) async fn run(arguments: ServeArguments) -> Result<(), CliError> {
     let door = Arc::new(Door::new(beyond_loopback));
     let tls = arguments.tls()?;
     let engine_config = arguments.engine_config()?;
-    let config = WireConfig { credentials: Some(Arc::clone(&door) as _), tls: tls.clone(), ..WireConfig::default() };
+    let config = WireConfig {
+        credentials: Some(Arc::clone(&door) as _),
+        tls: tls.clone(),
+        attempts: Arc::clone(&engine_config.login_attempts),
+        ..WireConfig::default()
+    };
     let listener = listen(arguments.listen, config).await.map_err(CliError::new)?;
     let address = listener.local_address().map_err(CliError::new)?;
     let engine = Engine::open(engine_config).await.map_err(CliError::new)?;

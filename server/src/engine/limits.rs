@@ -57,3 +57,25 @@ pub const CURSOR_BYTES_UNASKED: usize = 4 << 20;
 
 /// Cursors that a session may have open: each may hold a running query. As many as the protocol's portals.
 pub const CURSORS: usize = 1_000;
+
+/// Connections of one address that may be logging in at a time: a tenth of all, so that no address can hold every place
+/// without showing a password, and a pool that opens its connections at once still gets them.
+pub const LOGINS_PER_ADDRESS: u32 = 100;
+
+/// Failed passwords of one role from one address before the next attempt has to wait: people mistype, and programs with
+/// an old password start again a few times.
+pub const FAILURES_PER_ROLE: u32 = 5;
+
+/// Failed passwords from one address, whatever the roles: many people may stand behind one address, and trying one
+/// password with every name is a way of guessing, too.
+pub const FAILURES_PER_ADDRESS: u32 = 20;
+
+/// Seconds that the longest wait takes: a guess a minute comes to nothing, and nobody stays shut out for longer.
+pub const FAILURE_WAIT_SECONDS_MAX: u64 = 60;
+
+/// Seconds after which one failure is forgotten: so a count of failures says how many there were per minute, too.
+pub const FAILURE_FORGOTTEN_SECONDS: u64 = 60;
+
+/// Addresses, and roles of addresses, that are kept count of: about 4 MB. Beyond that those go that were heard of longest
+/// ago.
+pub const LOGIN_COUNTS: usize = 20_000;

@@ -67,6 +67,7 @@ use millstream_runtime::time::LogPosition;
 use millstream_runtime::{Error, Result};
 use tokio::sync::Mutex;
 
+use self::access::attempts::LoginAttempts;
 use self::access::connections::RoleConnections;
 use self::advisory::{AdvisoryLocks, SessionLocks};
 use self::clock::ServerClock;
@@ -97,6 +98,8 @@ pub struct EngineConfig {
     pub state_memory_bytes: usize,
     /// What secrets are kept with. A storage of the process' own memory gets a key of its own where there is none.
     pub secret_keys: SecretKeys,
+    /// Where whoever lets clients in counts their attempts.
+    pub login_attempts: Arc<LoginAttempts>,
 }
 
 impl EngineConfig {
@@ -110,6 +113,7 @@ impl EngineConfig {
             query_memory_bytes: 1 << 30,
             state_memory_bytes: memory::state_bytes_default(),
             secret_keys: SecretKeys::default(),
+            login_attempts: Arc::default(),
         }
     }
 }
@@ -133,6 +137,7 @@ pub struct Engine {
     opened_at: LogPosition,
     /// The sessions of every role.
     role_connections: Arc<RoleConnections>,
+    login_attempts: Arc<LoginAttempts>,
     advisory: Arc<AdvisoryLocks>,
 }
 
@@ -183,6 +188,7 @@ impl Engine {
             snapshot_at,
             opened_at,
             role_connections: Arc::default(),
+            login_attempts: config.login_attempts,
             advisory: Arc::default(),
         });
         maintenance::start(&engine);
@@ -280,6 +286,11 @@ impl Engine {
     /// The sessions of every role.
     pub fn role_connections(&self) -> &Arc<RoleConnections> {
         &self.role_connections
+    }
+
+    /// Logins that failed or are under way.
+    pub fn login_attempts(&self) -> &LoginAttempts {
+        &self.login_attempts
     }
 
     /// Waits until the bounded sources of every graph have ended and their rows can be read.

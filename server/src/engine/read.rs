@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use millstream_planner::access::RoleOid;
 use millstream_planner::bind::RelationTable;
 use millstream_planner::catalog::{Auxiliary, Relation, RelationKind, Resolved};
 use millstream_planner::statement::Read;
@@ -25,7 +26,6 @@ use super::source_scan::SourceRows;
 use super::state::State;
 use super::system::{self, SystemContext};
 use crate::session::SqlError;
-use crate::session::settings::Settings;
 use crate::session::sqlstate::Condition;
 
 /// Attempts to find several graphs at one position before the commits are held back for a moment.
@@ -89,11 +89,11 @@ impl Engine {
         }
     }
 
-    /// The rows behind a table scan.
+    /// The rows behind a table scan; system relations keep to what the viewer may see.
     pub fn provider(
         &self,
         pinned: &Pinned,
-        settings: &Settings,
+        viewer: RoleOid,
         table: &RelationTable,
     ) -> Result<Arc<dyn TableProvider>, SqlError> {
         match &table.resolved {
@@ -102,20 +102,21 @@ impl Engine {
                 let version = version.unwrap_or_else(|| RelationVersion::empty(Arc::clone(schema)));
                 Ok(Arc::new(Scan(VersionRows::new(version, Arc::clone(schema)))))
             }
-            Resolved::Relation(relation) => self.relation_provider(pinned, settings, relation),
+            Resolved::Relation(relation) => self.relation_provider(pinned, viewer, relation),
         }
     }
 
     fn relation_provider(
         &self,
         pinned: &Pinned,
-        settings: &Settings,
+        viewer: RoleOid,
         relation: &Relation,
     ) -> Result<Arc<dyn TableProvider>, SqlError> {
         let catalog = &pinned.state.catalog;
         if let Some((input, connector)) = catalog.source(relation) {
             let splits = catalog.deployed(relation.id).map(|deployed| deployed.splits.clone()).unwrap_or_default();
-            let source = millstream_connectors::source(connector, &self.starter.connectors)?;
+            let uses = catalog.view.secret_uses(relation.id);
+            let source = self.starter.secrets.source(connector, uses, &self.starter.connectors)?;
             return Ok(Arc::new(Scan(SourceRows { input: input.clone(), source, splits })));
         }
         match &relation.kind {
@@ -126,7 +127,7 @@ impl Engine {
                 Ok(Arc::new(Scan(rows.with_indexes(&relation.name.name, indexes))))
             }
             RelationKind::System => {
-                let context = SystemContext { engine: self, state: &pinned.state, settings };
+                let context = SystemContext { engine: self, state: &pinned.state, viewer };
                 Ok(Arc::new(Scan(BatchRows(system::rows(&relation.name, &context)?))))
             }
             RelationKind::Source(_) | RelationKind::View { .. } | RelationKind::Sink(_) => {

@@ -15,6 +15,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use futures::TryStreamExt;
+use millstream_planner::access::RoleOid;
 use millstream_planner::bind::{self, RelationTable};
 use millstream_planner::catalog::{Resolved, TableDefinition};
 use millstream_planner::functions::{self, SessionFacts};
@@ -37,7 +38,6 @@ use super::read::Pinned;
 use super::state::State;
 use super::stop::Stop;
 use crate::session::SqlError;
-use crate::session::settings::Settings;
 use crate::session::sqlstate::Condition;
 
 /// The tables of the server with every commit applied.
@@ -65,8 +65,8 @@ pub struct WriteContext<'a> {
     pub state: &'a Arc<State>,
     /// The values of its parameters.
     pub parameters: Vec<ScalarValue>,
-    /// The session's settings.
-    pub settings: &'a Settings,
+    /// Who runs the statement.
+    pub viewer: RoleOid,
     /// The clock and who asks.
     pub facts: SessionFacts,
     /// Ends it early.
@@ -201,8 +201,7 @@ impl Engine {
     ) -> Result<RecordBatch, SqlError> {
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
-            self.provider_of(versions, pinned, context.settings, table)
-                .map_err(|error| super::keep(&mut failure, error))
+            self.provider_of(versions, pinned, context.viewer, table).map_err(|error| super::keep(&mut failure, error))
         };
         let query = self.batch.query(context.facts.clone());
         let planned = query.physical_plan(plan, context.parameters.clone(), &mut provider).await;
@@ -232,7 +231,7 @@ impl Engine {
         &self,
         versions: &Versions,
         pinned: &Pinned,
-        settings: &Settings,
+        viewer: RoleOid,
         table: &RelationTable,
     ) -> Result<Arc<dyn TableProvider>, SqlError> {
         match versions.get(&table.relation.relation).filter(|_| table.relation.auxiliary.is_none()) {
@@ -245,7 +244,7 @@ impl Engine {
                     Resolved::Auxiliary { .. } => rows,
                 })))
             }
-            None => self.provider(pinned, settings, table),
+            None => self.provider(pinned, viewer, table),
         }
     }
 

@@ -41,7 +41,7 @@ impl Session {
         let context = WriteContext {
             state: &state,
             parameters,
-            settings: &self.settings,
+            viewer: self.actor()?.current,
             facts: self.facts(),
             stop: &stop,
             seen: self.seen,

@@ -131,9 +131,10 @@ impl Session {
         Seen { pinned, versions }: &Seen,
     ) -> Result<BatchPlan, SqlError> {
         let batch = self.engine.batch_query(facts);
+        let viewer = self.actor()?.current;
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
-            let provider = self.engine.provider_of(versions, pinned, &self.settings, table);
+            let provider = self.engine.provider_of(versions, pinned, viewer, table);
             provider.map_err(|error| crate::engine::keep(&mut failure, error))
         };
         let planned = batch.physical_plan(&query.plan, parameters, &mut provider).await;

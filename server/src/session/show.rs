@@ -84,7 +84,10 @@ impl Session {
                 names.sort();
                 text_rows(&["schema", "name"], &names)
             }
-            ShowObjects::Jobs => shown(job_rows(&jobs(&self.engine, &self.engine.state()))?),
+            ShowObjects::Jobs => {
+                let jobs = jobs(&self.engine, &self.engine.state(), self.actor()?.current);
+                shown(job_rows(&jobs)?)
+            }
         }
     }
 

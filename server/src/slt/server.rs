@@ -49,6 +49,7 @@ impl TestServer {
             parallelism,
             query_memory_bytes: QUERY_MEMORY_BYTES,
             state_memory_bytes: STATE_MEMORY_BYTES,
+            login_attempts: Arc::default(),
             secret_keys: SecretKeys::random().map_err(ConnectionError::server)?,
         };
         let running = Running::open(&config, 0).await?;

@@ -1,5 +1,8 @@
 //! The errors that arise on the wire itself; those of statements come from the session.
 
+use std::time::Duration;
+
+use crate::engine::limits::LOGINS_PER_ADDRESS;
 use crate::session::SqlError;
 use crate::session::sqlstate::Condition;
 
@@ -204,6 +207,26 @@ pub(super) fn login_too_slow() -> SqlError {
 pub(super) fn too_many_connections() -> SqlError {
     error(Condition::TooManyConnections, "sorry, too many clients already")
         .with_hint("Close connections that are not needed, or raise the limit of connections.")
+}
+
+/// Too many connections of one address have not logged in yet.
+pub(super) fn too_many_logins(address: impl std::fmt::Display) -> SqlError {
+    error(Condition::TooManyConnections, "too many connections of your address are logging in")
+        .with_detail(format!("At most {LOGINS_PER_ADDRESS} of {address} may do so at a time."))
+        .with_hint("Open fewer connections at once.")
+}
+
+/// Too many passwords were wrong.
+pub(super) fn logins_refused(user: &str, address: impl std::fmt::Display, waits: Duration) -> SqlError {
+    let seconds = waits.as_millis().div_ceil(1_000);
+    error(Condition::InvalidAuthorizationSpecification, format!("too many failed logins for user \"{user}\""))
+        .with_detail(format!("Further attempts from {address} are refused for {seconds} s."))
+        .with_hint("Correct the password, wait, and try again.")
+}
+
+/// Whether a failed login was a wrong password.
+pub(super) fn is_wrong_password(failure: &Failure) -> bool {
+    matches!(failure, Failure::Fatal(error) if error.sqlstate == Condition::InvalidPassword.code())
 }
 
 /// A bug of ours ended the statement half-way.

@@ -5,10 +5,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,11 @@ use super::client_session::{ClientSession, Login};
 use super::errors::Failure;
 use super::gate::Gate;
 use super::limits::{CONNECTIONS, CONNECTIONS_SPARE, LINGER, LOGIN_DEADLINE, SHUTDOWN_GRACE};
+use super::login::Admission;
 use super::socket::Socket;
 use super::tls::Tls;
 use super::{connection, errors, login, reply};
+use crate::engine::access::attempts::{LoginAttempts, Origin};
 use crate::session::SqlError;
 use crate::session::registry::{Ends, Sessions};
 
@@ -33,11 +35,14 @@ pub struct WireConfig {
     pub credentials: Option<Arc<dyn Gate>>,
     /// Encryption; `None` declines it.
     pub tls: Option<Arc<Tls>>,
+    /// How often logins have failed, and where.
+    pub attempts: Arc<LoginAttempts>,
 }
 
 impl Default for WireConfig {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, login_deadline: LOGIN_DEADLINE, credentials: None, tls: None }
+        let attempts = Arc::default();
+        Self { connections: CONNECTIONS, login_deadline: LOGIN_DEADLINE, credentials: None, tls: None, attempts }
     }
 }
 
@@ -127,8 +132,8 @@ where
             }
             () = server.shutdown.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: it gets better when connections close.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -136,16 +141,10 @@ where
                 continue;
             }
         };
-        let (place, admitted) = match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => (place, true),
-            Err(_) => match Arc::clone(&spare).try_acquire_owned() {
-                Ok(place) => (place, false),
-                Err(_) => continue,
-            },
-        };
+        let Some((place, admission)) = admit(&places, &spare, &server.config.attempts, peer) else { continue };
         let server = Arc::clone(&server);
         connections.spawn(async move {
-            serve_connection(stream, &server, admitted).await;
+            serve_connection(stream, &server, admission).await;
             drop(place);
         });
     }
@@ -161,6 +160,26 @@ where
     panicked
 }
 
+/// Finds a place for a connection; `None` when there is none even to tell it so.
+fn admit(
+    places: &Arc<Semaphore>,
+    spare: &Arc<Semaphore>,
+    attempts: &Arc<LoginAttempts>,
+    peer: SocketAddr,
+) -> Option<(OwnedSemaphorePermit, Admission)> {
+    let origin = Origin::of(peer.ip());
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        let place = Arc::clone(spare).try_acquire_owned().ok()?;
+        return Some((place, Admission::Refused(errors::too_many_connections())));
+    };
+    if let Some(open) = attempts.connects(origin, Instant::now()) {
+        return Some((place, Admission::Admitted(origin, open)));
+    }
+    drop(place);
+    let place = Arc::clone(spare).try_acquire_owned().ok()?;
+    Some((place, Admission::Refused(errors::too_many_logins(origin))))
+}
+
 fn report_panic(ended: Result<(), tokio::task::JoinError>) -> bool {
     match ended {
         Err(error) if error.is_panic() => {
@@ -171,7 +190,7 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) -> bool {
     }
 }
 
-async fn serve_connection<S, F>(stream: TcpStream, server: &Server<F>, admitted: bool)
+async fn serve_connection<S, F>(stream: TcpStream, server: &Server<F>, admission: Admission)
 where
     S: ClientSession,
     F: Fn(&Login) -> Result<S, SqlError> + Send + Sync + 'static,
@@ -183,7 +202,7 @@ where
     // The server's stop and a session that ends another are one to the connection.
     let ended = server.shutdown.child_token();
     let registration = server.sessions.register(ends, ended.clone());
-    let logging_in = login::login(&mut socket, &server.config, &server.sessions, &registration, admitted, |login| {
+    let logging_in = login::login(&mut socket, &server.config, &server.sessions, &registration, admission, |login| {
         (server.open_session)(login)
     });
     let outcome = tokio::select! {

@@ -3,6 +3,9 @@
 //! Nothing is read beyond the message that is expected; every failure is fatal, so that nothing behind it is
 //! ever looked at.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 
 use super::client_session::{ClientSession, Login};
@@ -14,9 +17,18 @@ use super::scram::{Exchange, MECHANISM, MECHANISM_PLUS, Refusal, Terms};
 use super::socket::Socket;
 use super::tls::Tls;
 use super::{connection, reply};
+use crate::engine::access::attempts::{LoginAttempts, Open, Origin};
 use crate::engine::access::password::Verifier;
 use crate::session::SqlError;
 use crate::session::registry::{Registration, Sessions};
+
+/// Whether there is room for a connection.
+pub(super) enum Admission {
+    /// It may log in; while it does so, it counts for where it comes from.
+    Admitted(Origin, Open),
+    /// It is told why not, once it has said what it wants: requests to cancel always get through.
+    Refused(SqlError),
+}
 
 /// Logs a client in and opens its session; `None` when the connection has served its purpose (a
 /// CancelRequest, or the client went away).
@@ -25,7 +37,7 @@ pub(super) async fn login<S: ClientSession>(
     config: &WireConfig,
     sessions: &Sessions,
     registration: &Registration,
-    admitted: bool,
+    admission: Admission,
     open_session: impl Fn(&Login) -> Result<S, SqlError>,
 ) -> Result<Option<S>, Failure> {
     let tls = config.tls.as_deref();
@@ -35,9 +47,10 @@ pub(super) async fn login<S: ClientSession>(
         return Ok(None);
     }
     let Some((minor, parameters)) = startup(socket, sessions, tls).await? else { return Ok(None) };
-    if !admitted {
-        return Err(Failure::Fatal(errors::too_many_connections()));
-    }
+    let (origin, _logging_in) = match admission {
+        Admission::Admitted(origin, open) => (origin, open),
+        Admission::Refused(error) => return Err(Failure::Fatal(error)),
+    };
     if tls.is_some_and(Tls::required) && socket.is_plain() {
         return Err(Failure::Fatal(errors::tls_required()));
     }
@@ -51,7 +64,7 @@ pub(super) async fn login<S: ClientSession>(
     }
     if let Some(gate) = &config.credentials
         && let Demand::Password { verifier, known } = gate.demand(&start.user)
-        && !authenticate(socket, verifier, known, &start.user).await?
+        && !counted(socket, &config.attempts, origin, &start.user, verifier, known).await?
     {
         return Ok(None);
     }
@@ -145,6 +158,32 @@ async fn next<T>(
             return Ok(None);
         }
     }
+}
+
+/// Checks a password, unless too many were wrong; `false` when the client went away.
+async fn counted(
+    socket: &mut Socket,
+    attempts: &Arc<LoginAttempts>,
+    origin: Origin,
+    user: &str,
+    verifier: Verifier,
+    known: bool,
+) -> Result<bool, Failure> {
+    let _checking = attempts
+        .tries(origin, user, Instant::now())
+        .map_err(|waits| Failure::Fatal(errors::logins_refused(user, origin, waits)))?;
+    let outcome = authenticate(socket, verifier, known, user).await;
+    match &outcome {
+        Ok(true) => attempts.succeeded(origin, user),
+        Err(failure) if errors::is_wrong_password(failure) => {
+            if let Some(waits) = attempts.failed(origin, user, Instant::now()) {
+                let seconds = waits.as_secs();
+                tracing::warn!(user, %origin, seconds, "too many wrong passwords: further logins are refused for a while");
+            }
+        }
+        Ok(false) | Err(_) => {}
+    }
+    outcome
 }
 
 /// Runs the SCRAM exchange; `false` when the client went away.

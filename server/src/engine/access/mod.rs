@@ -4,6 +4,7 @@
 //! what is durable is the outcome of a statement ([`AccessChange`]), never its text, which may hold a password.
 //! A snapshot holds the same changes: those that lead from an empty catalog to what there is.
 
+pub mod attempts;
 pub mod check;
 pub mod connections;
 mod define;

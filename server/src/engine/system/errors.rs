@@ -1,4 +1,5 @@
-//! `millstream.errors`: the graphs that do not run, with their reasons and what they hold.
+//! `millstream.errors`: the graphs that do not run, with their reasons, for the owners of what
+//! they hold.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arrow::datatypes::Field;
 use millstream_runtime::Result;
 use millstream_runtime::graph::GraphState;
 
-use super::{SystemContext, SystemRelation, bigint, count, text};
+use super::{SystemContext, SystemRelation, bigint, count, sees_reasons, text};
 
 /// The relation.
 pub const RELATION: SystemRelation =
@@ -26,14 +27,15 @@ fn rows(context: &SystemContext<'_>) -> Result<Vec<ArrayRef>> {
             GraphState::Restarting { reason } => ("RESTARTING", reason),
             GraphState::Failed { reason } => ("FAILED", reason),
         };
-        let members: Vec<String> =
-            context.state.catalog.members(*id).iter().map(|relation| relation.name.name.clone()).collect();
-        failures.push((count(id.0), state, members.join(", "), reason));
+        let members = context.state.catalog.members(*id);
+        let seen = members.iter().any(|relation| sees_reasons(context.state, context.viewer, relation));
+        let names: Vec<&str> = members.iter().map(|relation| relation.name.name.as_str()).collect();
+        failures.push((count(id.0), state, names.join(", "), seen.then_some(reason)));
     }
     Ok(vec![
         Arc::new(Int64Array::from_iter_values(failures.iter().map(|failure| failure.0))),
         Arc::new(StringArray::from_iter_values(failures.iter().map(|failure| failure.1))),
         Arc::new(StringArray::from_iter_values(failures.iter().map(|failure| &failure.2))),
-        Arc::new(StringArray::from_iter_values(failures.iter().map(|failure| &failure.3))),
+        Arc::new(StringArray::from_iter(failures.iter().map(|failure| failure.3.as_ref()))),
     ])
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
+use millstream_planner::access::RoleOid;
 use millstream_runtime::Result;
 use millstream_runtime::graph::{GraphState, ViewState};
 use millstream_runtime::time::Watermark;
 
 use super::relations::kind_name;
-use super::{SystemContext, SystemRelation, bigint, count, text, timestamp, watermarks};
+use super::{SystemContext, SystemRelation, bigint, count, sees_reasons, text, timestamp, watermarks};
 use crate::engine::Engine;
 use crate::engine::state::State;
 
@@ -28,7 +29,7 @@ pub struct Job {
     pub kind: &'static str,
     /// `RUNNING`, `FILLING`, `WAITING`, `RESTARTING` or `FAILED`.
     pub state: &'static str,
-    /// Why it does not run.
+    /// Why it does not run; its owner sees it.
     pub reason: Option<String>,
     /// The share of the fill that is done.
     pub progress: Option<f64>,
@@ -38,8 +39,8 @@ pub struct Job {
     pub watermark: Option<Watermark>,
 }
 
-/// Every relation that runs, by number.
-pub fn jobs(engine: &Engine, state: &State) -> Vec<Job> {
+/// Every relation that runs, by number; with reasons as far as the viewer may see them.
+pub fn jobs(engine: &Engine, state: &State, viewer: RoleOid) -> Vec<Job> {
     let relations = state.catalog.view.relations();
     relations
         .filter_map(|relation| {
@@ -52,7 +53,7 @@ pub fn jobs(engine: &Engine, state: &State) -> Vec<Job> {
                 relation: relation.name.name.clone(),
                 kind: kind_name(&relation.kind),
                 state: job_state,
-                reason,
+                reason: reason.filter(|_| sees_reasons(state, viewer, relation)),
                 progress,
                 epoch: published.epoch.to_string(),
                 watermark: published.watermarks.get(&relation.id).copied(),
@@ -88,7 +89,7 @@ fn columns() -> Vec<Field> {
 }
 
 fn rows(context: &SystemContext<'_>) -> Result<Vec<ArrayRef>> {
-    let jobs = jobs(context.engine, context.state);
+    let jobs = jobs(context.engine, context.state, context.viewer);
     Ok(vec![
         Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| count(job.graph)))),
         Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| &job.schema))),

@@ -8,6 +8,7 @@ mod checkpoints;
 mod epochs;
 mod errors;
 pub mod jobs;
+mod logins;
 mod operators;
 mod relations;
 mod secrets;
@@ -17,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use millstream_planner::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges};
+use millstream_planner::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, RoleOid};
 use millstream_planner::catalog::{Catalog, QualifiedName, Relation, RelationKind};
 use millstream_planner::settings::PlanSettings;
 use millstream_runtime::plan::RelationId;
@@ -26,7 +27,6 @@ use millstream_runtime::{Error, Result};
 
 use super::Engine;
 use super::state::State;
-use crate::session::settings::Settings;
 
 /// The schema of our own system relations.
 pub const SCHEMA: &str = "millstream";
@@ -40,8 +40,20 @@ pub struct SystemContext<'a> {
     pub engine: &'a Engine,
     /// The catalog and the graphs that the statement sees.
     pub state: &'a State,
-    /// The settings of the session that asks.
-    pub settings: &'a Settings,
+    /// Who asks.
+    pub viewer: RoleOid,
+}
+
+impl SystemContext<'_> {
+    /// Whether everything is to be seen.
+    pub fn is_superuser(&self) -> bool {
+        self.state.catalog.view.roles().is_superuser(self.viewer)
+    }
+}
+
+/// Whether a role may see why a relation does not run: reasons quote rows, addresses and paths, which are its owner's.
+pub fn sees_reasons(state: &State, viewer: RoleOid, relation: &Relation) -> bool {
+    state.catalog.view.roles().owns(viewer, &relation.access)
 }
 
 /// A relation that the server answers.
@@ -72,6 +84,7 @@ fn all() -> impl Iterator<Item = &'static SystemRelation> {
         relations::RELATION,
         operators::RELATION,
         secrets::RELATION,
+        logins::RELATION,
     ];
     OWN.iter()
 }

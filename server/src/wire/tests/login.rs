@@ -1,9 +1,11 @@
 //! Everything before the first statement.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fake::{connect, start};
 use super::raw::{RawClient, message, packet, query, startup};
+use crate::engine::access::attempts::{LoginAttempts, Origin};
+use crate::engine::limits::{FAILURES_PER_ROLE, LOGINS_PER_ADDRESS};
 use crate::wire::scram::Credentials;
 use crate::wire::{ListenError, WireConfig, listen};
 
@@ -170,4 +172,72 @@ async fn a_setting_that_the_session_refuses_ends_the_login() {
     client.send(&packet(b"\0\x03\0\0user\0u\0options\0-c bad=x\0\0")).await;
     let replies = client.until_closed().await;
     assert_eq!(replies.last().unwrap().sqlstate(), "22023");
+}
+
+/// Everybody has a password, and this machine waits like any other.
+fn guarded() -> WireConfig {
+    WireConfig { attempts: std::sync::Arc::new(LoginAttempts::sparing_nobody()), ..with_password(Some("u")) }
+}
+
+#[tokio::test]
+async fn whoever_guesses_is_refused_and_told_how_long() {
+    let config = guarded();
+    let attempts = std::sync::Arc::clone(&config.attempts);
+    let server = start(config).await;
+    for _ in 0..FAILURES_PER_ROLE {
+        let error = connect(&server, Some("wrong")).await.err().unwrap();
+        assert_eq!(error.code().unwrap().code(), "28P01");
+    }
+    // Long enough that no machine is too slow to see it.
+    for _ in 0..10 {
+        attempts.failed(Origin::of(server.address.ip()), "u", Instant::now());
+    }
+    for password in ["wrong", "p\u{e4}ss w\u{f6}rd"] {
+        let error = connect(&server, Some(password)).await.err().unwrap();
+        let error = error.as_db_error().unwrap();
+        assert_eq!((error.severity(), error.code().code()), ("FATAL", "28000"), "{password}");
+        assert_eq!(error.message(), "too many failed logins for user \"u\"");
+        assert!(error.detail().unwrap().starts_with("Further attempts from 127.0.0.1 are refused for "));
+    }
+    let report = attempts.report(Instant::now());
+    assert!(report.iter().any(|count| count.role.as_deref() == Some("u") && count.waits.is_some()), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_right_password_clears_the_wrong_ones() {
+    let config = guarded();
+    let attempts = std::sync::Arc::clone(&config.attempts);
+    let server = start(config).await;
+    for _ in 0..3 {
+        for _ in 1..FAILURES_PER_ROLE {
+            assert!(connect(&server, Some("wrong")).await.is_err());
+        }
+        assert!(connect(&server, Some("p\u{e4}ss w\u{f6}rd")).await.is_ok());
+        let report = attempts.report(Instant::now());
+        assert!(report.iter().all(|count| count.role.is_none()), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_do_not_log_in_are_bounded_and_cancels_get_through() {
+    let server = start(guarded()).await;
+    let mut slow = Vec::new();
+    for _ in 0..LOGINS_PER_ADDRESS {
+        slow.push(RawClient::connect(&server).await);
+    }
+    let mut refused = RawClient::connect(&server).await;
+    refused.send(&startup()).await;
+    let last = refused.until_closed().await.pop().unwrap();
+    assert_eq!((last.sqlstate().as_str(), last.field('S').as_str()), ("53300", "FATAL"));
+    assert_eq!(last.field('M'), "too many connections of your address are logging in");
+    let mut cancel = RawClient::connect(&server).await;
+    cancel.send(&packet(&[80_877_102i32.to_be_bytes(), [0; 4], [0; 4]].concat())).await;
+    assert!(cancel.until_closed().await.is_empty(), "a cancel is taken without a word");
+    // One that goes makes room.
+    let mut first = slow.pop().unwrap();
+    first.send(&startup()[..3]).await;
+    drop(first);
+    while connect(&server, Some("p\u{e4}ss w\u{f6}rd")).await.is_err() {
+        tokio::task::yield_now().await;
+    }
 }
