@@ -117,7 +117,7 @@ impl Binder<'_> {
         let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
         *parameters = typed.parameters.into_iter().map(Some).collect();
         uses.extend(relation::uses(&typed.plan, &context.used).map_err(plan_error)?);
-        match analyze::analyze(typed.plan, self.style())? {
+        match analyze::analyze(typed.plan, self.style()?)? {
             LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
             other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
         }
@@ -132,7 +132,7 @@ impl Binder<'_> {
         if let Some(text) = literal::quoted(&expr) {
             return match literal::of_type(text, target)? {
                 Expr::Cast(cast) => {
-                    analyze::postgres_cast(cast, schema, self.style()).map(|cast| cast.data).map_err(plan_error)
+                    analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)
                 }
                 literal => Ok(literal),
             };
@@ -149,7 +149,7 @@ impl Binder<'_> {
             .with_hint("You will need to rewrite or cast the expression."));
         }
         let cast = Cast::new(Box::new(expr), target.clone());
-        analyze::postgres_cast(cast, schema, self.style()).map(|cast| cast.data).map_err(plan_error)
+        analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)
     }
 }
 

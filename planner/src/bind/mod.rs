@@ -95,10 +95,18 @@ impl<'a> Binder<'a> {
         Self { catalog, settings }
     }
 
-    /// How casts to text write; a zone that this build does not know is UTC.
-    fn style(&self) -> TextStyle {
-        let zone = Zone::named(&self.settings.time_zone).unwrap_or_default();
-        TextStyle { zone, forms: self.settings.forms }
+    /// How casts to text write. A zone of the log that this build does not know is refused: another one would give
+    /// other values.
+    fn style(&self) -> Result<TextStyle> {
+        let name = &self.settings.time_zone;
+        let zone = Zone::named(name).ok_or_else(|| {
+            PlanError::new(
+                PlanErrorKind::InvalidParameterValue,
+                format!("time zone \"{name}\" is not known to this server"),
+            )
+            .with_hint("It stood in the settings of the definition. Start the release of Millstream that made it.")
+        })?;
+        Ok(TextStyle { zone, forms: self.settings.forms })
     }
 
     /// Plans a query. `parameter_types` are those that the client named; the others are inferred, as text
@@ -152,7 +160,7 @@ impl<'a> Binder<'a> {
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
         let described = described::columns(&plan, &context.planned_views());
-        let plan = analyze::client_types(analyze::analyze(plan, self.style())?)?;
+        let plan = analyze::client_types(analyze::analyze(plan, self.style()?)?)?;
         let schema = client_schema(&plan);
         Ok(BoundQuery { plan, schema, described, views: context.views().into_iter().collect(), parameters, uses })
     }
@@ -190,4 +198,20 @@ impl Context<'_> {
 /// A text with column names as the client sees them.
 pub(crate) fn visible_text(text: &str) -> String {
     normalize::without_marks(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_zone_that_is_not_known_is_refused_not_guessed() {
+        let (catalog, query) = (Catalog::default(), crate::parse::parse_query("SELECT 1").unwrap());
+        let of = |time_zone: &str| PlanSettings { time_zone: time_zone.to_string(), ..PlanSettings::default() };
+        assert!(Binder::new(&catalog, &of("Europe/Berlin")).query(&query, &[]).is_ok());
+        let refused = Binder::new(&catalog, &of("Mars/Olympus")).query(&query, &[]).unwrap_err();
+        assert_eq!(refused.message, "time zone \"Mars/Olympus\" is not known to this server");
+    }
 }

@@ -18,6 +18,7 @@ use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::LogPosition;
 
 use super::Engine;
+use super::access::check::still_may;
 use super::committer::Pending;
 use super::dml::{duplicate, encode};
 use super::gathered::{Gathered, OwnChanges, concurrent_update};
@@ -46,14 +47,16 @@ impl Engine {
     /// Commits what a transaction has gathered, until it is durable. One that defines something is not stopped
     /// once it has begun: it runs in a task of its own, which a session that goes away leaves behind.
     pub async fn commit(self: &Arc<Self>, gathered: Gathered, stop: &Stop) -> Result<Committed, SqlError> {
-        let (definitions, tables) = gathered.into_parts();
+        let (definitions, tables, rights) = gathered.into_parts();
         if !definitions.is_empty() {
             let (engine, stop) = (Arc::clone(self), stop.clone());
-            let running = tokio::spawn(async move { engine.commit_definitions(&definitions, tables, &stop).await });
+            let running =
+                tokio::spawn(async move { engine.commit_definitions(&definitions, tables, &rights, &stop).await });
             return running.await.map_err(|error| Error::internal(format!("a COMMIT ended early: {error}")))?;
         }
         let mut committed = Committed { tables: tables.keys().copied().collect(), ..Committed::default() };
         let state = self.state.load();
+        still_may(&state.catalog.view, &rights)?;
         for table in &committed.tables {
             self.refuse_failed_job(&state, *table)?;
         }

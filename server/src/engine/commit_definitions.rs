@@ -14,10 +14,11 @@ use millstream_runtime::Error;
 use millstream_runtime::plan::RelationId;
 
 use super::Engine;
+use super::access::check::still_may;
 use super::commit::{Committed, decided};
 use super::committer::Pending;
 use super::definitions::{Definitions, Replanned};
-use super::gathered::OwnChanges;
+use super::gathered::{OwnChanges, Right};
 use super::head::TableHead;
 use super::record::{Ddl, Detail};
 use super::stop::Stop;
@@ -36,11 +37,14 @@ impl Engine {
         &self,
         definitions: &Definitions,
         tables: BTreeMap<RelationId, OwnChanges>,
+        rights: &[Right],
         stop: &Stop,
     ) -> Result<Committed, SqlError> {
         let one_at_a_time = stop.race(async { Ok(self.begin_ddl().await) }).await?;
         let newest = self.state.load();
         let replanned = self.plan_again(&newest, definitions, |table| tables.contains_key(&table)).await?;
+        // With what the transaction itself has granted and revoked.
+        still_may(&replanned.catalog.view, rights)?;
         let tables = renumbered(tables, &replanned);
         let mut committed = Committed { tables: tables.keys().copied().collect(), ..Committed::default() };
         for table in &committed.tables {

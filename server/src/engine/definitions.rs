@@ -16,6 +16,7 @@ use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::Split;
 
 use super::Engine;
+use super::access::check::authorize;
 use super::catalog::DurableCatalog;
 use super::ddl::{DdlRequest, Outside, Planning};
 use super::limits::DEFINITIONS;
@@ -129,6 +130,8 @@ impl Engine {
         for defined in &definitions.defined {
             let statement =
                 Arc::new(planned_statement(&defined.request, &state).map_err(|error| changed(error.into()))?);
+            // Who ran it may have lost the right meanwhile.
+            authorize(&state.catalog.view, defined.request.actor.current, &statement)?;
             let request = DdlRequest { statement: Statement::clone(&statement), ..defined.request.clone() };
             let outside = Outside::Known(splits(&defined.records));
             let planning = self.plan_definition(&state, &request, outside).await.map_err(changed)?;

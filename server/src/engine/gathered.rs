@@ -14,7 +14,9 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch, UInt32Array};
 use arrow::compute;
 use arrow::row::OwnedRow;
+use millstream_planner::access::RoleOid;
 use millstream_planner::catalog::TableDefinition;
+use millstream_planner::statement::Use;
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::graph::SplitClock;
 use millstream_runtime::limits::CHUNK_ROWS;
@@ -34,6 +36,17 @@ pub struct Gathered {
     tables: BTreeMap<RelationId, OwnChanges>,
     /// What was defined.
     pub definitions: Definitions,
+    /// What its changes needed, each once: COMMIT asks again.
+    rights: Vec<Right>,
+}
+
+/// A privilege that a change of rows rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// Who ran the statement.
+    pub role: RoleOid,
+    /// What it needed.
+    pub needed: Use,
 }
 
 /// A place in what was gathered, to come back to.
@@ -41,6 +54,7 @@ pub struct Gathered {
 pub struct Mark {
     tables: BTreeMap<RelationId, TableMark>,
     definitions: Definitions,
+    rights: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -137,12 +151,13 @@ impl Gathered {
         let tables = self.tables.iter().map(|(id, table)| {
             (*id, TableMark { changes: table.changes.len(), late: table.late.len(), clock: table.clock })
         });
-        Mark { tables: tables.collect(), definitions: self.definitions.clone() }
+        Mark { tables: tables.collect(), definitions: self.definitions.clone(), rights: self.rights.len() }
     }
 
     /// Forgets what was gathered behind a place.
     pub fn back_to(&mut self, mark: &Mark) -> Result<(), SqlError> {
         self.definitions = mark.definitions.clone();
+        self.rights.truncate(mark.rights);
         let tables = std::mem::take(&mut self.tables);
         for (id, table) in tables {
             if let Some(mark) = mark.tables.get(&id) {
@@ -152,9 +167,20 @@ impl Gathered {
         Ok(())
     }
 
+    /// Notes what a change rests on.
+    pub fn rests_on(&mut self, role: RoleOid, needed: &[Use]) {
+        for needed in needed {
+            let right = Right { role, needed: *needed };
+            // A transaction names a handful of relations, however many statements it has.
+            if !self.rights.contains(&right) {
+                self.rights.push(right);
+            }
+        }
+    }
+
     /// The parts, for COMMIT.
-    pub fn into_parts(self) -> (Definitions, BTreeMap<RelationId, OwnChanges>) {
-        (self.definitions, self.tables)
+    pub fn into_parts(self) -> (Definitions, BTreeMap<RelationId, OwnChanges>, Vec<Right>) {
+        (self.definitions, self.tables, self.rights)
     }
 }
 

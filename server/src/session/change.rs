@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
-use millstream_planner::statement::Statement;
+use millstream_planner::access::Privileges;
+use millstream_planner::statement::{Statement, Use};
 use millstream_runtime::graph::GraphState;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::LogPosition;
@@ -51,7 +52,10 @@ impl Session {
             Some(pinned) => {
                 let moment = self.transaction.pinned().cloned();
                 let gathered = self.transaction.gathered().expect("the block is open");
-                self.engine.gather(change, context, gathered, &pinned, moment.as_ref()).await?
+                let viewer = context.viewer;
+                let written = self.engine.gather(change, context, gathered, &pinned, moment.as_ref()).await?;
+                gathered.rests_on(viewer, &uses(statement));
+                written
             }
         };
         let mut notices = Vec::new();
@@ -92,7 +96,9 @@ impl Session {
             self.begin_implicit();
         }
         let (state, stop) = (self.state(), Stop::new(cancel, self.settings.statement_timeout()));
+        let viewer = self.actor()?.current;
         let gathered = self.transaction.gathered().expect("the block is open");
+        gathered.rests_on(viewer, &[Use { relation: table, through: None, privileges: Privileges::INSERT }]);
         let appended = self.engine.gather_rows(table, rows, &state, gathered, &stop).await;
         if appended.is_err() {
             self.transaction.fail();
@@ -146,6 +152,21 @@ impl Session {
             }
         }
         None
+    }
+}
+
+/// What a change needs.
+fn uses(statement: &Statement) -> Vec<Use> {
+    match statement {
+        Statement::Insert(insert) => insert.uses.clone(),
+        Statement::Update(update) => update.uses.clone(),
+        Statement::Delete(delete) => delete.uses.clone(),
+        Statement::Truncate { relations } => {
+            let one =
+                |relation: &RelationId| Use { relation: *relation, through: None, privileges: Privileges::TRUNCATE };
+            relations.iter().map(one).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

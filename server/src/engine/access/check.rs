@@ -11,6 +11,7 @@ use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
 
 use super::denied;
+use crate::engine::gathered::Right;
 use crate::engine::system::is_system_schema;
 use crate::session::SqlError;
 
@@ -96,6 +97,22 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::Command(command) => check.command(command),
         Statement::Empty => Ok(()),
     }
+}
+
+/// Asks once more, at COMMIT, for what the changes of a transaction rest on. What is gone is no matter of privileges, and
+/// what the transaction has made itself is its own.
+pub fn still_may(catalog: &Catalog, rights: &[Right]) -> Result<(), SqlError> {
+    for Right { role, needed } in rights {
+        let check = Check { catalog, roles: catalog.roles(), role: *role };
+        if check.roles.get(*role).is_none() {
+            return Err(super::unknown_role(&check.roles.name_of(*role)));
+        }
+        let there = |relation: RelationId| catalog.get(relation).is_some();
+        if there(needed.relation) && needed.through.is_none_or(there) && !check.roles.is_superuser(*role) {
+            check.one(*needed)?;
+        }
+    }
+    Ok(())
 }
 
 /// `must be owner of table t`, unless the role has what its owner has.

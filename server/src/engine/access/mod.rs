@@ -1,6 +1,7 @@
 //! Who may do what: roles, owners and privileges as statements change them, and the one place that asks.
 //!
-//! What holds: a statement is asked about once, when it runs, by [`check::authorize`], over all that its plan names;
+//! What holds: a statement is asked about when it runs, by [`check::authorize`], over all that its plan names, and in a
+//! transaction once more at COMMIT;
 //! what is durable is the outcome of a statement ([`AccessChange`]), never its text, which may hold a password.
 //! A snapshot holds the same changes: those that lead from an empty catalog to what there is.
 
