@@ -10,9 +10,9 @@ use crate::copy::{Copy, CopySource};
 use crate::ddl;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{self, CopyTarget, Name};
-use crate::parse::{folded, parse_statement, position_of};
+use crate::parse::{folded, parse_argument, parse_statement, position_of};
 use crate::settings::PlanSettings;
-use crate::statement::{Explain, ObjectKind, Statement, StatementText};
+use crate::statement::{Explain, ObjectKind, Query, Statement, StatementText};
 use crate::types::arrow_type;
 
 /// Plans a statement against the catalog. `parameter_types` are those that the client named for `$1`, `$2`, …;
@@ -25,6 +25,17 @@ pub fn plan(
 ) -> Result<Statement> {
     let planner = Planner { catalog, settings, parameter_types };
     planner.statement(parse_statement(text)?).map_err(|error| at_operator(error, text))
+}
+
+/// Plans the arguments of an EXECUTE: one row with the types that the parameters of its statement have.
+pub fn plan_arguments(
+    arguments: &[StatementText],
+    types: &[DataType],
+    catalog: &Catalog,
+    settings: &PlanSettings,
+) -> Result<Query> {
+    let expressions = arguments.iter().map(parse_argument).collect::<Result<Vec<_>>>()?;
+    Binder::new(catalog, settings).arguments(&expressions, types)
 }
 
 /// What planning a statement looks at.
@@ -77,7 +88,7 @@ impl Planner<'_> {
             Parsed::Describe { name } => Ok(Statement::Describe { relation: self.find(&name)?.id }),
             Parsed::AdvanceClock { by } => advance_clock(&by),
             Parsed::AdvanceWatermark { name, to } => self.advance_watermark(&name, &to),
-            Parsed::Prepare { name, parameter_types, sql } => prepare(name, &parameter_types, sql),
+            Parsed::Prepare { name, parameter_types, text } => prepare(name, &parameter_types, text),
             Parsed::Declare(declare) => Ok(Statement::Declare(declare)),
             Parsed::Grant(grant) => ddl::grant(*grant, catalog, settings),
             Parsed::OwnerTo { object, if_exists, name, owner } => {
@@ -194,7 +205,7 @@ fn advance_clock(by: &ast::SqlExpression) -> Result<Statement> {
     Ok(Statement::AdvanceClock { micros })
 }
 
-fn prepare(name: String, parameter_types: &[sql::DataType], sql: String) -> Result<Statement> {
+fn prepare(name: String, parameter_types: &[sql::DataType], text: StatementText) -> Result<Statement> {
     let parameter_types = parameter_types.iter().map(arrow_type).collect::<Result<_>>()?;
-    Ok(Statement::Prepare { name, parameter_types, sql })
+    Ok(Statement::Prepare { name, parameter_types, text })
 }

@@ -121,8 +121,8 @@ pub enum Statement {
         name: String,
         /// The types of its first parameters, as far as they were said.
         parameter_types: Vec<DataType>,
-        /// The text behind AS.
-        sql: String,
+        /// What stands behind AS.
+        text: StatementText,
     },
     /// `DECLARE name CURSOR FOR query`; the query is planned beside it.
     Declare(Box<Declare>),
@@ -220,8 +220,8 @@ pub enum Command {
     Execute {
         /// Its name.
         name: String,
-        /// The arguments as SQL text.
-        arguments: Vec<String>,
+        /// The arguments.
+        arguments: Vec<StatementText>,
     },
 }
 

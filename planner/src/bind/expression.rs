@@ -8,17 +8,18 @@ use datafusion::common::DFSchema;
 use datafusion::common::datatype::DataTypeExt;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Cast;
-use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use sqlparser::ast::{self, Spanned};
 
 use super::context::Context;
 use super::diagnose::{plan_error, span_position};
-use super::{Binder, analyze, literal, normalize, relation};
+use super::{Binder, analyze, client_schema, literal, normalize, relation};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, FunctionUse};
-use crate::statement::Use;
+use crate::parse::ast::SqlExpression;
+use crate::statement::{Query, Use};
 
 /// Where an expression stands: decides which functions it may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,18 @@ pub enum Purpose {
     RowOnly,
     /// A default: evaluated once per INSERT, may ask for the time or draw a random number. Names no column.
     Default,
+    /// An argument of EXECUTE: evaluated once. Names no column, asks no relation.
+    Argument,
+}
+
+impl Purpose {
+    /// Where that is, behind "not allowed".
+    fn place(self) -> &'static str {
+        match self {
+            Self::RowOnly | Self::Default => "here",
+            Self::Argument => "in EXECUTE parameters",
+        }
+    }
 }
 
 /// An expression over a relation's columns.
@@ -123,8 +136,50 @@ impl Binder<'_> {
         }
     }
 
+    /// Binds the arguments of an EXECUTE: one row with the types that its statement's parameters have.
+    pub fn arguments(&self, arguments: &[SqlExpression], types: &[DataType]) -> Result<Query> {
+        let schema = DFSchema::empty();
+        let bound = arguments.iter().zip(types).enumerate().map(|(index, (argument, target))| {
+            let value = || {
+                let value = self.logical_expression(&argument.expression, &schema, &mut Vec::new())?;
+                check_standalone(&value, Purpose::Argument)?;
+                let number = index + 1;
+                self.assign_to(value, &schema, target, |source, target| {
+                    format!("parameter ${number} of type {source} cannot be coerced to the expected type {target}")
+                })
+            };
+            let value = value().map_err(|error| error.at(Some(argument.position)))?;
+            Ok(value.alias(format!("parameter {}", index + 1)))
+        });
+        let row = LogicalPlanBuilder::empty(true).project(bound.collect::<Result<Vec<_>>>()?);
+        let plan = row.and_then(LogicalPlanBuilder::build).map_err(plan_error)?;
+        functions::check_places(&plan)?;
+        Ok(Query {
+            schema: client_schema(&plan),
+            reads: Vec::new(),
+            parameters: Vec::new(),
+            changes_settings: functions::changes_settings(&plan),
+            uses: Vec::new(),
+            look_up: None,
+            plan,
+        })
+    }
+
     /// `expr` as the value of a column of type `target`: unchanged, cast, or refused as Postgres does.
     pub(crate) fn assign(&self, expr: Expr, schema: &DFSchema, target: &DataType, column: &str) -> Result<Expr> {
+        self.assign_to(expr, schema, target, |source, target| {
+            format!("column \"{column}\" is of type {target} but expression is of type {source}")
+        })
+    }
+
+    /// The same for what is no column: `refusal` words that the first type does not become the second.
+    fn assign_to(
+        &self,
+        expr: Expr,
+        schema: &DFSchema,
+        target: &DataType,
+        refusal: impl FnOnce(String, String) -> String,
+    ) -> Result<Expr> {
         let source = expr.get_type(schema).map_err(plan_error)?;
         if source == *target {
             return Ok(expr);
@@ -138,15 +193,9 @@ impl Binder<'_> {
             };
         }
         if !assignable(&source, target) {
-            return Err(PlanError::new(
-                PlanErrorKind::DatatypeMismatch,
-                format!(
-                    "column \"{column}\" is of type {} but expression is of type {}",
-                    functions::sql_type(target),
-                    functions::sql_type(&source)
-                ),
-            )
-            .with_hint("You will need to rewrite or cast the expression."));
+            let message = refusal(functions::sql_type(&source).to_string(), functions::sql_type(target).to_string());
+            return Err(PlanError::new(PlanErrorKind::DatatypeMismatch, message)
+                .with_hint("You will need to rewrite or cast the expression."));
         }
         let cast = Cast::new(Box::new(expr), target.clone());
         analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)
@@ -172,11 +221,11 @@ fn check_standalone(expr: &Expr, purpose: Purpose) -> Result<()> {
     })
     .map_err(plan_error)?;
     if let Some((kind, message)) = problem {
-        return Err(PlanError::new(kind, format!("{message} here")));
+        return Err(PlanError::new(kind, format!("{message} {}", purpose.place())));
     }
     match purpose {
         Purpose::RowOnly => functions::check_use(expr, FunctionUse::Row),
-        Purpose::Default => Ok(()),
+        Purpose::Default | Purpose::Argument => Ok(()),
     }
 }
 

@@ -131,8 +131,8 @@ pub enum Statement {
         name: String,
         /// The types of its first parameters, as far as they were said.
         parameter_types: Vec<DataType>,
-        /// The text behind AS.
-        sql: String,
+        /// What stands behind AS.
+        text: StatementText,
     },
     /// `DECLARE name CURSOR FOR query`.
     Declare(Box<Declare>),

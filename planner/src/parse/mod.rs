@@ -74,6 +74,15 @@ pub fn parse_expression(sql: &str) -> Result<Expr> {
     })
 }
 
+/// Parses an expression that stands in a statement; positions count in what the client sent.
+pub fn parse_argument(text: &StatementText) -> Result<ast::SqlExpression> {
+    cursor::with_cursor(text, |cursor| {
+        let expression = cursor.expression()?;
+        cursor.end()?;
+        Ok(expression)
+    })
+}
+
 /// Where a span of an AST made here stands in what the client sent; `None` for one that sqlparser left empty.
 pub fn position_of(span: Span) -> Option<TextPosition> {
     (span.start.line != 0).then_some(TextPosition(usize::try_from(span.start.column).unwrap_or(usize::MAX)))

@@ -3,10 +3,13 @@
 use sqlparser::tokenizer::Token;
 
 use crate::error::Result;
-use crate::statement::{Command, Discard};
+use crate::statement::{Command, Discard, StatementText};
 
-use super::ast::Statement;
+use super::ast::{SqlExpression, Statement};
 use super::cursor::Cursor;
+
+/// First words of what can be prepared.
+const PREPARED: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "VALUES", "WITH", "TABLE", "MERGE"];
 
 /// `PREPARE name [(types)] AS statement`; the statement is planned when it is prepared, not here.
 pub(super) fn prepare(cursor: &mut Cursor<'_>) -> Result<Statement> {
@@ -19,14 +22,15 @@ pub(super) fn prepare(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     cursor.expect(&["AS"])?;
     cursor.skip_boundary();
-    if *cursor.peek(0) == Token::EOF {
-        return Err(cursor.unexpected());
+    let is_prepared = *cursor.peek(0) == Token::LParen || PREPARED.iter().any(|word| cursor.is_at(&[word]));
+    if !is_prepared {
+        return Err(cursor.expected("SELECT, INSERT, UPDATE, DELETE or VALUES"));
     }
-    let sql = cursor.rest();
+    let text = StatementText { start: cursor.position(), sql: cursor.rest() };
     while *cursor.peek(0) != Token::EOF {
         cursor.next();
     }
-    Ok(Statement::Prepare { name, parameter_types, sql })
+    Ok(Statement::Prepare { name, parameter_types, text })
 }
 
 /// `EXECUTE name [(values)]`.
@@ -34,11 +38,12 @@ pub(super) fn execute(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect(&["EXECUTE"])?;
     let name = cursor.identifier()?.value;
     let mut arguments = Vec::new();
-    if cursor.accept_token(&Token::LParen) && !cursor.accept_token(&Token::RParen) {
-        arguments = cursor.comma_separated(|cursor| Ok(cursor.expression()?.sql))?;
+    if cursor.accept_token(&Token::LParen) {
+        arguments = cursor.comma_separated(Cursor::expression)?;
         cursor.expect_token(&Token::RParen)?;
     }
-    Ok(Command::Execute { name, arguments }.into())
+    let text = |argument: SqlExpression| StatementText { sql: argument.sql, start: argument.position };
+    Ok(Command::Execute { name, arguments: arguments.into_iter().map(text).collect() }.into())
 }
 
 /// `DEALLOCATE [PREPARE] name | ALL`.

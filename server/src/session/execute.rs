@@ -3,10 +3,10 @@
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
-use millstream_planner::error::TextPosition;
 use millstream_planner::parse::literal_position;
+use millstream_planner::plan::plan_arguments;
 use millstream_planner::statement::{Command, Discard, Statement, StatementText};
-use millstream_planner::values::{ColumnType, input};
+use millstream_planner::values::ColumnType;
 use millstream_runtime::graph::GraphState;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
@@ -111,10 +111,9 @@ impl Session {
                 Ok(Outcome::fixed("ADVANCE WATERMARK"))
             }
             Statement::Refresh { relation } => self.refresh(*relation, &stop).await,
-            Statement::Prepare { name, parameter_types, sql } => {
+            Statement::Prepare { name, parameter_types, text } => {
                 let types: Vec<_> = parameter_types.iter().cloned().map(Some).collect();
-                let text = StatementText { sql: sql.clone(), start: TextPosition(1) };
-                self.name_statement(name, &text, &types, prepared.text())
+                self.name_statement(name, text, &types, prepared.text())
             }
             Statement::Declare(_) => {
                 Err(SqlError::new(Condition::InternalError, "the query of a cursor was not planned"))
@@ -230,7 +229,11 @@ impl Session {
     }
 
     /// A named statement with the values of its arguments, which are evaluated as a query without tables.
-    async fn bound(&mut self, name: &str, arguments: &[String]) -> Result<(Prepared, Vec<ScalarValue>), SqlError> {
+    async fn bound(
+        &mut self,
+        name: &str,
+        arguments: &[StatementText],
+    ) -> Result<(Prepared, Vec<ScalarValue>), SqlError> {
         let prepared = self.named.get(name).cloned().ok_or_else(|| unknown_statement(name))?;
         if prepared.parameters.len() != arguments.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
@@ -241,27 +244,12 @@ impl Session {
         if arguments.is_empty() {
             return Ok((prepared, Vec::new()));
         }
-        let listed: Vec<String> =
-            arguments.iter().enumerate().map(|(number, argument)| format!("({argument}) AS a{number}")).collect();
-        let text = StatementText { sql: format!("SELECT {}", listed.join(", ")), start: TextPosition(1) };
-        let row = self.plan_now(&text, &[])?;
-        let Work::Statement(Statement::Query(query)) = &row.inner.work else { return Err(unknown_statement(name)) };
-        self.authorize(&Statement::Query(query.clone()))?;
-        let batches: Vec<_> = self.batch_plan(query, Vec::new()).await?.stream()?.try_collect().await?;
-        let row = batches.iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| unknown_statement(name))?;
-        let style = self.settings.text_style();
-        let values = row.columns().iter().zip(&prepared.parameters).map(|(column, wanted)| {
-            // A text stands for a value of the parameter's type, as a quoted literal does anywhere.
-            match ScalarValue::try_from_array(column, 0)? {
-                none if none.is_null() => return Ok(ScalarValue::try_new_null(wanted)?),
-                ScalarValue::Utf8(Some(text)) if *wanted != DataType::Utf8 => {
-                    return Ok(input::read(&text, wanted, style)?);
-                }
-                _ => {}
-            }
-            let value = arrow::compute::cast(column, wanted)?;
-            Ok::<_, SqlError>(ScalarValue::try_from_array(&value, 0)?)
-        });
+        let types = &prepared.parameters;
+        let query = plan_arguments(arguments, types, &self.state().catalog.view, &self.plan_settings())?;
+        let batches: Vec<_> = self.batch_plan(&query, Vec::new()).await?.stream()?.try_collect().await?;
+        let none = || SqlError::new(Condition::InternalError, "arguments gave no row");
+        let row = batches.iter().find(|batch| batch.num_rows() > 0).ok_or_else(none)?;
+        let values = row.columns().iter().map(|column| Ok::<_, SqlError>(ScalarValue::try_from_array(column, 0)?));
         let values = values.collect::<Result<_, _>>()?;
         Ok((prepared, values))
     }
