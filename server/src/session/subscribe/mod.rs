@@ -203,9 +203,9 @@ impl Subscription {
         let Place { published, health, .. } = &mut self.place;
         // A graph that has joined another one shows nothing any more: the catalog says where it is.
         tokio::select! {
-            changed = published.changed() => drop(changed),
-            changed = health.changed() => drop(changed),
-            changed = self.states.changed() => drop(changed),
+            _ = published.changed() => {}
+            _ = health.changed() => {}
+            _ = self.states.changed() => {}
         }
         Ok(())
     }
