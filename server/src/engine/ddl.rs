@@ -200,7 +200,8 @@ impl Planning<'_> {
         let secrets: Vec<_> = catalog.secrets().filter(|secret| found.contains(&secret.name.schema)).collect();
         let using = secrets.iter().flat_map(|secret| catalog.users_of_secret(secret.oid));
         let relations = with_dependents(self.catalog(), ids.chain(using).collect());
-        if !(relations.is_empty() && secrets.is_empty()) && !cascade {
+        let depended_on = !relations.is_empty() || !secrets.is_empty();
+        if depended_on && !cascade {
             let named = relations.iter().filter_map(|id| catalog.get(*id)).map(|relation| relation.name.name.as_str());
             let named = named.chain(secrets.iter().map(|secret| secret.name.name.as_str()));
             let message = format!("cannot drop schema {} because other objects depend on it", found.join(", "));
