@@ -8,18 +8,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
 
 use super::relation::{RelationTable, ViewTable};
+use super::whole_row::NAMED_STRUCT;
 use super::window::WindowNode;
-use crate::catalog::{Relation, Resolved};
+use crate::catalog::{Catalog, Relation, Resolved};
 use crate::values::{Described, Origin, Shown};
 
 /// The columns of a plan that `SqlToRel` made, in their order; `views` are those that were put in.
-pub(super) fn columns(plan: &LogicalPlan, views: &[Arc<ViewTable>]) -> Vec<Described> {
-    let tracer = Tracer { views };
+pub(super) fn columns(plan: &LogicalPlan, views: &[Arc<ViewTable>], catalog: &Catalog) -> Vec<Described> {
+    let tracer = Tracer { views, catalog: Some(catalog) };
     (0..plan.schema().fields().len()).map(|column| tracer.column(plan, column)).collect()
 }
 
@@ -29,24 +30,43 @@ pub fn returning(expressions: &[Expr], relation: &Relation) -> Vec<Described> {
         Ok(index) => of_relation(relation, index),
         Err(_) => Described::default(),
     };
-    expressions.iter().map(|expr| Tracer { views: &[] }.expression(expr, &of_table)).collect()
+    expressions.iter().map(|expr| Tracer { views: &[], catalog: None }.expression(expr, &of_table)).collect()
 }
 
 /// The schema with what is known of its columns.
-pub fn with_descriptions(schema: &Schema, described: &[Described]) -> SchemaRef {
+pub fn with_descriptions(schema: &Schema, described: &[Described], catalog: &Catalog) -> SchemaRef {
     let known = described.iter().copied().chain(std::iter::repeat(Described::default()));
-    let fields = schema.fields().iter().zip(known).map(|(field, known)| known.put(field.as_ref().clone()));
+    let fields = schema.fields().iter().zip(known).map(|(field, known)| {
+        let field = known.put(field.as_ref().clone());
+        match (field.data_type(), known.row.and_then(|oid| relation(catalog, oid))) {
+            (DataType::Struct(inner), Some(relation)) => {
+                let inner = inner.iter().enumerate().map(|(column, field)| {
+                    let described = Described { shown: relation.shown(column), ..Described::default() };
+                    described.put(field.as_ref().clone())
+                });
+                let data_type = DataType::Struct(inner.collect());
+                field.with_data_type(data_type)
+            }
+            _ => field,
+        }
+    });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn relation(catalog: &Catalog, oid: u32) -> Option<&Arc<Relation>> {
+    catalog.relations().find(|relation| relation.oid == oid)
 }
 
 fn of_relation(relation: &Relation, column: usize) -> Described {
     let number = i16::try_from(column + 1).ok();
     let origin = number.map(|number| Origin { relation_oid: relation.oid, number });
-    Described { shown: relation.shown(column), origin }
+    Described { shown: relation.shown(column), origin, row: None }
 }
 
 struct Tracer<'a> {
     views: &'a [Arc<ViewTable>],
+    /// Where whole rows are looked for.
+    catalog: Option<&'a Catalog>,
 }
 
 impl Tracer<'_> {
@@ -100,7 +120,7 @@ impl Tracer<'_> {
                 let mut shown = union.inputs.iter().map(|input| self.column(input, column).shown);
                 let first = shown.next().unwrap_or_default();
                 let shown = if shown.all(|other| other == first) { first } else { Shown::default() };
-                Described { shown, origin: None }
+                Described { shown, ..Described::default() }
             }
             LogicalPlan::Extension(extension) if extension.node.as_any().is::<WindowNode>() => {
                 match extension.node.inputs()[..] {
@@ -127,7 +147,7 @@ impl Tracer<'_> {
     }
 
     fn expression(&self, expr: &Expr, named: &dyn Fn(&Column) -> Described) -> Described {
-        let shown = |shown| Described { shown, origin: None };
+        let shown = |shown| Described { shown, ..Described::default() };
         let digits = |digits| shown(Shown { digits, ..Shown::default() });
         let of = |expr: &Expr| self.expression(expr, named).shown;
         match expr {
@@ -147,6 +167,9 @@ impl Tracer<'_> {
                 let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
                 shown(agreed(results.map(|result| result.as_ref()), &of))
             }
+            Expr::ScalarFunction(call) if call.name() == NAMED_STRUCT => {
+                Described { row: self.whole_row(&call.args, named), ..Described::default() }
+            }
             Expr::ScalarFunction(call) => shown(match (call.name(), call.args.as_slice()) {
                 ("coalesce" | "greatest" | "least" | "make_array", arguments) => agreed(arguments.iter(), &of),
                 ("array_element", [array, _]) => of(array),
@@ -163,6 +186,23 @@ impl Tracer<'_> {
             Expr::ScalarSubquery(subquery) => shown(self.column(&subquery.subquery, 0).shown),
             _ => Described::default(),
         }
+    }
+
+    /// The relation of which a struct has all columns in their order, by OID.
+    fn whole_row(&self, arguments: &[Expr], named: &dyn Fn(&Column) -> Described) -> Option<u32> {
+        let columns: Option<Vec<Origin>> = arguments
+            .chunks(2)
+            .map(|pair| match pair {
+                [_, Expr::Column(column)] => named(column).origin,
+                _ => None,
+            })
+            .collect();
+        let columns = columns?;
+        let oid = columns.first()?.relation_oid;
+        let width = relation(self.catalog?, oid)?.schema.fields().len();
+        let in_order =
+            columns.iter().zip(1..).all(|(column, number)| column.relation_oid == oid && column.number == number);
+        (columns.len() == width && in_order).then_some(oid)
     }
 
     /// The view that a plan is: it was put in as a copy, which shares its schema.

@@ -22,6 +22,7 @@ mod relation;
 mod rewrite;
 mod series;
 mod view;
+mod whole_row;
 mod window;
 
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl<'a> Binder<'a> {
         let look_up = LookUp::of(&bound.plan).map(Arc::new);
         Ok(statement::Query {
             plan: bound.plan,
-            schema: with_descriptions(&bound.schema, &bound.described),
+            schema: with_descriptions(&bound.schema, &bound.described, self.catalog),
             reads,
             parameters,
             changes_settings,
@@ -155,11 +156,12 @@ impl<'a> Binder<'a> {
         let context = Context::new(self);
         let mut parameters = parameter_types.to_vec();
         let mut query = query.clone();
+        whole_row::write_out(&mut query, self);
         normalize::query(&mut query, &mut parameters, self.settings)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
-        let described = described::columns(&plan, &context.planned_views());
+        let described = described::columns(&plan, &context.planned_views(), self.catalog);
         let plan = analyze::client_types(analyze::analyze(plan, self.style()?)?)?;
         let schema = client_schema(&plan);
         Ok(BoundQuery { plan, schema, described, views: context.views().into_iter().collect(), parameters, uses })

@@ -13,6 +13,7 @@ use crate::types::declared_length;
 const MODIFIER_METADATA: &str = "millstream.modifier";
 const RELATION_METADATA: &str = "millstream.relation";
 const COLUMN_METADATA: &str = "millstream.column";
+const ROW_METADATA: &str = "millstream.row";
 /// Digits of a numeric behind the point.
 pub(super) const DIGITS_METADATA: &str = "millstream.digits";
 
@@ -47,6 +48,8 @@ pub struct Described {
     pub shown: Shown,
     /// Where it comes from.
     pub origin: Option<Origin>,
+    /// The OID of the relation of which it is the whole row.
+    pub row: Option<u32>,
 }
 
 impl Shown {
@@ -126,6 +129,9 @@ impl Described {
             put(RELATION_METADATA, origin.relation_oid.to_string());
             put(COLUMN_METADATA, origin.number.to_string());
         }
+        if let Some(row) = self.row {
+            put(ROW_METADATA, row.to_string());
+        }
         field.with_metadata(metadata)
     }
 
@@ -137,8 +143,9 @@ impl Described {
             Some(Origin { relation_oid, number: of(COLUMN_METADATA)?.parse().ok()? })
         };
         let modifier = of(MODIFIER_METADATA).and_then(|modifier| modifier.parse().ok());
+        let row = of(ROW_METADATA).and_then(|row| row.parse().ok());
         let digits = of(DIGITS_METADATA).and_then(|digits| digits.parse().ok());
-        Self { shown: Shown { kind: None, modifier, digits }, origin: origin() }
+        Self { shown: Shown { kind: None, modifier, digits }, origin: origin(), row }
     }
 }
 
@@ -176,6 +183,7 @@ mod tests {
         let described = Described {
             shown: Shown { kind: None, modifier: Some(655_366), digits: Some(2) },
             origin: Some(Origin { relation_oid: 16_384, number: 3 }),
+            row: Some(16_385),
         };
         let plain = Field::new("c", arrow::datatypes::DataType::Utf8, true);
         assert_eq!(Described::of(&described.put(plain.clone())), described);

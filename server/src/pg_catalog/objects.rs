@@ -41,6 +41,17 @@ const CONSTRAINT_BIT: u32 = 1 << 29;
 /// Set in the OID of a view it gives that of the rule that pg_rewrite has for it.
 const RULE_BIT: u32 = 1 << 31;
 
+/// Set in the OID of a relation it gives that of the type of its rows.
+const ROW_TYPE_BIT: u32 = 1 << 27;
+
+/// Set in the OID of a relation it gives that of the type of arrays of its rows.
+const ROW_ARRAY_BIT: u32 = 1 << 26;
+
+/// The OID of the type of a relation's rows.
+pub fn row_type(relation: u32) -> u32 {
+    relation | ROW_TYPE_BIT
+}
+
 /// The OID of the index of a table's primary key.
 pub fn primary_key_index(table: u32) -> u32 {
     table | INDEX_BIT
@@ -108,6 +119,16 @@ impl Object {
     /// Whether INSERT and its relatives take it.
     pub(super) fn is_writable(&self) -> bool {
         self.takes_rows && !self.is_system()
+    }
+
+    /// The type of its rows; the server's own relations have none.
+    pub(super) fn row_type(&self) -> Option<u32> {
+        (!self.is_system()).then(|| row_type(self.oid))
+    }
+
+    /// The type of arrays of its rows.
+    pub(super) fn row_array(&self) -> u32 {
+        self.oid | ROW_ARRAY_BIT
     }
 
     /// The rule by which a view is its query.
@@ -277,6 +298,14 @@ impl Objects {
     /// A relation by OID.
     pub(super) fn relation(&self, oid: u32) -> Option<&Arc<Object>> {
         self.by_oid.get(&oid).map(|at| &self.relations[*at])
+    }
+
+    /// The relation of whose rows this is the type, and whether it is that of arrays of them.
+    pub(super) fn of_row_type(&self, type_oid: u32) -> Option<(&Arc<Object>, bool)> {
+        let array = type_oid & ROW_ARRAY_BIT != 0;
+        let bit = if array { ROW_ARRAY_BIT } else { ROW_TYPE_BIT };
+        let object = self.relation(type_oid & !bit).filter(|_| type_oid & bit != 0)?;
+        object.row_type().map(|_| (object, array))
     }
 
     /// An index by OID.
@@ -533,7 +562,7 @@ fn query_of(sql: &str) -> String {
 
 /// The type of a column and its modifier, as `pg_attribute` has them.
 fn column_type(field: &Field, shown: Shown) -> (u32, i64) {
-    let field = Described { shown, origin: None }.put(field.clone());
+    let field = Described { shown, ..Described::default() }.put(field.clone());
     let type_oid = ColumnType::of_field(&field).map_or(Kind::Text.oid(), |column| column.oid());
     (type_oid, shown.modifier.map_or(-1, i64::from))
 }

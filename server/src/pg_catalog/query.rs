@@ -26,6 +26,8 @@ pub struct CatalogQuery {
     asks: bool,
     /// The types that the client named for its parameters.
     given: Vec<Option<DataType>>,
+    /// The OIDs of the types of its parameters, once it is planned.
+    parameter_oids: Vec<u32>,
 }
 
 /// What is known of it before it runs.
@@ -61,16 +63,28 @@ impl CatalogQuery {
         let _: ControlFlow<()> = query.visit(&mut names);
         let reads_catalog = names.relations.iter().any(|relation| names.is_catalog(relation));
         let asks = names.calls_catalog || names.relations.is_empty() && names.calls_facts;
-        (reads_catalog || asks).then(|| Self { text: text.clone(), query, asks, given: given.to_vec() })
+        (reads_catalog || asks).then(|| Self {
+            text: text.clone(),
+            query,
+            asks,
+            given: given.to_vec(),
+            parameter_oids: Vec::new(),
+        })
     }
 
     /// Finds its columns and the types of its parameters.
-    pub fn plan(&self, view: CatalogView) -> Result<CatalogPlan> {
+    pub fn plan(&mut self, view: CatalogView) -> Result<CatalogPlan> {
         let context = Context::new(view, Arc::default());
         let bound = Bound::new(&context, &self.text, &self.query, &self.given)?;
         let of_users_only = !self.asks && !bound.reads_catalog && !bound.reads.is_empty();
-        let columns = Arc::clone(&bound.schema);
-        Ok(CatalogPlan { parameters: bound.parameter_types(), columns, of_users_only })
+        let (parameters, columns) = (bound.parameter_types(), Arc::clone(&bound.schema));
+        self.parameter_oids = bound.parameter_oids();
+        Ok(CatalogPlan { parameters, columns, of_users_only })
+    }
+
+    /// The OID of the type of a parameter, of which several share one Arrow type here.
+    pub fn parameter_oid(&self, index: usize) -> Option<u32> {
+        self.parameter_oids.get(index).copied()
     }
 
     /// The relations of the user that it reads beside the catalog: schema and name.

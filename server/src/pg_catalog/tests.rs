@@ -86,7 +86,7 @@ fn text(sql: &str) -> StatementText {
 
 /// Column names, then one line per row, with `|` between values and NULL as nothing.
 async fn answer_with(sql: &str, parameters: Vec<ScalarValue>) -> Vec<String> {
-    let query = CatalogQuery::recognize(&text(sql), &[]).unwrap_or_else(|| panic!("not a catalog query: {sql}"));
+    let mut query = CatalogQuery::recognize(&text(sql), &[]).unwrap_or_else(|| panic!("not a catalog query: {sql}"));
     let plan = query.plan(view()).unwrap_or_else(|error| panic!("{}\n{sql}", error.message));
     let answer = query.run(view(), &parameters, &[], Arc::default());
     let batch = answer.unwrap_or_else(|error| panic!("{}\n{sql}", error.message)).rows;

@@ -8,7 +8,6 @@ use datafusion::common::ScalarValue;
 use futures::{StreamExt, TryStreamExt};
 use millstream_planner::error::TextPosition;
 use millstream_planner::statement::{CommentTarget, Statement, StatementText};
-use millstream_runtime::graph::Clock;
 use millstream_runtime::plan::RelationId;
 
 use super::prepare::Work;
@@ -118,7 +117,10 @@ impl Session {
             sessions: self.place.as_ref().map(|place| place.sessions.rows()).unwrap_or_default(),
             registry: self.place.as_ref().map(|place| Arc::clone(&place.sessions)),
             now_micros: facts.now_micros,
-            started_micros: self.engine.clock().now().0,
+            started_micros: match &self.place {
+                Some(place) => place.sessions.started_micros(),
+                None => facts.now_micros,
+            },
             transaction: i64::try_from(self.seen.0).unwrap_or(i64::MAX),
             sizes: Vec::new(),
             prepared: self.place.iter().flat_map(|place| place.seat.prepared()).chain(self.listed.clone()).collect(),

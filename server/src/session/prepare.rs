@@ -48,6 +48,14 @@ impl Prepared {
         &self.inner.text.sql
     }
 
+    /// The OID of the type of a parameter, where its Arrow type does not tell.
+    pub(crate) fn parameter_oid(&self, index: usize) -> Option<u32> {
+        match &self.inner.work {
+            Work::Catalog(query) => query.parameter_oid(index),
+            Work::Statement(_) | Work::CopyOut(_) | Work::Declare(..) => None,
+        }
+    }
+
     /// The name in `DEALLOCATE name`: statements that the wire has prepared are named there, too.
     pub(crate) fn deallocates(&self) -> Option<&str> {
         match &self.inner.work {
@@ -104,7 +112,7 @@ impl Session {
     pub(super) fn plan_now(&self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
         let state = self.state();
         let settings = self.plan_settings();
-        if let Some(query) = CatalogQuery::recognize(text, types) {
+        if let Some(mut query) = CatalogQuery::recognize(text, types) {
             let CatalogPlan { parameters, columns, of_users_only } = query.plan(self.catalog_view())?;
             if !of_users_only {
                 let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
@@ -178,7 +186,11 @@ impl Session {
             let (relation, definition) = table
                 .ok_or_else(|| SqlError::new(Condition::WrongObjectType, "RETURNING needs a table that keeps rows"))?;
             let described = bind::returning(returning, relation);
-            Ok(Some(bind::with_descriptions(&returning_schema(returning, definition)?, &described)))
+            Ok(Some(bind::with_descriptions(
+                &returning_schema(returning, definition)?,
+                &described,
+                &state.catalog.view,
+            )))
         };
         match statement {
             Statement::Query(query) => Ok(Some(Arc::clone(&query.schema))),

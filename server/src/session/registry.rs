@@ -92,9 +92,16 @@ pub struct Ends {
 }
 
 /// The sessions of a server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
     seats: Mutex<HashMap<i32, Arc<Seat>>>,
+    started_micros: i64,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { seats: Mutex::default(), started_micros: system_micros() }
+    }
 }
 
 /// A statement that a session has prepared under a name.
@@ -163,6 +170,11 @@ impl Sessions {
         let seat = Arc::new(Seat { process_id, secret: rand::random(), ends, running, ended, row, copy, prepared });
         seats.insert(process_id, Arc::clone(&seat));
         Registration { place: Place { seat, sessions: Arc::clone(self) } }
+    }
+
+    /// When the server began to take connections, in microseconds since 1970.
+    pub fn started_micros(&self) -> i64 {
+        self.started_micros
     }
 
     fn seat(&self, process_id: i32) -> Option<Arc<Seat>> {

@@ -31,6 +31,11 @@ pub trait Described: Send + Sync + 'static {
     /// The types of its parameters, in order.
     fn parameters(&self) -> &[DataType];
 
+    /// The OID of the type of a parameter, where several types share its Arrow type and it is not the first of them.
+    fn parameter_oid(&self, _index: usize) -> Option<u32> {
+        None
+    }
+
     /// The columns of its rows; `None` when it gives none.
     fn columns(&self) -> Option<&SchemaRef>;
 
@@ -126,6 +131,10 @@ pub trait ClientSettings {
 impl Described for Prepared {
     fn parameters(&self) -> &[DataType] {
         &self.parameters
+    }
+
+    fn parameter_oid(&self, index: usize) -> Option<u32> {
+        Prepared::parameter_oid(self, index)
     }
 
     fn columns(&self) -> Option<&SchemaRef> {

@@ -90,7 +90,10 @@ impl<S: ClientSession> Connection<S> {
         let inferred = prepared.parameters().iter().enumerate();
         let parameter_oids = inferred.map(|(index, inferred)| match type_oids.get(index) {
             Some(&named) if parameter::is_known(named) => Ok(named),
-            _ => Ok(ColumnType::of_type(inferred).map_err(SqlError::from)?.oid()),
+            _ => match prepared.parameter_oid(index).filter(|oid| parameter::is_known(*oid)) {
+                Some(own) => Ok(own),
+                None => Ok(ColumnType::of_type(inferred).map_err(SqlError::from)?.oid()),
+            },
         });
         let parameter_oids = parameter_oids.collect::<Result<_, SqlError>>()?;
         Ok(Statement { sql: text.sql.as_str().into(), prepared: Some(prepared), parameter_oids, columns })

@@ -12,6 +12,7 @@ use pgwire::messages::response::{
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
 
 use super::columns::ResultColumn;
+use crate::pg_catalog::objects::row_type;
 use crate::session::{CommandTag, Notice, SqlError, TransactionStatus};
 
 /// The newest protocol that is spoken: 3.0.
@@ -85,7 +86,8 @@ pub(super) fn row_description(output: &mut BytesMut, columns: &[ResultColumn], f
     let fields = columns.iter().zip(formats).map(|(ResultColumn { name, column, described }, format)| {
         let (relation, number) = described.origin.map_or((0, 0), |origin| (origin.relation_oid as i32, origin.number));
         let modifier = described.shown.modifier.unwrap_or(-1);
-        FieldDescription::new(text(name), relation, number, column.oid(), column.size_bytes(), modifier, *format)
+        let type_oid = described.row.map_or_else(|| column.oid(), row_type);
+        FieldDescription::new(text(name), relation, number, type_oid, column.size_bytes(), modifier, *format)
     });
     put(output, &RowDescription::new(fields.collect()));
 }

@@ -132,7 +132,15 @@ def _():
     model.write_text(model.read_text().replace("100", "5"))
     dbt("run", "--select", "large")
     equal(rows("SELECT count(*) FROM shop.large"), [(3,)])
-    dbt("run", "--full-refresh")
+    # dbt drops a materialized view with CASCADE and does not learn what went along: the view over it fails in the same
+    # run, with Postgres, too, and is made by the next one.
+    try:
+        dbt("run", "--full-refresh")
+        raise ZeroDivisionError("dbt has learnt what goes with a materialized view: expect success")
+    except AssertionError as failed:
+        assert 'relation "shop.large" does not exist' in str(failed), failed
+    equal(results(), {"orders": "success", "totals": "success", "large": "error"})
+    dbt("run", "--full-refresh", "--select", "orders", "large")
     equal(set(results().values()), {"success"})
     equal(rows("SELECT count(*) FROM shop.large"), [(3,)])
 

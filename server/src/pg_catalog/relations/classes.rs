@@ -49,7 +49,10 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
                 if object.is_system() { "n" } else { "d" }.into(),
             ],
         );
-        row.extend(row! {"relacl": roles::acl_of(view, roles::Privileged::Relation(object))});
+        row.extend(row! {
+            "reltype": object.row_type().unwrap_or(0),
+            "relacl": roles::acl_of(view, roles::Privileged::Relation(object)),
+        });
         row
     });
     let indexes = objects.indexes.iter().map(|index| {

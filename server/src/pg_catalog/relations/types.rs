@@ -2,7 +2,7 @@
 
 use super::{Row, row};
 use crate::pg_catalog::CatalogView;
-use crate::pg_catalog::objects::{BTREE_OID, DEFAULT_COLLATION_OID, OWNER_OID, Objects, PG_CATALOG_OID};
+use crate::pg_catalog::objects::{BTREE_OID, DEFAULT_COLLATION_OID, OWNER_OID, Object, Objects, PG_CATALOG_OID};
 use crate::pg_catalog::sql::datum::Datum;
 use crate::pg_catalog::sql::types::{self, TypeRow};
 
@@ -11,13 +11,69 @@ const C_COLLATION_OID: u32 = 950;
 
 /// Functions of array types: in, out, recv, send, typanalyze, subscript handler; and the handler of `name`.
 const ARRAY_FUNCTIONS: [u32; 4] = [750, 751, 2_400, 2_401];
+/// Functions of types of rows: in, out, recv, send.
+const RECORD_FUNCTIONS: [u32; 4] = [2_290, 2_291, 2_402, 2_403];
 const ARRAY_ANALYZE: u32 = 3_816;
 const ARRAY_SUBSCRIPT: u32 = 6_179;
 const RAW_SUBSCRIPT: u32 = 6_180;
 
 /// `pg_type`: every type and, behind it, its array.
-pub(super) fn types(_: &CatalogView, _: &Objects) -> Vec<Row> {
-    types::types().iter().flat_map(|ty| [Some(plain(ty)), (ty.array != 0).then(|| array(ty))]).flatten().collect()
+pub(super) fn types(_: &CatalogView, objects: &Objects) -> Vec<Row> {
+    let own = types::types().iter().flat_map(|ty| [Some(plain(ty)), (ty.array != 0).then(|| array(ty))]).flatten();
+    let of_rows = objects.relations.iter().filter_map(|object| Some((object, object.row_type()?)));
+    own.chain(of_rows.flat_map(|(object, oid)| rows_of(object, oid))).collect()
+}
+
+/// The type of a relation's rows, and that of arrays of them.
+fn rows_of(object: &Object, oid: u32) -> [Row; 2] {
+    let common = |name: String, functions: [u32; 4]| {
+        row! {
+            "typname": name,
+            "typnamespace": object.schema_oid,
+            "typowner": object.owner,
+            "typlen": -1i64,
+            "typbyval": false,
+            "typispreferred": false,
+            "typisdefined": true,
+            "typdelim": ",",
+            "typinput": functions[0],
+            "typoutput": functions[1],
+            "typreceive": functions[2],
+            "typsend": functions[3],
+            "typmodin": 0u32,
+            "typmodout": 0u32,
+            "typalign": "d",
+            "typstorage": "x",
+            "typnotnull": false,
+            "typbasetype": 0u32,
+            "typtypmod": -1i64,
+            "typndims": 0u32,
+            "typcollation": 0u32,
+        }
+    };
+    let mut row = common(object.name.clone(), RECORD_FUNCTIONS);
+    row.extend(row! {
+        "oid": oid,
+        "typtype": "c",
+        "typcategory": "C",
+        "typrelid": object.oid,
+        "typsubscript": 0u32,
+        "typelem": 0u32,
+        "typarray": object.row_array(),
+        "typanalyze": 0u32,
+    });
+    let mut array = common(format!("_{}", object.name), ARRAY_FUNCTIONS);
+    array.extend(row! {
+        "oid": object.row_array(),
+        "typtype": "b",
+        "typcategory": "A",
+        "typrelid": 0u32,
+        "typsubscript": ARRAY_SUBSCRIPT,
+        "typelem": oid,
+        "typarray": 0u32,
+        "typanalyze": ARRAY_ANALYZE,
+    });
+    [row, array]
 }
 
 fn plain(ty: &TypeRow) -> Row {

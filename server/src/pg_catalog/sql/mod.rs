@@ -160,6 +160,11 @@ impl Bound {
         self.parameters.iter().map(arrow::parameter_type).collect()
     }
 
+    /// The OIDs of their own types.
+    pub(super) fn parameter_oids(&self) -> Vec<u32> {
+        self.parameters.iter().map(Type::oid).collect()
+    }
+
     /// Runs it. `user_rows` are those of the relations that `reads` names.
     pub(super) fn run(
         &self,

@@ -4,7 +4,7 @@ use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
 use super::Context;
 use super::functions;
-use super::types::Type;
+use super::types::{REGCLASS, Type};
 use crate::pg_catalog::objects::{quote_identifier, split_name, visible_schemas};
 
 /// The OID behind a name, or behind a number written as text; an error names what is not there.
@@ -40,7 +40,8 @@ pub(super) fn find(ty: &Type, text: &str, context: &Context) -> Option<i64> {
                 Some((name, rest)) => format!("{name}{}", rest.split_once(')').map_or("", |(_, rest)| rest)),
                 None => text.to_owned(),
             };
-            Type::named(&name.to_ascii_lowercase()).map(|ty| i64::from(ty.oid()))
+            let known = Type::named(&name.to_ascii_lowercase()).map(|ty| ty.oid());
+            known.or_else(|| row_type(&name, context)).map(i64::from)
         }
         4089 => {
             let name = plain(text)?;
@@ -73,6 +74,23 @@ pub(super) fn find(ty: &Type, text: &str, context: &Context) -> Option<i64> {
     }
 }
 
+/// The type of a relation's rows, or of arrays of them, by the relation's name.
+fn row_type(name: &str, context: &Context) -> Option<u32> {
+    let (relation, array) = match name.strip_suffix("[]") {
+        Some(element) => (element, true),
+        None => (name, false),
+    };
+    let object = context.objects.relation(context.objects.find(relation, &context.view)?)?;
+    if array { object.row_type().map(|_| object.row_array()) } else { object.row_type() }
+}
+
+/// The name of a type of rows: that of the relation.
+pub(super) fn row_type_name(oid: u32, context: &Context) -> Option<String> {
+    let (object, array) = context.objects.of_row_type(oid)?;
+    let name = name_of(&REGCLASS, i64::from(object.oid), context);
+    Some(if array { format!("{name}[]") } else { name })
+}
+
 /// How an OID is shown: a name, with its schema where it would not be found without; the number when nothing
 /// has it.
 pub(super) fn name_of(ty: &Type, oid: i64, context: &Context) -> String {
@@ -87,7 +105,7 @@ pub(super) fn name_of(ty: &Type, oid: i64, context: &Context) -> String {
             let name = quote_identifier(&name);
             Some(if visible { name } else { format!("{}.{name}", quote_identifier(schema)) })
         }
-        2206 => Type::of_oid(oid).map(|ty| ty.sql_name()),
+        2206 => Type::of_oid(oid).map(|ty| ty.sql_name()).or_else(|| row_type_name(oid, context)),
         4089 => {
             let schema = context.objects.schemas.iter().find(|(_, known)| *known == oid);
             schema.map(|(name, _)| quote_identifier(name))

@@ -73,7 +73,9 @@ fn format_type(call: &Call<'_>) -> Result<Datum> {
     if oid == 0 {
         return Ok("-".into());
     }
-    let Some(ty) = Type::of_oid(oid) else { return Ok("???".into()) };
+    let Some(ty) = Type::of_oid(oid) else {
+        return Ok(registry::row_type_name(oid, call.context).unwrap_or_else(|| "???".to_owned()).into());
+    };
     let modifier = if call.given(1) { call.int(1) } else { -1 };
     Ok(with_modifier(&ty, modifier).into())
 }
