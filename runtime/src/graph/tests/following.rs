@@ -84,7 +84,8 @@ fn a_join_of_graphs_is_followed_through() {
         let first = deadline(other.flush()).await.unwrap().epoch;
         let mut stays = Adder::of(VIEW, world.commit(&graph, &[((1, 1, 0), 1)]).await.epoch);
         let mut moves = Adder::of(windows, first);
-        (stays.read(&graph), moves.read(&other));
+        stays.read(&graph);
+        moves.read(&other);
         deadline(graph.absorb(other.clone())).await.unwrap();
         // Until somebody tells where it is now, nothing is new.
         moves.read(&other);
