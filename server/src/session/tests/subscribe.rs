@@ -130,12 +130,11 @@ async fn what_is_given_adds_up_to_what_is_shown() {
                 }
             }
             let to = newest(&mut client).await;
-            for at in 0..readers.len() {
+            for (followed, reader) in &mut readers {
                 if random.random_bool(0.6) {
                     continue;
                 }
-                let shown = sorted(&mut client, &format!("SELECT * FROM {}", readers[at].0)).await;
-                let (followed, reader) = &mut readers[at];
+                let shown = sorted(&mut client, &format!("SELECT * FROM {followed}")).await;
                 let of_graph = format!(
                     "SELECT e.epoch FROM millstream.epochs e, millstream.jobs j
                      WHERE e.graph = j.graph AND j.relation LIKE '%{followed}'"
