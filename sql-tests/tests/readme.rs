@@ -59,6 +59,53 @@ fn the_example_prints_what_stands_below_it() {
     assert_eq!(&succeeded(millstream().arg("run").arg(&file).output().unwrap()), printed);
 }
 
+/// What a person types and sees: each line behind the prompt, and what psql answers.
+fn session(block: &str) -> Vec<(String, String)> {
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("millstream=# "), line.strip_prefix("millstream-# "), steps.last_mut()) {
+            (Some(typed), ..) => steps.push((typed.to_owned(), String::new())),
+            (_, Some(more), Some((typed, _))) => typed.extend(["\n", more]),
+            (_, _, Some((_, shown))) => shown.extend([line, "\n"]),
+            (_, _, None) => panic!("the session does not begin with a prompt: {line}"),
+        }
+    }
+    steps
+}
+
+/// Stands between two steps in what psql prints.
+const NEXT: &str = "---- next ----";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_session_in_psql_shows_what_a_newcomer_sees() {
+    let steps = session(&fenced(&page("README.md"), "psql")[0]);
+    assert!(steps.len() > 5, "the session was not found");
+    if Command::new("psql").arg("--version").output().is_err() {
+        return println!("SKIPPED: there is no psql on this machine");
+    }
+    let server = millstream_sql_tests::server::Launch::new("memory://").start().await;
+    let script: String = steps.iter().map(|(typed, _)| format!("{typed}\n\\echo {NEXT}\n\\warn {NEXT}\n")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("typed.sql");
+    fs::write(&file, script).unwrap();
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-h", "127.0.0.1", "-U", "millstream", "-d", "millstream"]);
+    psql.args(["-p", &server.address().port().to_string()]).env("PAGER", "").stdin(fs::File::open(&file).unwrap());
+    let output = tokio::task::spawn_blocking(move || psql.output().unwrap()).await.unwrap();
+    let (printed, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let parts =
+        |text: &str| -> Vec<String> { text.split(&format!("{NEXT}\n")).map(str::to_owned).take(steps.len()).collect() };
+    // A statement prints rows or an error, never both.
+    let shown = parts(&printed).into_iter().zip(parts(&errors)).map(|(rows, error)| rows + &error);
+    let seen: Vec<String> = shown.collect();
+    assert_eq!(seen.len(), steps.len(), "{printed}{errors}");
+    for ((typed, expected), seen) in steps.iter().zip(&seen) {
+        // The page has no blanks at the ends of lines.
+        let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        assert_eq!(trimmed(seen).trim_end(), trimmed(expected).trim_end(), "{typed}");
+    }
+}
+
 #[test]
 fn every_statement_that_is_shown_can_be_read() {
     let scripts = fenced(&page("README.md"), "sql");
