@@ -412,6 +412,32 @@ def _():
         terminal.expect(r"\nrows 0\n")
 
 
+@check("ctrl-C on a SUBSCRIBE, and on one whose rows a COPY shows as they come")
+def _():
+    with person("-A", "-t") as terminal:
+        terminal.line("CREATE TABLE followed (v INT PRIMARY KEY);")
+        terminal.expect(r"CREATE TABLE\n")
+        terminal.expect(PROMPT)
+        terminal.line("SUBSCRIBE followed;")
+        until_active("SUBSCRIBE followed")
+        terminal.interrupt()
+        terminal.expect(r"ERROR:  canceling statement due to user request")
+        terminal.expect(PROMPT)
+        terminal.line("COPY (SUBSCRIBE followed) TO STDOUT;")
+        # The changes of another session, while it goes on.
+        for change, seen in [
+            ("INSERT INTO followed VALUES (7)", r"\n[0-9]+\.[0-9]+\t1\t7\n"),
+            ("DELETE FROM followed", r"[0-9]+\.[0-9]+\t-1\t7\n"),
+        ]:
+            out(change)
+            terminal.expect(seen)
+        terminal.interrupt()
+        terminal.expect(r"ERROR:  canceling statement due to user request")
+        terminal.expect(PROMPT)
+        terminal.line("DROP TABLE followed;")
+        terminal.expect(r"DROP TABLE\n")
+
+
 @check("ctrl-C in a script ends psql, and its server's session")
 def _():
     with tempfile.TemporaryFile() as errors:
