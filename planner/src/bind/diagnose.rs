@@ -7,6 +7,7 @@ use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use sqlparser::ast::{Expr, Ident, Query, Spanned, UnaryOperator, Value, Visit, Visitor};
 
+use super::clause_places::clause_place;
 use super::operators::NO_OPERATOR;
 
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
@@ -33,7 +34,10 @@ pub(super) fn located(error: PlanError, query: &Query) -> PlanError {
     if error.position.is_some() {
         return error;
     }
-    let Some(subject) = Subject::of(&error) else { return error };
+    let Some(subject) = Subject::of(&error) else {
+        let place = clause_place(&error, query);
+        return error.at(place);
+    };
     match Visit::visit(query, &mut Search(subject)) {
         ControlFlow::Break(position) => error.at(Some(position)),
         ControlFlow::Continue(()) => error,
@@ -116,6 +120,7 @@ impl Subject {
                 call.name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| named(ident, name))
             }
             (Self::Operator(symbol), Expr::BinaryOp { op, .. }) => op.to_string() == *symbol,
+            (Self::Operator(symbol), Expr::InList { .. } | Expr::InSubquery { .. }) => symbol == "=",
             (Self::Literal(text), Expr::Value(value)) => {
                 matches!(&value.value, Value::SingleQuotedString(literal) if literal == text)
             }
@@ -316,7 +321,8 @@ fn planner_message(message: &str) -> PlanError {
         return PlanError::new(PlanErrorKind::UndefinedFunction, lower_first(line)).with_hint(NO_OPERATOR);
     }
     if has("aggregate functions are not allowed") || has("Aggregate functions are not allowed") {
-        let message = lower_first(line.split(". Consider").next().unwrap_or(line));
+        let message =
+            lower_first(line.split(". Consider").next().unwrap_or(line)).replace("in the WHERE clause", "in WHERE");
         return PlanError::new(PlanErrorKind::GroupingError, message).with_hint("Use HAVING.");
     }
     if has("Projections require unique expression names") {

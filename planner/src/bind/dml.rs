@@ -18,7 +18,7 @@ use super::normalize::{folded, parameter_number};
 use super::{Binder, BoundQuery, needs};
 use crate::access::Privileges;
 use crate::catalog::{Relation, RelationKind, Resolved, TableDefinition};
-use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::statement::{Delete, Insert, OnConflict, Update, Use};
 
 /// The qualifier of the old row in the expressions of `DO UPDATE SET`.
@@ -62,7 +62,7 @@ impl Target {
     }
 
     /// A column that can be written.
-    pub(super) fn writable(&self, name: &str, position: Option<crate::error::TextPosition>) -> Result<usize> {
+    pub(super) fn writable(&self, name: &str, position: Option<TextPosition>) -> Result<usize> {
         let table = &self.relation.name.name;
         match self.schema().index_of(name) {
             Ok(column) if column < self.physical_columns() => Ok(column),
@@ -101,10 +101,7 @@ impl Binder<'_> {
         let mut uses = Vec::new();
         let rows = match &insert.source {
             None => self.default_row(&target)?,
-            Some(source) => {
-                let listed = !insert.columns.is_empty();
-                self.insert_rows(&target, source, &columns, listed, &mut parameters, &mut uses)?
-            }
+            Some(source) => self.insert_rows(&target, source, &columns, &insert.columns, &mut parameters, &mut uses)?,
         };
         let (on_conflict, conflict_assignments) = match &insert.on {
             None => (target.definition().on_conflict.clone(), None),
@@ -160,7 +157,7 @@ impl Binder<'_> {
         }
         let query = select(items, vec![update.table.clone()], update.selection.clone());
         let bound = self.bind_query(&query, &parameters)?;
-        let rows = self.updated_rows(&target, &bound, &columns)?;
+        let rows = self.updated_rows(&target, &bound, &columns, &update.assignments)?;
         let reads = update.selection.as_ref().is_some_and(needs::reads)
             || update
                 .assignments
@@ -232,7 +229,7 @@ impl Binder<'_> {
         target: &Target,
         source: &ast::Query,
         columns: &[usize],
-        listed: bool,
+        listed: &[ObjectName],
         parameters: &mut Parameters,
         uses: &mut Vec<Use>,
     ) -> Result<LogicalPlan> {
@@ -240,7 +237,8 @@ impl Binder<'_> {
         let simple = source.with.is_none() && source.order_by.is_none() && source.limit_clause.is_none();
         if let (SetExpr::Values(values), true) = (source.body.as_mut(), simple) {
             for row in &mut values.rows {
-                check_arity(columns, row.content.len(), listed)?;
+                let place_of = |cell: usize| row.content.get(cell).and_then(|cell| span_position(cell.span()));
+                check_arity(columns, listed, row.content.len(), place_of)?;
                 for (cell, column) in row.content.iter_mut().zip(columns) {
                     if is_default(cell) {
                         *cell = self.default_of(target, *column)?;
@@ -260,9 +258,10 @@ impl Binder<'_> {
                 }
             }
         }
+        let selected = source.body.as_select().map_or(&[][..], |select| select.projection.as_slice());
         let bound = self.bind_query(&source, parameters)?;
         let width = bound.plan.schema().fields().len();
-        check_arity(columns, width, listed)?;
+        check_arity(columns, listed, width, |column| selected.get(column).and_then(|item| span_position(item.span())))?;
         *parameters = bound.parameters.iter().cloned().map(Some).collect();
         uses.extend(bound.uses);
         self.table_rows(target, bound.plan, &columns[..width])
@@ -404,8 +403,14 @@ impl Binder<'_> {
         Ok((OnConflict::DoUpdate, Some(values)))
     }
 
-    /// The old row, then the new physical columns.
-    fn updated_rows(&self, target: &Target, bound: &BoundQuery, assigned: &[usize]) -> Result<LogicalPlan> {
+    /// The old row, then the new physical columns; `assigned` are the columns of the assignments.
+    fn updated_rows(
+        &self,
+        target: &Target,
+        bound: &BoundQuery,
+        assigned: &[usize],
+        assignments: &[Assignment],
+    ) -> Result<LogicalPlan> {
         let plan = &bound.plan;
         let width = target.schema().fields().len();
         let old = |index: usize| Expr::Column(Column::from(plan.schema().qualified_field(index)));
@@ -415,7 +420,9 @@ impl Binder<'_> {
             let field = target.schema().field(index);
             let value = match assigned.iter().position(|column| *column == index) {
                 Some(place) => {
-                    self.assign(output(plan, width + place), plan.schema(), field.data_type(), field.name())?
+                    let value = output(plan, width + place);
+                    self.assign(value, plan.schema(), field.data_type(), field.name())
+                        .map_err(|error| error.at(span_position(assignments[place].value.span())))?
                 }
                 None => old(index),
             };
@@ -548,15 +555,20 @@ fn insert_columns(target: &Target, listed: &[ObjectName]) -> Result<Vec<usize>> 
 }
 
 /// Postgres allows fewer expressions than columns only where no columns are listed.
-fn check_arity(columns: &[usize], given: usize, listed: bool) -> Result<()> {
-    let message = if given > columns.len() {
-        "INSERT has more expressions than target columns"
-    } else if given < columns.len() && listed {
-        "INSERT has more target columns than expressions"
+fn check_arity(
+    columns: &[usize],
+    listed: &[ObjectName],
+    given: usize,
+    place_of: impl Fn(usize) -> Option<TextPosition>,
+) -> Result<()> {
+    let (message, position) = if given > columns.len() {
+        ("INSERT has more expressions than target columns", place_of(columns.len()))
+    } else if let Some(missing) = listed.get(given) {
+        ("INSERT has more target columns than expressions", span_position(missing.span()))
     } else {
         return Ok(());
     };
-    Err(PlanError::new(PlanErrorKind::SyntaxError, message))
+    Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(position))
 }
 
 fn is_default(expr: &ast::Expr) -> bool {

@@ -7,6 +7,7 @@
 
 mod analyze;
 mod check_types;
+mod clause_places;
 mod context;
 mod copy;
 mod described;

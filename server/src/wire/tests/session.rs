@@ -44,8 +44,10 @@ async fn statements_parameters_and_the_catalog() {
     assert!(row.get::<_, &str>(0).starts_with("PostgreSQL 15."));
     assert!(row.get::<_, i32>(1) > 0);
     let sql = "SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 ORDER BY a.attnum";
-    let names = client.query(sql, &[&"t"]).await;
-    let names = names.unwrap();
+    // As in Postgres the parameter is a regclass unless the client says that it is a text.
+    assert_eq!(client.prepare(sql).await.unwrap().params(), [tokio_postgres::types::Type::REGCLASS]);
+    let statement = client.prepare_typed(sql, &[tokio_postgres::types::Type::TEXT]).await.unwrap();
+    let names = client.query(&statement, &[&"t"]).await.unwrap();
     let names: Vec<&str> = names.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, ["id", "v", "n"]);
 
