@@ -187,17 +187,20 @@ async fn the_storage_has_values_encrypted_only() {
         .run(&format!("CREATE SECRET a AS '{FIRST}'; CREATE SECRET b AS '{FIRST}'; ALTER SECRET b AS '{SECOND}'"))
         .await;
     session.run(&format!("BEGIN; CREATE SECRET c AS '{INLINE}'; ALTER SECRET a AS '{INLINE}'; COMMIT")).await;
-    session
-        .run(&format!("PREPARE p AS ALTER SECRET c AS '{SECOND}'; EXECUTE p; ALTER ROLE millstream PASSWORD '{FIRST}'"))
-        .await;
+    let prepared = session.client().prepare(&format!("ALTER SECRET c AS '{SECOND}'")).await.unwrap();
+    session.client().execute(&prepared, &[]).await.unwrap();
+    session.run(&format!("ALTER ROLE millstream PASSWORD '{FIRST}'")).await;
     for statement in ["ALTER ROLE millstream PASSWORD NULL", "CHECKPOINT", "DROP SECRET b"] {
         session.run(statement).await;
     }
     for value in [FIRST, SECOND, INLINE] {
         assert_eq!(files_with(storage.path(), value), Vec::<PathBuf>::new(), "{value}");
         assert!(!server.log_end().contains(value), "{value} is logged");
-        let activity = session.rows("SELECT query FROM pg_stat_activity").await;
-        assert!(!format!("{activity:?}").contains(value), "{activity:?}");
+        for sql in ["SELECT query FROM pg_stat_activity", "SELECT statement FROM pg_prepared_statements"] {
+            let shown = session.rows(sql).await;
+            assert!(!shown.is_empty(), "{sql}");
+            assert!(!format!("{shown:?}").contains(value), "{shown:?}");
+        }
     }
     server.kill().await;
     let server = launch(storage.path(), Some(KEY)).start().await;

@@ -75,7 +75,7 @@ use self::committer::Committer;
 use self::deploy::Starter;
 use self::recovery::{History, Started};
 use self::secrets::connect::SecretValues;
-pub use self::secrets::{SecretKeys, masked_sql};
+pub use self::secrets::{SecretKeys, mask, masked_sql};
 use self::state::{SharedState, State};
 use self::write::Heads;
 use crate::session::SqlError;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::TransactionStatus;
 use crate::engine::clock::system_micros;
+use crate::engine::mask;
 
 /// Bytes of a statement that are shown, as Postgres does unless told otherwise.
 const QUERY_BYTES: usize = 1_024;
@@ -107,7 +108,7 @@ impl Default for Sessions {
 /// A statement that a session has prepared under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedRow {
-    /// What the client sent to prepare it.
+    /// What the client sent to prepare it, without secrets.
     pub statement: String,
     /// When that was, in microseconds since 1970.
     pub prepared_micros: i64,
@@ -120,7 +121,7 @@ pub struct PreparedRow {
 impl PreparedRow {
     /// One that is prepared now.
     pub fn now(statement: &str, parameter_oids: Vec<u32>, from_sql: bool) -> Self {
-        Self { statement: statement.to_owned(), prepared_micros: system_micros(), parameter_oids, from_sql }
+        Self { statement: mask(statement), prepared_micros: system_micros(), parameter_oids, from_sql }
     }
 }
 

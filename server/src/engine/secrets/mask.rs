@@ -35,7 +35,7 @@ enum Kind {
 
 /// Masks every value that is assigned to an option with a secret's name, given as a password, or stands in the
 /// definition of a secret.
-pub(in crate::engine) fn mask(sql: &str) -> String {
+pub fn mask(sql: &str) -> String {
     let pieces = pieces(sql);
     let mut shown = String::with_capacity(sql.len());
     let mut copied = 0;

@@ -12,5 +12,4 @@ pub mod keys;
 mod mask;
 
 pub use self::keys::SecretKeys;
-pub(super) use self::mask::mask;
-pub use self::mask::masked_sql;
+pub use self::mask::{mask, masked_sql};
