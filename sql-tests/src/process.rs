@@ -39,11 +39,26 @@ pub fn peak_memory_mib() -> f64 {
     kib / 1024.0
 }
 
+/// A line of /proc/ID/status, in KiB.
+fn status_kib(process_id: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux counts what is resident");
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("it is a number of KiB")
+}
+
 /// The memory that a process has now, in KiB.
 pub fn memory_kib(process_id: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process_id}/status")).expect("the process is there");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux counts what is resident");
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("it is a number of KiB")
+    status_kib(process_id, "VmRSS:")
+}
+
+/// The most memory that a process had since it began, or since [`forget_peak`], in KiB.
+pub fn peak_memory_kib(process_id: u32) -> u64 {
+    status_kib(process_id, "VmHWM:")
+}
+
+/// Lets [`peak_memory_kib`] of a process begin anew (proc(5), `clear_refs`).
+pub fn forget_peak(process_id: u32) {
+    fs::write(format!("/proc/{process_id}/clear_refs"), "5").expect("a process of one's own can be told so");
 }
 
 /// The machine's load over the last minute, and its cores: what figures measured now are worth.

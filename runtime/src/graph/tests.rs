@@ -28,6 +28,8 @@ use crate::storage::{Record, RowsRecord, Storage};
 const TABLE: RelationId = RelationId(1);
 const SOURCE: RelationId = RelationId(2);
 const VIEW: RelationId = RelationId(10);
+/// Windows over the source.
+const WINDOWS: RelationId = RelationId(11);
 const SECOND: i64 = 1_000_000;
 
 struct FixedClock;
@@ -349,6 +351,17 @@ impl World {
         Graph::start(self.config(1), inputs, views, None)
     }
 
+    /// A graph of a view over the table, and another of windows over a source with that script: both run.
+    async fn start_two(&self) -> (Graph, Graph, Arc<Script>) {
+        let graph = self.start(vec![table(TABLE)], vec![per_key(VIEW, TABLE, Changes::Retract)]);
+        let script = Script::with(&[("a", &[(1, 1, 3), (1, 1, 12)])], false);
+        let other =
+            Graph::start(self.config(2), vec![source(SOURCE, &script)], vec![per_window(WINDOWS, SOURCE)], None);
+        deadline(graph.wait_running(VIEW)).await.unwrap();
+        deadline(other.wait_running(WINDOWS)).await.unwrap();
+        (graph, other, script)
+    }
+
     async fn log(&self, relation: RelationId, changes: &[ChangeBatch]) -> LogPosition {
         let record = RowsRecord { relation, late: false, changes: changes.to_vec(), stored: None, watermark: None };
         self.storage.append(vec![Record::Rows(record)]).await.unwrap()
@@ -617,13 +630,7 @@ fn a_view_that_can_not_be_filled_says_why() {
 fn two_graphs_become_one() {
     multi(async {
         let mut world = World::new(1).await;
-        let graph = world.start(vec![table(TABLE)], vec![per_key(VIEW, TABLE, Changes::Retract)]);
-        let script = Script::with(&[("a", &[(1, 1, 3), (1, 1, 12)])], false);
-        let windows = RelationId(11);
-        let other =
-            Graph::start(world.config(2), vec![source(SOURCE, &script)], vec![per_window(windows, SOURCE)], None);
-        deadline(graph.wait_running(VIEW)).await.unwrap();
-        deadline(other.wait_running(windows)).await.unwrap();
+        let (graph, other, script) = world.start_two().await;
         world.commit(&graph, &[((1, 1, 0), 1)]).await;
         deadline(other.flush()).await.unwrap();
         deadline(graph.absorb(other)).await.unwrap();
@@ -631,7 +638,7 @@ fn two_graphs_become_one() {
         let published = world.commit(&graph, &[((1, 4, 0), 1)]).await;
         assert_eq!(shown(&published.relations[&VIEW]), ["(1, 2, 5)"]);
         let published = deadline(graph.flush()).await.unwrap();
-        assert_eq!(shown(&published.relations[&windows]).len(), 2);
+        assert_eq!(shown(&published.relations[&WINDOWS]).len(), 2);
         graph.stop().await;
     });
 }

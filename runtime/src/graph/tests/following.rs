@@ -74,16 +74,10 @@ fn failures_of_the_graph_are_followed_through() {
 fn a_join_of_graphs_is_followed_through() {
     multi(async {
         let mut world = World::new(1).await;
-        let graph = world.start(vec![table(TABLE)], vec![per_key(VIEW, TABLE, Changes::Retract)]);
-        let script = Script::with(&[("a", &[(1, 1, 3), (1, 1, 12)])], false);
-        let windows = RelationId(11);
-        let other =
-            Graph::start(world.config(2), vec![source(SOURCE, &script)], vec![per_window(windows, SOURCE)], None);
-        deadline(graph.wait_running(VIEW)).await.unwrap();
-        deadline(other.wait_running(windows)).await.unwrap();
+        let (graph, other, script) = world.start_two().await;
         let first = deadline(other.flush()).await.unwrap().epoch;
         let mut stays = Adder::of(VIEW, world.commit(&graph, &[((1, 1, 0), 1)]).await.epoch);
-        let mut moves = Adder::of(windows, first);
+        let mut moves = Adder::of(WINDOWS, first);
         stays.read(&graph);
         moves.read(&other);
         deadline(graph.absorb(other.clone())).await.unwrap();
@@ -92,11 +86,11 @@ fn a_join_of_graphs_is_followed_through() {
         script.push("a", &[(1, 1, 22), (1, 1, 40)]);
         world.commit(&graph, &[((1, 4, 0), 1)]).await;
         let published = deadline(graph.flush()).await.unwrap();
-        assert_eq!(moves.read(&graph), shown(&published.relations[&windows]));
+        assert_eq!(moves.read(&graph), shown(&published.relations[&WINDOWS]));
         assert_eq!(stays.read(&graph), shown(&published.relations[&VIEW]));
         // Whoever stopped before the join can go on behind it.
-        let mut resumed = Adder { follower: Follower::with_rows(windows, first), sum: BTreeMap::new() };
-        assert_eq!(resumed.read(&graph), shown(&published.relations[&windows]));
+        let mut resumed = Adder { follower: Follower::with_rows(WINDOWS, first), sum: BTreeMap::new() };
+        assert_eq!(resumed.read(&graph), shown(&published.relations[&WINDOWS]));
         graph.stop().await;
     });
 }

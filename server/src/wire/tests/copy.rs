@@ -1,40 +1,14 @@
 //! COPY over sockets and real sessions: as drivers do it, and message by message.
 
-use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 
+use super::raw::{RawClient, bind, describe, execute, message, parse, query, startup, sync, tags};
+use super::served::Served;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use tokio_postgres::Client;
 use tokio_postgres::binary_copy::{BinaryCopyInWriter, BinaryCopyOutStream};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_util::sync::CancellationToken;
-
-use super::raw::{RawClient, bind, describe, execute, message, parse, query, startup, sync, tags};
-use crate::engine::{Engine, EngineConfig};
-use crate::session::Session;
-use crate::wire::{Login, WireConfig, listen, serve};
-
-/// An engine in memory that is served until the guard is dropped.
-async fn server() -> (SocketAddr, tokio_util::sync::DropGuard) {
-    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
-    let address = listener.local_address().unwrap();
-    let shutdown = CancellationToken::new();
-    let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
-    tokio::spawn(serve(listener, sessions, shutdown.clone()));
-    (address, shutdown.drop_guard())
-}
-
-async fn client(address: SocketAddr) -> Client {
-    let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(address.port()).user("me").dbname("db");
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
 
 async fn copied_in(client: &Client, sql: &str, pieces: &[&[u8]]) -> Result<u64, tokio_postgres::Error> {
     let mut sink = pin!(client.copy_in::<_, Bytes>(sql).await?);
@@ -62,8 +36,8 @@ async fn refused(client: &Client, sql: &str, data: &str) -> (String, String, Str
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_leaves_in_any_form_comes_in_again() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     let columns = "(i INT PRIMARY KEY, s SMALLINT, b BIGINT, f DOUBLE PRECISION, r REAL, n NUMERIC(12,3), t TEXT, \
                    y BYTEA, d DATE, ts TIMESTAMP, tz TIMESTAMPTZ, o BOOLEAN)";
     client.batch_execute(&format!("CREATE TABLE source {columns}; CREATE TABLE target {columns}")).await.unwrap();
@@ -101,8 +75,8 @@ async fn what_leaves_in_any_form_comes_in_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_leave_as_postgres_writes_them() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client.batch_execute("CREATE TABLE t (a INT PRIMARY KEY, b TEXT, g AS a + 1)").await.unwrap();
     client.batch_execute("INSERT INTO t VALUES (1, E'x\\ty'), (2, NULL), (3, 'p,\"q\"'), (4, '')").await.unwrap();
     let ordered = "(SELECT a, b FROM t ORDER BY a)";
@@ -135,8 +109,8 @@ async fn rows_leave_as_postgres_writes_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_row_names_its_place_and_nothing_stays() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client.batch_execute("CREATE TABLE t (a INT PRIMARY KEY, b INT NOT NULL, c TEXT)").await.unwrap();
     let cases = [
         ("", "1\t2\tx\n2\tq\tx\n", "22P02", "COPY t, line 2, column b: \"q\""),
@@ -168,8 +142,8 @@ async fn a_bad_row_names_its_place_and_nothing_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defaults_generated_columns_conflicts_and_late_rows_are_those_of_insert() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client
         .batch_execute(
             "CREATE TABLE d (a INT PRIMARY KEY, b INT DEFAULT 7, c TEXT DEFAULT 'x', g AS a * 2);
@@ -187,7 +161,7 @@ async fn defaults_generated_columns_conflicts_and_late_rows_are_those_of_insert(
     assert_eq!(copied_in(&client, "COPY u FROM STDIN", &[b"1\t1\n2\t2\n", b"1\t3\n"]).await.unwrap(), 3);
     assert_eq!(copied_out(&client, "COPY (SELECT * FROM u ORDER BY k) TO STDOUT").await.unwrap(), "1\t3\n2\t2\n");
 
-    let mut raw = RawClient::ready_at(address).await;
+    let mut raw = server.raw().await;
     raw.send(&query("COPY w FROM STDIN CSV")).await;
     assert_eq!(raw.next().await.unwrap().tag, 'G');
     let data = b"1,2026-01-01 00:00:10\n2,2026-01-01 00:00:05\n3,2026-01-01 00:00:20\n";
@@ -202,8 +176,8 @@ async fn defaults_generated_columns_conflicts_and_late_rows_are_those_of_insert(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn binary_rows_travel_both_ways() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client.batch_execute("CREATE TABLE t (a BIGINT, b TEXT, c DOUBLE PRECISION)").await.unwrap();
     let types = [Type::INT8, Type::TEXT, Type::FLOAT8];
     let sink = client.copy_in("COPY t FROM STDIN BINARY").await.unwrap();
@@ -231,8 +205,8 @@ async fn binary_rows_travel_both_ways() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_a_copy_in_both_protocols() {
-    let (address, _guard) = server().await;
-    let mut raw = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut raw = server.raw().await;
     raw.tags(&query("CREATE TABLE t (a INT PRIMARY KEY, b INT)")).await;
     let data = |bytes: &[u8]| message('d', bytes);
     let (done, fail) = (message('c', b""), message('f', b"no more\0"));
@@ -285,21 +259,21 @@ async fn messages_of_a_copy_in_both_protocols() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_vanishes_or_cancels_leaves_nothing() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client.batch_execute("CREATE TABLE t (a INT)").await.unwrap();
-    let mut raw = RawClient::ready_at(address).await;
+    let mut raw = server.raw().await;
     raw.send(&[query("COPY t FROM STDIN"), message('d', b"1\n2\n")].concat()).await;
     assert_eq!(raw.next().await.unwrap().tag, 'G');
     drop(raw);
 
-    let mut raw = RawClient::connect_to(address).await;
+    let mut raw = RawClient::connect_to(server.address).await;
     raw.send(&startup()).await;
     let key = raw.until_ready().await.into_iter().find(|reply| reply.tag == 'K').unwrap().body;
     raw.send(&[query("COPY t FROM STDIN"), message('d', b"1\n2\n")].concat()).await;
     assert_eq!(raw.next().await.unwrap().tag, 'G');
     let cancel = [&80_877_102_i32.to_be_bytes()[..], &key].concat();
-    let mut other = RawClient::connect_to(address).await;
+    let mut other = RawClient::connect_to(server.address).await;
     other.send(&super::raw::packet(&cancel)).await;
     assert!(other.until_closed().await.is_empty());
     let replies = raw.until_ready().await;
@@ -326,8 +300,8 @@ async fn a_client_that_vanishes_or_cancels_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_copied_is_refused_by_name() {
-    let (address, _guard) = server().await;
-    let client = client(address).await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client.batch_execute("CREATE TABLE t (a INT, g AS a + 1); CREATE VIEW v AS SELECT a FROM t").await.unwrap();
     let cases = [
         ("COPY t FROM '/etc/passwd'", "0A000", "COPY from a file of the server's machine is not supported"),
@@ -365,8 +339,8 @@ async fn what_can_not_be_copied_is_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_see_how_far_a_copy_is() {
-    let (address, _guard) = server().await;
-    let (copier, other) = (client(address).await, client(address).await);
+    let server = Served::start().await;
+    let (copier, other) = (server.client().await, server.client().await);
     copier.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, x TEXT)").await.unwrap();
     let progress = "SELECT p.pid = a.pid, c.relname, p.command, p.type, p.bytes_processed, p.bytes_total,
             p.tuples_processed, p.tuples_excluded, p.datname

@@ -1,26 +1,7 @@
 //! Cursors by messages, over real sessions: portals and cursors share their names.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
-
 use super::raw::{RawClient, Reply, bind, close, describe, execute, message, parse, query, sync, tags};
-use crate::engine::{Engine, EngineConfig};
-use crate::session::Session;
-use crate::wire::{Login, WireConfig, listen, serve};
-
-/// A server over an engine in memory.
-pub(super) async fn start() -> (SocketAddr, CancellationToken) {
-    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
-    let address = listener.local_address().unwrap();
-    let shutdown = CancellationToken::new();
-    let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
-    tokio::spawn(serve(listener, sessions, shutdown.clone()));
-    (address, shutdown)
-}
+use super::served::Served;
 
 /// Bind with one format for all results.
 fn bind_as(portal: &str, statement: &str, format: u8) -> Vec<u8> {
@@ -65,8 +46,8 @@ const DECLARE: &str = "DECLARE c SCROLL CURSOR FOR SELECT g::int AS n FROM gener
 /// What psycopg, node and JDBC's users send: a cursor that takes parameters, described as a portal and as a FETCH.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_is_declared_described_and_fetched_by_messages() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     client.tags(&query("BEGIN")).await;
     let mut with_parameter = b"\0d\0".to_vec();
     with_parameter.extend([0, 0, 0, 1, 0, 0, 0, 1, b'7', 0, 0]);
@@ -94,14 +75,13 @@ async fn a_cursor_is_declared_described_and_fetched_by_messages() {
     let script = [parse("", "MOVE ALL IN c"), describe('S', ""), bind("", ""), execute("", 0), sync()];
     let moved = replies(&mut client, &script).await;
     assert_eq!((tags(&moved).as_str(), completed(&moved)), ("1tn2CZ", vec!["MOVE 1".to_string()]));
-    shutdown.cancel();
 }
 
 /// A FETCH that was prepared is bound to the cursor that has the name then, whatever its columns.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prepared_fetch_follows_the_name() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     assert_eq!(client.tags(&[parse("f", "FETCH c"), describe('S', "f"), sync()].concat()).await, "1tnZ");
     let missing = replies(&mut client, &[bind("", "f"), execute("", 0), sync()]).await;
     assert_eq!(failure(&missing), "34000");
@@ -111,13 +91,12 @@ async fn a_prepared_fetch_follows_the_name() {
         assert_eq!((tags(&fetched).as_str(), texts(&fetched)), ("2TDCZ", vec![expected.to_string()]));
         simple(&mut client, "COMMIT").await;
     }
-    shutdown.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_is_executed_and_closed_as_a_portal() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     simple(&mut client, &format!("BEGIN; {DECLARE}")).await;
     let script = [execute("c", 4), execute("c", 0), execute("c", 1), sync()];
     let fetched = replies(&mut client, &script).await;
@@ -130,14 +109,13 @@ async fn a_cursor_is_executed_and_closed_as_a_portal() {
     assert_eq!(client.tags(&[close('P', "c"), sync()].concat()).await, "3Z");
     let gone = replies(&mut client, &[query("FETCH c")]).await;
     assert_eq!(failure(&gone), "34000");
-    shutdown.cancel();
 }
 
 /// asyncpg moves its portals by `MOVE FORWARD n name`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_is_moved_fetched_and_closed_by_sql() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     let sql = "SELECT g::bigint FROM generate_series(1, 100) AS s(g) ORDER BY g";
     simple(&mut client, "BEGIN").await;
     let begun = replies(&mut client, &[parse("s", sql), bind_as("p", "s", 1), execute("p", 2), sync()]).await;
@@ -165,14 +143,13 @@ async fn a_portal_is_moved_fetched_and_closed_by_sql() {
     client.tags(&[bind("q", "s"), sync()].concat()).await;
     simple(&mut client, "CLOSE ALL").await;
     assert_eq!(failure(&replies(&mut client, &[execute("q", 0), sync()]).await), "34000");
-    shutdown.cancel();
 }
 
 /// In one batch of messages, without a transaction that anybody wrote: what the portal became ends at Sync.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cursors_of_messages_end_at_sync() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     let sql = "SELECT g FROM generate_series(1, 9) AS s(g) ORDER BY g";
     let script = [
         parse("s", sql),
@@ -186,27 +163,25 @@ async fn cursors_of_messages_end_at_sync() {
     let done = replies(&mut client, &[script.concat(), sync()]).await;
     assert_eq!((tags(&done).as_str(), texts(&done)), ("12Ds12CDsZ", vec!["1".to_string(), "4".to_string()]));
     assert_eq!(failure(&replies(&mut client, &[query("FETCH p")]).await), "34000");
-    shutdown.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_binary_cursor_gives_binary_rows_where_the_protocol_does_not_say() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     simple(&mut client, "BEGIN; DECLARE b BINARY CURSOR FOR SELECT 258::int AS n").await;
     let fetched = replies(&mut client, &[query("FETCH b")]).await;
     assert_eq!(values(&fetched), [258_i32.to_be_bytes()]);
     assert_eq!(fetched[0].body.last(), Some(&1), "the description says so");
     let fetched = replies(&mut client, &[parse("", "FETCH FIRST FROM b"), bind("", ""), execute("", 0), sync()]).await;
     assert_eq!(texts(&fetched), ["258"], "Bind says text");
-    shutdown.cancel();
 }
 
 /// Held cursors live on outside transactions; DISCARD ALL closes what there is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn held_cursors_need_no_transaction() {
-    let (address, shutdown) = start().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     simple(&mut client, &DECLARE.replace("SCROLL CURSOR", "SCROLL CURSOR WITH HOLD")).await;
     assert_eq!(simple(&mut client, "FETCH 2 FROM c").await.0, ["1", "2"]);
     assert_eq!(simple(&mut client, "FETCH LAST FROM c").await.0, ["10"]);
@@ -220,5 +195,4 @@ async fn held_cursors_need_no_transaction() {
     let (values, _) = simple(&mut client, &format!("{DECLARE}; FETCH ABSOLUTE 5 FROM c; FETCH c")).await;
     assert_eq!(values, ["5", "6"]);
     assert_eq!(failure(&replies(&mut client, &[query("FETCH c")]).await), "34000");
-    shutdown.cancel();
 }

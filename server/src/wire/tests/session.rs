@@ -1,32 +1,11 @@
 //! The wire over real sessions: drivers as users run them.
 
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
-
-use crate::engine::{Engine, EngineConfig};
-use crate::session::Session;
-use crate::wire::{Login, WireConfig, listen, serve};
-
-/// Serves an engine in memory and connects to it.
-async fn client() -> (tokio_postgres::Client, CancellationToken) {
-    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
-    let port = listener.local_address().unwrap().port();
-    let shutdown = CancellationToken::new();
-    let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
-    tokio::spawn(serve(listener, sessions, shutdown.clone()));
-    let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).user("me").dbname("db");
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    (client, shutdown)
-}
+use super::served::Served;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn statements_parameters_and_the_catalog() {
-    let (client, shutdown) = client().await;
+    let server = Served::start().await;
+    let client = server.client().await;
     client.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, v TEXT, n NUMERIC)").await.unwrap();
     let inserted =
         client.execute("INSERT INTO t VALUES ($1, $2, 1.5), (2, NULL, NULL)", &[&1i32, &"one"]).await.unwrap();
@@ -57,12 +36,12 @@ async fn statements_parameters_and_the_catalog() {
     assert_eq!(failed.code().unwrap().code(), "25P02");
     client.batch_execute("ROLLBACK").await.unwrap();
     client.batch_execute("SET TIME ZONE 'Europe/Berlin'").await.unwrap();
-    shutdown.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_whose_rows_multiply_can_be_cancelled() {
-    let (client, shutdown) = client().await;
+    let server = Served::start().await;
+    let client = server.client().await;
     let token = client.cancel_token();
     let endless =
         client.query("SELECT count(*) FROM generate_series(1, 1000000) a(x), generate_series(1, 1000000) b(y)", &[]);
@@ -77,12 +56,12 @@ async fn a_query_whose_rows_multiply_can_be_cancelled() {
         () = cancelling => unreachable!("cancels are sent for ever"),
     };
     assert_eq!(error.code().unwrap().code(), "57014");
-    shutdown.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_query_sets_holds_behind_it_and_goes_with_its_transaction() {
-    let (client, shutdown) = client().await;
+    let server = Served::start().await;
+    let client = server.client().await;
     let shown = async || client.query_one("SHOW application_name", &[]).await.unwrap().get::<_, String>(0);
     let row = client.query_one("SELECT set_config('application_name', $1, false)", &[&"one"]).await.unwrap();
     assert_eq!(row.get::<_, &str>(0), "one");
@@ -99,7 +78,6 @@ async fn what_a_query_sets_holds_behind_it_and_goes_with_its_transaction() {
     // What asyncpg sends at its start.
     let row = client.query_one("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", &[]);
     assert_eq!(row.await.unwrap().get::<_, &str>(1), "off");
-    shutdown.cancel();
 }
 
 /// The process id of a client's connection.
@@ -109,15 +87,9 @@ async fn process_id(client: &tokio_postgres::Client) -> i32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_see_and_stop_each_other() {
-    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
-    let port = listener.local_address().unwrap().port();
-    let shutdown = CancellationToken::new();
-    let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
-    tokio::spawn(serve(listener, sessions, shutdown.clone()));
-    let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).user("me").dbname("db").application_name("target");
+    let server = Served::start().await;
+    let mut config = server.login();
+    config.application_name("target");
     let (target, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
     let ended = tokio::spawn(connection);
     let (other, connection) = config.application_name("other").connect(tokio_postgres::NoTls).await.unwrap();
@@ -154,5 +126,4 @@ async fn sessions_see_and_stop_each_other() {
     assert_eq!(error.code().unwrap().code(), "57P01");
     assert!(target.query("SELECT 1", &[]).await.is_err());
     assert!(!stop("SELECT pg_terminate_backend($1)").await);
-    shutdown.cancel();
 }

@@ -1,46 +1,8 @@
 //! SUBSCRIBE over sockets: streams in both protocols and as a COPY, slow readers, cancels, clients that vanish.
 
-use std::sync::Arc;
-
+use super::raw::{Reply, bind, execute, message, parse, query, sync};
+use super::served::Served;
 use futures::StreamExt;
-use tokio_util::sync::CancellationToken;
-
-use super::raw::{RawClient, Reply, bind, execute, message, parse, query, sync};
-use crate::engine::{Engine, EngineConfig};
-use crate::session::Session;
-use crate::wire::{Login, WireConfig, listen, serve};
-
-/// Serves an engine in memory.
-struct Server {
-    address: std::net::SocketAddr,
-    shutdown: CancellationToken,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-        let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
-        let address = listener.local_address().unwrap();
-        let shutdown = CancellationToken::new();
-        let sessions = move |login: &Login| {
-            Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place))
-        };
-        tokio::spawn(serve(listener, sessions, shutdown.clone()));
-        Self { address, shutdown }
-    }
-
-    async fn client(&self) -> tokio_postgres::Client {
-        let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(self.address.port()).user("me").dbname("db");
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
-
-    async fn raw(&self) -> RawClient {
-        RawClient::ready_at(self.address).await
-    }
-}
 
 /// The fields of a DataRow.
 fn fields(reply: &Reply) -> Vec<Option<String>> {
@@ -65,7 +27,7 @@ fn row(reply: &Reply) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_streams_in_both_protocols_and_as_a_copy() {
-    let server = Server::start().await;
+    let server = Served::start().await;
     let client = server.client().await;
     client.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)").await.unwrap();
     client.batch_execute("INSERT INTO t VALUES (1, 'one')").await.unwrap();
@@ -118,13 +80,12 @@ async fn a_subscription_streams_in_both_protocols_and_as_a_copy() {
     client.batch_execute("DROP MATERIALIZED VIEW n").await.unwrap();
     let ended = copied.until_ready().await;
     assert_eq!(ended.iter().find(|reply| reply.tag == 'E').unwrap().sqlstate(), "42P01");
-    server.shutdown.cancel();
 }
 
 /// A cancel, a timeout, the loss of the right to read and the end of the server: one answer each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_is_ended_from_outside() {
-    let server = Server::start().await;
+    let server = Served::start().await;
     // Once there are roles, nobody gets in under another name.
     let (owner, client, mut raw) = (server.client().await, server.client().await, server.raw().await);
     owner.batch_execute("CREATE TABLE t (v INT); INSERT INTO t VALUES (1)").await.unwrap();
@@ -157,7 +118,7 @@ async fn a_subscription_is_ended_from_outside() {
 
     raw.send(&query("SUBSCRIBE t WITH (SNAPSHOT = false)")).await;
     assert_eq!(raw.next().await.unwrap().tag, 'T');
-    server.shutdown.cancel();
+    drop(server);
     let replies = raw.until_closed().await;
     let errors: Vec<String> = replies.iter().filter(|reply| reply.tag == 'E').map(Reply::sqlstate).collect();
     assert_eq!(errors, ["57P01"]);
@@ -166,7 +127,7 @@ async fn a_subscription_is_ended_from_outside() {
 /// Clients that vanish while nothing happens leave nothing behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_vanishes_ends_its_subscription() {
-    let server = Server::start().await;
+    let server = Served::start().await;
     let client = server.client().await;
     client.batch_execute("CREATE TABLE t (v INT)").await.unwrap();
     let mut gone = server.raw().await;
@@ -177,13 +138,12 @@ async fn a_client_that_vanishes_ends_its_subscription() {
     while client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
         tokio::task::yield_now().await;
     }
-    server.shutdown.cancel();
 }
 
 /// Whoever stops reading is told so when it reads again, and meanwhile nothing is kept for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stops_is_ended_with_a_reason() {
-    let server = Server::start().await;
+    let server = Served::start().await;
     let client = server.client().await;
     client.batch_execute("CREATE TABLE wide (v TEXT)").await.unwrap();
     let filled = "INSERT INTO wide SELECT repeat('x', 10000) FROM generate_series(1, 1000) AS g(i)";
@@ -201,5 +161,4 @@ async fn a_reader_that_stops_is_ended_with_a_reason() {
     assert_eq!((error.tag, error.sqlstate().as_str()), ('E', "55000"));
     assert!(error.field('M').starts_with("can no longer get changes of \"wide\" after "), "{}", error.field('M'));
     assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
-    server.shutdown.cancel();
 }

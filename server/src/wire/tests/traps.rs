@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio_util::sync::CancellationToken;
-
 use super::fake::start;
 use super::raw::{RawClient, Reply, bind, describe, execute, message, packet, parse, query, startup, sync};
-use crate::engine::{Engine, EngineConfig};
-use crate::session::Session;
+use super::served::Served;
+use crate::wire::WireConfig;
 use crate::wire::scram::Credentials;
-use crate::wire::{Login, WireConfig, listen, serve};
 
 /// The messages whose bodies the stock loop decodes before it asks whether they may come.
 const TAGS: &[u8] = b"pdCDEPB";
@@ -153,18 +150,6 @@ async fn rows_of_a_portal_are_sent_while_more_are_awaited() {
     assert_eq!(begun, "12D");
 }
 
-/// Serves an engine in memory: the address, and what stops it.
-async fn engine() -> (std::net::SocketAddr, tokio_util::sync::DropGuard) {
-    let engine = Engine::open(EngineConfig::new("memory://")).await.unwrap();
-    let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
-    let address = listener.local_address().unwrap();
-    let shutdown = CancellationToken::new();
-    let sessions =
-        move |login: &Login| Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place));
-    tokio::spawn(serve(listener, sessions, shutdown.clone()));
-    (address, shutdown.drop_guard())
-}
-
 /// The first column of the first row.
 fn value(replies: &[Reply]) -> String {
     let row = replies.iter().find(|reply| reply.tag == 'D').unwrap();
@@ -187,9 +172,9 @@ fn names(replies: &[Reply]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_connection_has_a_session_of_its_own() {
-    let (address, _guard) = engine().await;
-    let mut one = RawClient::ready_at(address).await;
-    let mut other = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut one = server.raw().await;
+    let mut other = server.raw().await;
     assert_eq!(one.tags(&query("SET application_name = 'one'; BEGIN; PREPARE p AS SELECT 1")).await, "SCCCZ");
     other.send(&query("SHOW application_name")).await;
     let replies = other.until_ready().await;
@@ -201,8 +186,8 @@ async fn each_connection_has_a_session_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn columns_have_the_names_of_postgres() {
-    let (address, _guard) = engine().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     for (sql, expected) in [
         ("SELECT 1, 'x', 1 + 1, NULL, -1", vec!["?column?"; 5]),
         ("SELECT count(*), upper('a'), COALESCE(NULL, 1), now()", vec!["count", "upper", "coalesce", "now"]),
@@ -219,8 +204,8 @@ async fn columns_have_the_names_of_postgres() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_parameter_is_taken_under_every_type_of_text() {
-    let (address, _guard) = engine().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     let made = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9), w TEXT); INSERT INTO t VALUES (1, 'a', 'b')";
     assert_eq!(client.tags(&query(made)).await, "CCZ");
     // pgjdbc's setString says varchar (1043), others text (25), unknown (705), or nothing.
@@ -236,8 +221,8 @@ async fn a_text_parameter_is_taken_under_every_type_of_text() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_have_codes_and_places_of_their_own_over_the_wire() {
-    let (address, _guard) = engine().await;
-    let mut client = RawClient::ready_at(address).await;
+    let server = Served::start().await;
+    let mut client = server.raw().await;
     for (sql, sqlstate, place) in [
         ("SELEC 1", "42601", "1"),
         ("SELECT * FROM nowhere", "42P01", "15"),
