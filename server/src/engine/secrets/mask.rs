@@ -38,9 +38,17 @@ enum Kind {
 pub fn mask(sql: &str) -> String {
     let pieces = pieces(sql);
     let mut shown = String::with_capacity(sql.len());
-    let mut copied = 0;
+    let (mut copied, mut masked, mut defining) = (0, false, false);
     for (at, piece) in pieces.iter().enumerate() {
-        if is_secret(sql, &pieces, at) {
+        // Within CREATE SECRET and ALTER SECRET every literal may be the value; PREPARE may stand in front.
+        defining = match piece.kind {
+            Kind::Sign(';') => false,
+            _ => defining || defines_secret(sql, &pieces[..=at]),
+        };
+        let literal = piece.kind == Kind::Literal;
+        // A literal goes on in the next one.
+        masked = literal && (defining || masked) || is_secret(sql, &pieces[..=at], pieces.get(at + 1));
+        if masked {
             shown.push_str(&sql[copied..piece.start]);
             shown.push_str(MASK);
             copied = piece.end;
@@ -50,33 +58,27 @@ pub fn mask(sql: &str) -> String {
     shown
 }
 
-fn is_secret(sql: &str, pieces: &[Piece], at: usize) -> bool {
-    let piece = &pieces[at];
-    let text = |piece: &Piece| sql[piece.start..piece.end].to_ascii_lowercase();
-    let before = |back: usize| at.checked_sub(back).map(|at| &pieces[at]);
-    if matches!(piece.kind, Kind::Sign(_)) {
-        return false;
+fn is_word(sql: &str, piece: &Piece, words: &[&str]) -> bool {
+    piece.kind == Kind::Word && words.iter().any(|word| sql[piece.start..piece.end].eq_ignore_ascii_case(word))
+}
+
+/// Whether the definition of a secret begins with the last of these pieces.
+fn defines_secret(sql: &str, pieces: &[Piece]) -> bool {
+    matches!(pieces, [.., verb, noun] if is_word(sql, verb, &["create", "alter"]) && is_word(sql, noun, &["secret"]))
+}
+
+/// Whether the last of these pieces is the value of a secret, by what stands in front of it and behind.
+fn is_secret(sql: &str, pieces: &[Piece], next: Option<&Piece>) -> bool {
+    match pieces {
+        [.., name, sign, value] if sign.kind == Kind::Sign('=') && !matches!(value.kind, Kind::Sign(_)) => {
+            let name = sql[name.start..name.end].to_ascii_lowercase();
+            // `= SECRET name` names one.
+            let names = is_word(sql, value, &["secret"]) && next.is_some_and(|next| next.kind == Kind::Word);
+            SECRET_WORDS.iter().any(|word| name.contains(word)) && !names
+        }
+        [.., word, value] => value.kind == Kind::Literal && is_word(sql, word, &["password"]),
+        _ => false,
     }
-    if before(1).is_some_and(|sign| sign.kind == Kind::Sign('=')) {
-        let named = before(2).is_some_and(|name| SECRET_WORDS.iter().any(|word| text(name).contains(word)));
-        // `= SECRET name` names one.
-        let names = piece.kind == Kind::Word && text(piece) == "secret";
-        return named && !(names && pieces.get(at + 1).is_some_and(|next| next.kind == Kind::Word));
-    }
-    if piece.kind != Kind::Literal {
-        return false;
-    }
-    if before(1).is_some_and(|word| word.kind == Kind::Word && text(word) == "password") {
-        return true;
-    }
-    // Within CREATE SECRET and ALTER SECRET every literal may be the value.
-    let start = pieces[..at].iter().rposition(|piece| piece.kind == Kind::Sign(';')).map_or(0, |end| end + 1);
-    let words = |index: usize| pieces.get(start + index).filter(|piece| piece.kind == Kind::Word).map(text);
-    let defining = |at: usize| {
-        matches!(words(at).as_deref(), Some("create" | "alter")) && words(at + 1).is_some_and(|word| word == "secret")
-    };
-    // PREPARE name AS, too.
-    (0..at.saturating_sub(start)).any(defining)
 }
 
 /// Cuts a text; comments and blanks are left out.
@@ -90,11 +92,9 @@ fn pieces(sql: &str) -> Vec<Piece> {
         } else if rest.starts_with("--") {
             (rest.find('\n').unwrap_or(rest.len()), None)
         } else if rest.starts_with("/*") {
-            (rest.find("*/").map_or(rest.len(), |end| end + 2), None)
-        } else if first == '\'' {
-            (quoted_length(rest, '\'', false), Some(Kind::Literal))
-        } else if matches!(first, 'e' | 'E') && rest[1..].starts_with('\'') {
-            (1 + quoted_length(&rest[1..], '\'', true), Some(Kind::Literal))
+            (comment_length(rest), None)
+        } else if let Some(length) = literal_length(rest) {
+            (length, Some(Kind::Literal))
         } else if first == '$' && dollar_quoted_length(rest).is_some() {
             (dollar_quoted_length(rest).unwrap_or(1), Some(Kind::Literal))
         } else if is_word_part(first) || first == '"' {
@@ -108,6 +108,37 @@ fn pieces(sql: &str) -> Vec<Piece> {
         start += length;
     }
     pieces
+}
+
+/// Bytes of the comment that `text` starts with, those within it included; to the end if it is open.
+fn comment_length(text: &str) -> usize {
+    let (mut at, mut open) = (0, 0_usize);
+    while at < text.len() {
+        let rest = &text.as_bytes()[at..];
+        if rest.starts_with(b"/*") {
+            (at, open) = (at + 2, open + 1);
+        } else if rest.starts_with(b"*/") {
+            (at, open) = (at + 2, open - 1);
+            if open == 0 {
+                return at;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    text.len()
+}
+
+/// Bytes of the literal in single quotes that `text` starts with, the letters of its kind included; `None` where none
+/// begins.
+fn literal_length(text: &str) -> Option<usize> {
+    let quote = text.bytes().take(3).position(|byte| byte == b'\'')?;
+    let escapes = match &text[..quote] {
+        "e" | "E" => true,
+        "" | "n" | "N" | "b" | "B" | "x" | "X" | "u&" | "U&" => false,
+        _ => return None,
+    };
+    Some(quote + quoted_length(&text[quote..], '\'', escapes))
 }
 
 /// Bytes of the quoted text that `text` starts with, both quotes included; to the end if it is open.
@@ -169,7 +200,9 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_value_is_masked() {
-        for value in ["'x y'", "E'it\\'s y'", "$$x y$$", "$q$x $$ y$q$", "xy", "42", "'open y"] {
+        for value in
+            ["'x y'", "E'it\\'s y'", "N'x y'", "U&'x y'", "x'00'", "$$x y$$", "$q$x $$ y$q$", "xy", "42", "'open y"]
+        {
             let sql = format!("WITH (a = 'b', /* it's */ properties.sasl.password -- '\n = {value}");
             assert_eq!(mask(&sql), "WITH (a = 'b', /* it's */ properties.sasl.password -- '\n = '********'");
         }
@@ -177,8 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn long_statements_are_read_once() {
+        let sql = format!("INSERT INTO t VALUES {}", "('it''s', -1, $$x$$, /* y */ E'z'), ".repeat(200_000));
+        assert_eq!(mask(&sql), sql);
+        let sql = format!("CREATE SECRET s AS {}", "'x' ".repeat(500_000));
+        assert_eq!(mask(&sql), sql.replace("'x'", MASK));
+    }
+
+    #[test]
     fn definitions_of_secrets_and_passwords_are_masked() {
         for (sql, shown) in [
+            ("ALTER ROLE r PASSWORD U&'x'", "ALTER ROLE r PASSWORD '********'"),
+            ("ALTER ROLE r PASSWORD 'x'\n'y'", "ALTER ROLE r PASSWORD '********'\n'********'"),
+            ("/* /* */ ' */ WITH (password = 'x')", "/* /* */ ' */ WITH (password = '********')"),
             ("CREATE SECRET s AS 'x'; SELECT 'y'", "CREATE SECRET s AS '********'; SELECT 'y'"),
             ("SELECT 'y'; alter /* */ secret a.s\nas $$x$$", "SELECT 'y'; alter /* */ secret a.s\nas '********'"),
             ("create secret if not exists s 'x' 'y'", "create secret if not exists s '********' '********'"),
