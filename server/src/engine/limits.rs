@@ -1,7 +1,13 @@
 //! Every limit of the engine, with its reason.
 
+use std::time::Duration;
+
 /// Bytes of rows that one DML statement may change: they are held at once, in the statement and in its commit.
 pub const DML_STATEMENT_BYTES: usize = 256 << 20;
+
+/// How long a statement that is cancelled waits for the outcome of its commit, which is on its way to the log: where the
+/// log is well, an entry takes milliseconds.
+pub const COMMIT_GRACE: Duration = Duration::from_secs(1);
 
 /// Bytes of log after which a snapshot is written by itself: bounds what a start has to read.
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;

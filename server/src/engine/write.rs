@@ -4,9 +4,11 @@
 //! - A statement that reads tables in order to write is evaluated under the writer's lock, against heads: every
 //!   earlier commit is applied, those still on their way to the log included.
 //! - The lock is not held while anybody waits for the log. Heads change and commits are queued in one step.
-//! - Once queued, a commit can't be taken back: a session that gives up waiting is told 08007.
+//! - Once queued, a commit can't be taken back: a session that gives up waiting is told how it came out where the log
+//!   says so within [`COMMIT_GRACE`], as in Postgres, which holds a cancel off while it commits; else it is told 08007.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -14,7 +16,7 @@ use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use millstream_planner::access::RoleOid;
 use millstream_planner::bind::{self, RelationTable};
 use millstream_planner::catalog::{Resolved, TableDefinition};
@@ -32,7 +34,7 @@ use super::committer::Pending;
 use super::dml::{self, Decision, Target};
 use super::head::TableHead;
 use super::index::indexes_of;
-use super::limits::DML_STATEMENT_BYTES;
+use super::limits::{COMMIT_GRACE, DML_STATEMENT_BYTES};
 use super::provider::{Scan, VersionRows};
 use super::read::Pinned;
 use super::state::State;
@@ -121,9 +123,14 @@ impl Engine {
 
     /// Waits until a commit is durable; that it was queued can't be taken back.
     pub(super) async fn durable(&self, answer: Answer, stop: &Stop) -> Result<LogPosition, SqlError> {
+        let answered = answer.map(|answered| Ok(answered.map_err(|_| self.committer.why())??));
+        let mut answered = pin!(answered);
         tokio::select! {
-            answered = answer => Ok(answered.map_err(|_| self.committer.why())??),
+            answered = &mut answered => answered,
             stopped = stop.stopped() => {
+                if let Ok(answered) = tokio::time::timeout(COMMIT_GRACE, answered).await {
+                    return answered;
+                }
                 let message = "the statement was given up while its commit was being written: it may be there or not";
                 Err(SqlError::new(Condition::TransactionResolutionUnknown, message)
                     .with_detail(format!("The reason: {}.", stopped.message))

@@ -73,7 +73,7 @@ impl Session {
             None if tag.ends_with(' ') => Outcome::tagged(CommandTag::Fixed(format!("{tag}{}", written.affected))),
             None => Outcome::tagged(CommandTag::Fixed(tag.to_string())),
         };
-        Ok(Outcome { notices, ..outcome })
+        Ok(Outcome { notices, durable: written.position.is_some(), ..outcome })
     }
 
     /// Adds rows to a table as part of the open transaction, or of one that this opens and [`Self::sync`] ends:

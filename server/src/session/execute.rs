@@ -20,8 +20,8 @@ use crate::engine::stop::Stop;
 
 impl Outcome {
     /// A tag and nothing else.
-    pub(super) fn tagged(tag: CommandTag) -> Self {
-        Self { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() }
+    pub fn tagged(tag: CommandTag) -> Self {
+        Self { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new(), durable: false }
     }
 
     pub(super) fn fixed(tag: &str) -> Self {

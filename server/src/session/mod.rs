@@ -151,6 +151,8 @@ pub struct Outcome {
     pub notices: Vec<Notice>,
     /// Settings that changed and that clients are told of (ParameterStatus).
     pub changed_parameters: Vec<(String, String)>,
+    /// What it did is durable: a cancel comes too late for its rows, and an error would deny what stays.
+    pub durable: bool,
 }
 
 /// A command tag.

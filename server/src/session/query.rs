@@ -83,7 +83,8 @@ impl Session {
         self.settings = settings;
         let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
         let tag = CommandTag::Counted("SELECT ");
-        Ok(Outcome { rows: Some(rows), notices: changed.notices, changed_parameters: changed.reported, tag })
+        let (notices, changed_parameters) = (changed.notices, changed.reported);
+        Ok(Outcome { rows: Some(rows), notices, changed_parameters, ..Outcome::tagged(tag) })
     }
 
     /// The rows of a query that an index finds at once, or its plan.

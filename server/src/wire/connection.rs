@@ -243,7 +243,7 @@ impl<S: ClientSession> Connection<S> {
         {
             self.registration.seat().forgets(name);
             let tag = CommandTag::Fixed("DEALLOCATE".to_owned());
-            return Ok(Outcome { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() });
+            return Ok(Outcome::tagged(tag));
         }
         if let Some(done) = self.about_portal(prepared).await? {
             return Ok(done);

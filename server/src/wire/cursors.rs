@@ -64,7 +64,7 @@ impl<S: ClientSession> Connection<S> {
             CursorCommand::Close(name) => {
                 self.portals.remove(name);
                 let tag = CommandTag::Fixed("CLOSE CURSOR".to_owned());
-                Ok(Some(Outcome { rows: None, tag, notices: Vec::new(), changed_parameters: Vec::new() }))
+                Ok(Some(Outcome::tagged(tag)))
             }
         }
     }

@@ -14,7 +14,7 @@ use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
 use super::limits::{PORTALS_PER_CONNECTION, STATEMENTS_PER_CONNECTION};
 use super::reply;
-use super::rows::ResultRows;
+use super::rows::{ResultRows, rows_token};
 use super::values::{ColumnType, DisplaySettings, parameter};
 use crate::session::registry::PreparedRow;
 use crate::session::{CommandTag, CopyShape, SqlError};
@@ -259,6 +259,7 @@ impl<S: ClientSession> Connection<S> {
             (Some(columns), Some(stream)) => {
                 let columns = types_of(columns);
                 let display = DisplaySettings::of(&self.session);
+                let token = rows_token(token, outcome.durable);
                 let rows = ResultRows::new(stream, columns, formats.to_vec(), display, token);
                 self.send_portal(Box::new(rows), outcome.tag, limit).await
             }

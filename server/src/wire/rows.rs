@@ -40,6 +40,11 @@ pub(super) struct Sent {
     pub(super) finished: bool,
 }
 
+/// What cancels the rows of a statement that ran under `token`: nothing once what it did is durable.
+pub(super) fn rows_token(token: CancellationToken, durable: bool) -> CancellationToken {
+    if durable { CancellationToken::new() } else { token }
+}
+
 impl ResultRows {
     /// A result of which nothing was sent. `token` cancels it.
     pub(super) fn new(

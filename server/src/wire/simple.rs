@@ -5,7 +5,7 @@ use super::columns::{describe_columns, types_of};
 use super::connection::Connection;
 use super::errors::{self, Failure};
 use super::reply;
-use super::rows::ResultRows;
+use super::rows::{ResultRows, rows_token};
 use super::values::DisplaySettings;
 use crate::session::CommandTag;
 use millstream_planner::statement::StatementText;
@@ -60,6 +60,7 @@ impl<S: ClientSession> Connection<S> {
             if let Some(stream) = outcome.rows {
                 let columns = types_of(&columns);
                 let display = DisplaySettings::of(&self.session);
+                let token = rows_token(token, outcome.durable);
                 let mut rows = ResultRows::new(stream, columns, formats, display, token);
                 rows_sent = rows.send(&mut self.socket, None).await?.rows;
             }

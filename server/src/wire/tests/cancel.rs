@@ -2,6 +2,7 @@
 
 use super::fake::{connect, start};
 use super::raw::{RawClient, packet, query, startup};
+use super::served::Served;
 use crate::wire::WireConfig;
 
 fn cancel_packet(process_id: i32, secret: i32) -> Vec<u8> {
@@ -79,4 +80,25 @@ async fn a_cancel_between_statements_is_forgotten() {
     cancel.send(&cancel_packet(process_id, secret)).await;
     assert!(cancel.until_closed().await.is_empty());
     assert_eq!(client.tags(&query("table")).await, "TDDCZ");
+}
+
+/// An error would say that nothing was written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_comes_too_late_for_the_rows_of_what_is_written() {
+    let server = Served::start().await;
+    let mut target = RawClient::connect_to(server.address).await;
+    let (process_id, secret) = with_key(&mut target).await;
+    assert_eq!(target.tags(&query("CREATE TABLE t (id INT, x TEXT)")).await, "CZ");
+    let sql = "INSERT INTO t SELECT v, repeat('x', 500) FROM generate_series(1, 50000) g(v) RETURNING *";
+    target.send(&query(sql)).await;
+    assert_eq!(target.next().await.unwrap().tag, 'T');
+    assert_eq!(target.next().await.unwrap().tag, 'D');
+
+    let mut cancel = RawClient::connect_to(server.address).await;
+    cancel.send(&cancel_packet(process_id, secret)).await;
+    assert!(cancel.until_closed().await.is_empty());
+    let replies = target.until_ready().await;
+    assert_eq!(replies.iter().filter(|reply| reply.tag == 'D').count(), 49_999);
+    assert_eq!(replies[replies.len() - 2].body, b"INSERT 0 50000\0"[..]);
+    assert_eq!(target.tags(&query("SELECT 1 FROM t LIMIT 1")).await, "TDCZ");
 }

@@ -189,8 +189,7 @@ impl ClientSession for FakeSession {
     ) -> Result<Outcome, SqlError> {
         self.observed.executed.lock().unwrap().push(prepared.sql.clone());
         let rows = self.rows(prepared, &parameters);
-        let mut outcome =
-            Outcome { rows, tag: CommandTag::Counted("SELECT "), notices: vec![], changed_parameters: vec![] };
+        let mut outcome = Outcome { rows, ..Outcome::tagged(CommandTag::Counted("SELECT ")) };
         let tag = |outcome: &mut Outcome, tag: &str| outcome.tag = CommandTag::Fixed(tag.into());
         match prepared.sql.as_str() {
             "begin" => {
