@@ -12,9 +12,10 @@ use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, Roles};
+use crate::meant::MeantNames;
 use crate::secret::{Secret, SecretUses};
 use crate::settings::PlanSettings;
-use crate::statement::OnConflict;
+use crate::statement::{OnConflict, Read};
 use crate::values::Shown;
 
 /// A schema-qualified name, both parts as stored (folded unless quoted).
@@ -45,6 +46,8 @@ pub struct Relation {
     pub kind: RelationKind,
     /// The relations that it reads.
     pub depends_on: Vec<RelationId>,
+    /// What the names in its query mean: views.
+    pub names: MeantNames,
     /// The statement that made it, as the user wrote it.
     pub sql: String,
     /// The settings under which `sql` was planned.
@@ -252,6 +255,56 @@ impl Catalog {
         self.database_access = access;
     }
 
+    /// Gives a schema another name, and with it everything that is in it.
+    pub fn rename_schema(&mut self, old: &str, new: &str) {
+        if let Some(oid) = self.schemas.remove(old) {
+            self.schemas.insert(new.to_string(), oid);
+        }
+        if let Some(access) = self.schema_access.remove(old) {
+            self.schema_access.insert(new.to_string(), access);
+        }
+        let renamed = |name: &QualifiedName| QualifiedName { schema: new.to_string(), name: name.name.clone() };
+        for relation in self.relations.values_mut().filter(|relation| relation.name.schema == old) {
+            self.names.remove(&relation.name);
+            let name = renamed(&relation.name);
+            self.names.insert(name.clone(), relation.id);
+            Arc::make_mut(relation).name = name;
+        }
+        for index in self.indexes.values_mut().filter(|index| index.name.schema == old) {
+            let name = renamed(&index.name);
+            Arc::make_mut(index).name = name;
+        }
+        for secret in self.secrets.values_mut().filter(|secret| secret.name.schema == old) {
+            let name = renamed(&secret.name);
+            Arc::make_mut(secret).name = name;
+        }
+    }
+
+    /// Gives a relation another name, maybe in another schema: its indexes go along.
+    pub fn rename(&mut self, id: RelationId, name: QualifiedName) {
+        let Some(old) = self.relations.get(&id) else { return };
+        for index in self.indexes.values_mut().filter(|index| index.relation == id) {
+            if index.name.schema != name.schema {
+                Arc::make_mut(index).name.schema.clone_from(&name.schema);
+            }
+        }
+        self.put(Relation { name, ..Relation::clone(old) });
+    }
+
+    /// Gives two relations each other's name.
+    pub fn swap(&mut self, first: RelationId, second: RelationId) {
+        let (Some(one), Some(other)) = (self.remove_name(first), self.remove_name(second)) else { return };
+        self.put(Relation { name: other.name.clone(), ..Relation::clone(&one) });
+        self.put(Relation { name: one.name.clone(), ..Relation::clone(&other) });
+    }
+
+    /// Takes a relation out to be put in again under another name.
+    fn remove_name(&mut self, id: RelationId) -> Option<Arc<Relation>> {
+        let relation = self.relations.remove(&id)?;
+        self.names.remove(&relation.name);
+        Some(relation)
+    }
+
     /// Adds a relation, or puts one with the same id in its place (a rename).
     pub fn put(&mut self, relation: Relation) {
         if let Some(old) = self.relations.remove(&relation.id) {
@@ -363,6 +416,18 @@ impl Catalog {
     /// The relations that read `id` directly, by number.
     pub fn dependents(&self, id: RelationId) -> Vec<Arc<Relation>> {
         self.relations.values().filter(|relation| relation.depends_on.contains(&id)).cloned().collect()
+    }
+
+    /// A relation by number, or one of those beside it.
+    pub fn resolve_read(&self, read: Read) -> Option<Resolved> {
+        let owner = Arc::clone(self.get(read.relation)?);
+        match read.auxiliary {
+            None => Some(Resolved::Relation(owner)),
+            Some(auxiliary) => {
+                let schema = owner.auxiliary_schema(auxiliary)?;
+                Some(Resolved::Auxiliary { owner, auxiliary, schema })
+            }
+        }
     }
 
     /// What `name` stands for, auxiliary relations included.

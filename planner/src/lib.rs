@@ -19,6 +19,7 @@ pub mod error;
 pub mod explain;
 pub mod functions;
 pub mod lower;
+pub mod meant;
 pub mod optimize;
 pub mod parse;
 pub mod plan;

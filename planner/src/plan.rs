@@ -69,9 +69,10 @@ impl Planner<'_> {
                 ddl::drop(object, &names, if_exists, cascade, catalog, settings)
             }
             Parsed::DropSchema { names, if_exists, cascade } => ddl::drop_schemas(names, if_exists, cascade, catalog),
-            Parsed::Rename { object, if_exists, name, new_name } => {
-                ddl::rename(object, if_exists, &name, &new_name, catalog, settings)
+            Parsed::Rename { object, if_exists, name, to } => {
+                ddl::rename(object, if_exists, &name, &to, catalog, settings)
             }
+            Parsed::RenameSchema { name, new_name } => ddl::rename_schema(&name, &new_name, catalog),
             Parsed::Comment { object, text } => ddl::comment(&object, text, catalog, settings),
             Parsed::Refresh { name } => {
                 let relation = self.find(&name)?;

@@ -16,6 +16,7 @@ use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
 use crate::cursor::{Declare, Fetch};
 use crate::error::TextPosition;
+use crate::meant::MeantNames;
 use crate::secret::{SecretChange, SecretUses};
 use crate::subscribe::Subscribe;
 use crate::values::Shown;
@@ -63,14 +64,21 @@ pub enum Statement {
         /// Which one.
         relation: RelationId,
     },
-    /// `ALTER ... RENAME TO`.
+    /// `ALTER ... RENAME TO`, `ALTER ... SWAP WITH`, `ALTER ... SET SCHEMA`.
     Rename {
         /// What is renamed; `None`: it is not there and `IF EXISTS` was said.
         relation: Option<RelationId>,
-        /// The new name within its schema.
-        new_name: String,
+        /// What it is called from here on.
+        to: NewName,
         /// For the command tag: `TABLE`, `MATERIALIZED VIEW`, ...
         object: ObjectKind,
+    },
+    /// `ALTER SCHEMA ... RENAME TO`.
+    RenameSchema {
+        /// Its name.
+        name: String,
+        /// Its name from here on.
+        new_name: String,
     },
     /// `CREATE INDEX`, `DROP INDEX` and `ALTER INDEX`.
     Index(Box<IndexChange>),
@@ -134,6 +142,17 @@ pub enum Statement {
     Command(Command),
     /// A statement without text.
     Empty,
+}
+
+/// What a relation is called from here on. Whoever reads it goes on to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewName {
+    /// Another name within its schema.
+    Name(String),
+    /// The name of another relation, which gets its own.
+    Swap(RelationId),
+    /// The same name in another schema.
+    Schema(String),
 }
 
 /// A statement in which no name of the catalog stands: what the parser has read is the whole of it.
@@ -323,6 +342,8 @@ pub struct CreateView {
     pub shown: Vec<Shown>,
     /// What it reads.
     pub depends_on: Vec<RelationId>,
+    /// What the names in its query mean.
+    pub names: MeantNames,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
 }
@@ -346,6 +367,8 @@ pub struct CreateMaterializedView {
     pub depends_on: Vec<RelationId>,
     /// Options of WITH, names lower case.
     pub options: BTreeMap<String, String>,
+    /// What the names in its query mean.
+    pub names: MeantNames,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
 }

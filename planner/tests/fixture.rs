@@ -9,6 +9,7 @@ use millstream_planner::catalog::{
     Catalog, QualifiedName, Relation, RelationKind, SourceDefinition, TableDefinition, ViewDefinition,
 };
 use millstream_planner::functions::{AdvisoryCall, ServerCalls, SessionFacts, SessionSettings, physical_expression};
+use millstream_planner::meant::MeantNames;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::OnConflict;
 use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, RelationId, WatermarkSpec};
@@ -104,6 +105,7 @@ fn relation(id: u32, relation: &str, schema: SchemaRef, kind: RelationKind, depe
         generated_sql: Vec::new(),
         kind,
         depends_on: depends_on.into_iter().map(RelationId).collect(),
+        names: MeantNames::default(),
         sql: String::new(),
         settings: PlanSettings::default(),
         access: Default::default(),
@@ -169,7 +171,10 @@ pub fn catalog() -> Catalog {
     catalog.put(table(4, "log", &[("at", timestamp(), true), ("line", Utf8, true)], Vec::new()));
     let query = "SELECT auction, price FROM bids WHERE price > 100".to_string();
     let columns = schema(&[("auction", Int64, true), ("price", Int64, true)]);
-    catalog.put(relation(5, "high_bids", columns, RelationKind::View { query }, vec![1]));
+    let mut view = relation(5, "high_bids", columns, RelationKind::View { query }, vec![1]);
+    let bids = catalog.resolve(&name("bids")).expect("it was put in above");
+    view.names.note(None, "bids", &bids);
+    catalog.put(view);
     let definition = ViewDefinition {
         changes: Changes::Retract,
         event_time: Some(EventTimeColumn { column: 0, extent_micros: 60_000_000 }),

@@ -24,6 +24,7 @@ use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::registry;
+use crate::meant::MeantNames;
 use crate::settings::PlanSettings;
 use crate::statement::Read;
 
@@ -41,6 +42,7 @@ pub(super) struct Context<'a> {
     /// The views around the one that is being put in, outermost first.
     path: Vec<RelationId>,
     planned: RefCell<BTreeMap<RelationId, Arc<ViewTable>>>,
+    names: RefCell<MeantNames>,
 }
 
 impl<'a> Context<'a> {
@@ -49,7 +51,7 @@ impl<'a> Context<'a> {
     }
 
     fn within(binder: &'a Binder<'a>, path: Vec<RelationId>) -> Self {
-        Self { binder, used: UsedViews::default(), path, planned: RefCell::default() }
+        Self { binder, used: UsedViews::default(), path, planned: RefCell::default(), names: RefCell::default() }
     }
 
     /// The settings of the text that is planned.
@@ -60,6 +62,11 @@ impl<'a> Context<'a> {
     /// The plain views that were put in.
     pub fn views(&self) -> BTreeSet<RelationId> {
         self.used().into_iter().map(|(view, _)| view).collect()
+    }
+
+    /// What the names that were looked up mean.
+    pub fn names(&self) -> MeantNames {
+        self.names.borrow().clone()
     }
 
     /// The plain views that the statement itself names.
@@ -90,7 +97,7 @@ impl<'a> Context<'a> {
         let mut path = self.path.clone();
         path.push(relation.id);
         // The view's own settings bind its names; positions in its text mean nothing to the statement's author.
-        let inner_binder = Binder::new(self.binder.catalog, &relation.settings);
+        let inner_binder = Binder::of_view(self.binder.catalog, relation);
         let inner = Context::within(&inner_binder, path);
         let plan = inner.view_plan(query).map_err(|mut error| {
             error.position = None;
@@ -183,9 +190,10 @@ impl ContextProvider for Context<'_> {
             ));
         }
         let catalog = self.binder.catalog;
-        let resolved = resolve(catalog, self.binder.settings, name.schema(), name.table()).ok_or_else(|| {
+        let resolved = self.binder.resolve(name.schema(), name.table()).ok_or_else(|| {
             DataFusionError::External(Box::new(unknown_relation(catalog, name.schema(), name.table())))
         })?;
+        self.names.borrow_mut().note(name.schema(), name.table(), &resolved);
         let table = match &resolved {
             Resolved::Relation(relation) => match &relation.kind {
                 RelationKind::View { query } => return self.view(relation, query),

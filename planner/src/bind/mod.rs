@@ -37,9 +37,10 @@ use sqlparser::ast::{self, Statement as SqlStatement};
 
 use self::context::Context;
 use crate::batch::LookUp;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Relation, Resolved};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
+use crate::meant::MeantNames;
 use crate::settings::PlanSettings;
 use crate::statement::{self, Use};
 use crate::values::{Described, Shown, TextStyle, Zone};
@@ -65,6 +66,8 @@ pub use window::{WINDOW_END, WINDOW_START, WindowNode, WindowShape, interval_mic
 pub struct Binder<'a> {
     catalog: &'a Catalog,
     settings: &'a PlanSettings,
+    /// What the names in the text of a view mean; `None` for a statement: what the catalog calls so.
+    meant: Option<&'a MeantNames>,
 }
 
 /// A query with its names and types settled.
@@ -82,6 +85,8 @@ pub struct BoundQuery {
     pub parameters: Vec<DataType>,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
+    /// What the names in its own text mean.
+    pub names: MeantNames,
 }
 
 impl BoundQuery {
@@ -94,7 +99,20 @@ impl BoundQuery {
 impl<'a> Binder<'a> {
     /// A binder for a statement.
     pub fn new(catalog: &'a Catalog, settings: &'a PlanSettings) -> Self {
-        Self { catalog, settings }
+        Self { catalog, settings, meant: None }
+    }
+
+    /// A binder for the text of a view: its names mean what they meant, under its own settings.
+    fn of_view(catalog: &'a Catalog, view: &'a Relation) -> Self {
+        Self { catalog, settings: &view.settings, meant: Some(&view.names) }
+    }
+
+    /// The relation that a possibly unqualified name stands for.
+    fn resolve(&self, schema: Option<&str>, name: &str) -> Option<Resolved> {
+        match self.meant {
+            Some(names) => names.find(schema, name, self.catalog),
+            None => resolve(self.catalog, self.settings, schema, name),
+        }
     }
 
     /// How casts to text write. A zone of the log that this build does not know is refused: another one would give
@@ -165,7 +183,8 @@ impl<'a> Binder<'a> {
         let described = described::columns(&plan, &context.planned_views(), self.catalog);
         let plan = analyze::client_types(analyze::analyze(plan, self.style()?)?)?;
         let schema = client_schema(&plan);
-        Ok(BoundQuery { plan, schema, described, views: context.views().into_iter().collect(), parameters, uses })
+        let (views, names) = (context.views().into_iter().collect(), context.names());
+        Ok(BoundQuery { plan, schema, described, views, parameters, uses, names })
     }
 }
 
@@ -193,6 +212,7 @@ impl Context<'_> {
     /// The plan of a plain view's text, put in where the view is named.
     fn view_plan(&self, text: &str) -> Result<LogicalPlan> {
         let mut query = crate::parse::parse_query(text)?;
+        whole_row::write_out(&mut query, self.binder);
         normalize::query(&mut query, &mut Vec::new(), self.settings())?;
         self.query_plan(&query, &[])
     }

@@ -11,7 +11,6 @@ use sqlparser::ast::{
 };
 
 use super::Binder;
-use super::context::resolve;
 use super::normalize::folded;
 use crate::catalog::{Relation, Resolved};
 
@@ -70,7 +69,7 @@ fn relations_of(select: &Select, binder: &Binder<'_>, is_with: &dyn Fn(&str) -> 
         if (schema.is_none() && is_with(&table)) || alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
             return None;
         }
-        match resolve(binder.catalog, binder.settings, schema.as_deref(), &table)? {
+        match binder.resolve(schema.as_deref(), &table)? {
             Resolved::Relation(relation) => {
                 Some(Named { name: alias_of.unwrap_or(last).clone(), columns: columns_of(&relation) })
             }

@@ -8,7 +8,7 @@ use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Grant, GrantTarget, Identifier, Name};
 use crate::secret::SecretChange;
 use crate::settings::PlanSettings;
-use crate::statement::{ObjectKind, Statement};
+use crate::statement::{NewName, ObjectKind, Statement};
 
 use super::names::{find, kind_of, must_be, unknown_schema};
 use super::secret::find_secret;
@@ -71,7 +71,7 @@ pub(crate) fn owner_to(
         let relation = match find(name, catalog, settings) {
             // The same as a rename of what is not there: a notice.
             Err(_) if if_exists => {
-                return Ok(Statement::Rename { relation: None, new_name: name.name.clone(), object });
+                return Ok(Statement::Rename { relation: None, to: NewName::Name(name.name.clone()), object });
             }
             found => found?,
         };

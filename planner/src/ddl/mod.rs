@@ -26,7 +26,7 @@ pub(crate) use drop::drop;
 pub(crate) use index::index;
 pub(crate) use names::{find, must_be};
 pub(crate) use relation::create_relation;
-pub(crate) use rename::rename;
+pub(crate) use rename::{rename, rename_schema};
 pub(crate) use schema::{create_schema, drop_schemas};
 pub(crate) use secret::secret;
 pub(crate) use sink::{check_rows_kept, create_sink, insert_into_sink, sink_of_table};

@@ -10,7 +10,7 @@ use crate::settings::PlanSettings;
 use crate::statement::ObjectKind;
 
 /// Schemas that the server fills; nothing can be created in them.
-const SYSTEM_SCHEMAS: [&str; 3] = ["millstream", "pg_catalog", "information_schema"];
+pub(super) const SYSTEM_SCHEMAS: [&str; 3] = ["millstream", "pg_catalog", "information_schema"];
 
 /// Bytes of a name that clients can show; Postgres cuts longer ones, which makes two names one.
 const NAME_BYTES_MAX: usize = 63;

@@ -17,13 +17,19 @@ pub(crate) fn create_schema(name: Identifier, if_not_exists: bool, catalog: &Cat
         let message = format!("schema \"{}\" already exists", name.value);
         return Err(PlanError::new(PlanErrorKind::DuplicateSchema, message).at(at));
     }
-    if name.value.starts_with(RESERVED_PREFIX) {
-        let message = format!("unacceptable schema name \"{}\"", name.value);
-        return Err(PlanError::new(PlanErrorKind::InvalidDefinition, message)
-            .with_detail("The prefix \"pg_\" is reserved for system schemas.")
-            .at(at));
-    }
+    check_schema_name(&name)?;
     Ok(Statement::CreateSchema { name: name.value, if_not_exists })
+}
+
+/// Refuses the names that Postgres keeps for itself.
+pub(super) fn check_schema_name(name: &Identifier) -> Result<()> {
+    if !name.value.starts_with(RESERVED_PREFIX) {
+        return Ok(());
+    }
+    let message = format!("unacceptable schema name \"{}\"", name.value);
+    Err(PlanError::new(PlanErrorKind::ReservedName, message)
+        .with_detail("The prefix \"pg_\" is reserved for system schemas.")
+        .at(Some(name.position)))
 }
 
 /// `DROP SCHEMA [IF EXISTS] names [CASCADE]`. What stands in them goes with CASCADE only.

@@ -57,6 +57,7 @@ pub(crate) fn create_view(view: &Parsed, catalog: &Catalog, settings: &PlanSetti
         shown: bound.shown(),
         schema: bound.schema,
         depends_on,
+        names: bound.names,
         uses: bound.uses,
     })))
 }
@@ -79,6 +80,7 @@ fn materialized(
         definition: lowered.definition,
         depends_on,
         options: BTreeMap::new(),
+        names: bound.names.clone(),
         uses: bound.uses.clone(),
     })))
 }

@@ -69,7 +69,7 @@ pub enum Statement {
     },
     /// `CREATE INDEX`, `DROP INDEX` and `ALTER INDEX`.
     Index(IndexStatement),
-    /// `ALTER ... RENAME TO`.
+    /// `ALTER ... RENAME TO`, `ALTER ... SWAP WITH`, `ALTER ... SET SCHEMA`.
     Rename {
         /// The kind that was said.
         object: ObjectKind,
@@ -77,7 +77,14 @@ pub enum Statement {
         if_exists: bool,
         /// What is renamed.
         name: Name,
-        /// The new name within its schema.
+        /// What it is called from here on.
+        to: NewName,
+    },
+    /// `ALTER SCHEMA ... RENAME TO`.
+    RenameSchema {
+        /// Which one.
+        name: Identifier,
+        /// Its name from here on.
         new_name: Identifier,
     },
     /// `COMMENT ON`.
@@ -540,6 +547,17 @@ pub enum IndexStatement {
         /// Its new name within its schema.
         new_name: Identifier,
     },
+}
+
+/// What a relation is called from here on, as it was said.
+#[derive(Clone, Debug)]
+pub enum NewName {
+    /// `RENAME TO`: a name within its schema.
+    Name(Identifier),
+    /// `SWAP WITH`: another relation, and that one gets its name.
+    Swap(Name),
+    /// `SET SCHEMA`: the same name there.
+    Schema(Identifier),
 }
 
 /// A column of an index.

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 use crate::error::{PlanError, Result};
 use crate::statement::ObjectKind;
 
-use super::ast::{Name, Statement};
+use super::ast::{Name, NewName, Statement};
 use super::cursor::Cursor;
 use super::{index, refused, roles, secret};
 
@@ -66,7 +66,7 @@ pub(super) fn cascade(cursor: &mut Cursor<'_>) -> bool {
     cascade
 }
 
-/// `ALTER kind [IF EXISTS] name RENAME TO name`.
+/// `ALTER kind [IF EXISTS] name RENAME TO name | SWAP WITH name | SET SCHEMA name | OWNER TO role`, `ALTER SCHEMA`.
 pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     cursor.expect(&["ALTER"])?;
@@ -79,15 +79,8 @@ pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if ["ROLE", "USER", "GROUP"].iter().any(|word| cursor.is_at(&[word])) {
         return roles::alter(cursor);
     }
-    if cursor.is_at(&["SCHEMA"])
-        && matches!(cursor.peek(2), Token::Word(word) if word.value.eq_ignore_ascii_case("owner"))
-    {
-        cursor.next();
-        let name = cursor.identifier()?;
-        cursor.expect(&["OWNER", "TO"])?;
-        let name = Name { schema: None, name: name.value, position: name.position };
-        let owner = roles::spec(cursor)?;
-        return Ok(Statement::OwnerTo { object: ObjectKind::Schema, if_exists: false, name, owner });
+    if cursor.accept(&["SCHEMA"]) {
+        return alter_schema(cursor);
     }
     let Some(object) = relation_kind(cursor) else {
         return Err(refused::alter(cursor).at(Some(position)));
@@ -97,17 +90,38 @@ pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.accept(&["OWNER", "TO"]) {
         return Ok(Statement::OwnerTo { object, if_exists, name, owner: roles::spec(cursor)? });
     }
-    if !cursor.accept(&["RENAME", "TO"]) {
+    let to = if cursor.accept(&["RENAME", "TO"]) {
+        NewName::Name(cursor.identifier()?)
+    } else if cursor.accept(&["SWAP", "WITH"]) {
+        NewName::Swap(cursor.name()?)
+    } else if cursor.accept(&["SET", "SCHEMA"]) {
+        NewName::Schema(cursor.identifier()?)
+    } else {
         let known = ["RENAME", "ADD", "DROP", "ALTER", "SET", "SWAP", "OWNER", "RESET", "ENABLE", "DISABLE", "REFRESH"];
         if !known.iter().any(|word| cursor.is_at(&[word])) {
             return Err(cursor.expected("RENAME TO"));
         }
         return Err(PlanError::unsupported(format!("this form of ALTER {} is not supported", object.sql()))
-            .with_hint("Only RENAME TO and OWNER TO are; otherwise drop the relation and create it anew.")
+            .with_hint(
+                "RENAME TO, SWAP WITH, SET SCHEMA and OWNER TO are; otherwise drop the relation and create it anew.",
+            )
             .at(Some(cursor.position())));
+    };
+    Ok(Statement::Rename { object, if_exists, name, to })
+}
+
+/// `name RENAME TO name | OWNER TO role`, behind `ALTER SCHEMA`.
+fn alter_schema(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let name = cursor.identifier()?;
+    if cursor.accept(&["RENAME", "TO"]) {
+        return Ok(Statement::RenameSchema { name, new_name: cursor.identifier()? });
     }
-    let new_name = cursor.identifier()?;
-    Ok(Statement::Rename { object, if_exists, name, new_name })
+    if !cursor.accept(&["OWNER", "TO"]) {
+        return Err(cursor.expected("RENAME TO or OWNER TO"));
+    }
+    let name = Name { schema: None, name: name.value, position: name.position };
+    let owner = roles::spec(cursor)?;
+    Ok(Statement::OwnerTo { object: ObjectKind::Schema, if_exists: false, name, owner })
 }
 
 /// `TRUNCATE [TABLE] names`.

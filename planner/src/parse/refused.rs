@@ -63,7 +63,6 @@ const OBJECTS: &[(&[&str], &str, &str)] = &[
     (&["CAST"], "user-defined casts are", ""),
     (&["TABLESPACE"], "tablespaces are", ""),
     (&["SYSTEM"], "ALTER SYSTEM is", "Start the server with the option."),
-    (&["SCHEMA"], "this form of ALTER SCHEMA is", "Only OWNER TO is."),
 ];
 
 /// The refusal of a whole statement; `None` when its first word starts no SQL at all.

@@ -6,9 +6,10 @@ use millstream_planner::catalog::{
     Catalog, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
 };
 use millstream_planner::error::{Result, TextPosition};
+use millstream_planner::meant::MeantNames;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
-use millstream_planner::statement::{Statement, StatementText};
+use millstream_planner::statement::{NewName, Statement, StatementText};
 use millstream_runtime::plan::RelationId;
 
 /// A catalog with schema `public`.
@@ -46,32 +47,36 @@ impl World {
                     on_conflict: table.on_conflict,
                     append_only: table.append_only,
                 });
-                self.put(sql, table.name, schema, kind, Vec::new());
+                self.put(sql, table.name, schema, kind, Vec::new(), MeantNames::default());
             }
             Statement::CreateSource(source) => {
                 let schema = Arc::clone(&source.input.schema);
                 let kind = RelationKind::Source(SourceDefinition { input: source.input, connector: source.connector });
-                self.put(sql, source.name, schema, kind, Vec::new());
+                self.put(sql, source.name, schema, kind, Vec::new(), MeantNames::default());
             }
             Statement::CreateView(view) => {
                 let kind = RelationKind::View { query: view.query };
-                self.put(sql, view.name, view.schema, kind, view.depends_on);
+                self.put(sql, view.name, view.schema, kind, view.depends_on, view.names);
             }
             Statement::CreateMaterializedView(view) => {
                 let kind = RelationKind::MaterializedView(view.definition);
-                self.put(sql, view.name, view.schema, kind, view.depends_on);
+                self.put(sql, view.name, view.schema, kind, view.depends_on, view.names);
             }
             Statement::CreateSink(sink) => {
                 let schema = Arc::clone(&sink.dataflow.root().schema);
                 let kind = RelationKind::Sink(SinkDefinition { connector: sink.connector });
-                self.put(sql, sink.name, schema, kind, sink.depends_on);
+                self.put(sql, sink.name, schema, kind, sink.depends_on, MeantNames::default());
             }
             Statement::Drop(drop) => drop.relations.iter().for_each(|id| self.catalog.remove(*id)),
-            Statement::Rename { relation: Some(id), new_name, .. } => {
-                let mut relation = self.catalog.get(id).unwrap().as_ref().clone();
-                relation.name.name = new_name;
-                self.catalog.put(relation);
+            Statement::Rename { relation: Some(id), to, .. } => {
+                let name = self.catalog.get(id).unwrap().name.clone();
+                match to {
+                    NewName::Name(new) => self.catalog.rename(id, QualifiedName { name: new, ..name }),
+                    NewName::Schema(schema) => self.catalog.rename(id, QualifiedName { schema, ..name }),
+                    NewName::Swap(other) => self.catalog.swap(id, other),
+                }
             }
+            Statement::RenameSchema { name, new_name } => self.catalog.rename_schema(&name, &new_name),
             _ => {}
         }
     }
@@ -83,6 +88,7 @@ impl World {
         schema: arrow::datatypes::SchemaRef,
         kind: RelationKind,
         depends_on: Vec<RelationId>,
+        names: MeantNames,
     ) {
         let replaced = self.catalog.find(&name).map(|existing| (existing.id, &existing.kind));
         let id = match replaced {
@@ -104,6 +110,7 @@ impl World {
             generated_sql: Vec::new(),
             kind,
             depends_on,
+            names,
             sql: sql.to_string(),
             settings,
             access: Default::default(),

@@ -3,6 +3,8 @@
 //! Immutable and swapped as a whole; made by applying the statements of the log in order, at a start and
 //! while running alike. A statement that makes a relation is planned by the caller; the plan comes in.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use millstream_planner::access::ObjectAccess;
 use millstream_planner::catalog::{
     Catalog, Index, QualifiedName, Relation, RelationKind, SinkDefinition, SourceDefinition, TableDefinition,
 };
+use millstream_planner::meant::MeantNames;
 use millstream_planner::secret::{Secret, SecretUses};
 use millstream_planner::statement::{CommentTarget, NEW_RELATION, Statement};
 use millstream_planner::values::Shown;
@@ -51,6 +54,19 @@ const UNLOGGED: LogPosition = LogPosition(u64::MAX);
 struct Logged {
     position: LogPosition,
     ddl: Arc<Ddl>,
+}
+
+impl Logged {
+    /// Of two relations that got each other's name one is dropped: the other one keeps it.
+    fn forget_half(&mut self, gone: &[RelationId]) {
+        let Detail::Swap { relations: [one, other], names: [new_one, new_other] } = &self.ddl.detail else { return };
+        let (relation, new_name) = match (gone.contains(one), gone.contains(other)) {
+            (true, false) => (*other, new_other.clone()),
+            (false, true) => (*one, new_one.clone()),
+            (true, true) | (false, false) => return,
+        };
+        self.ddl = Arc::new(Ddl { detail: Detail::Rename { relation, new_name }, ..Ddl::clone(&self.ddl) });
+    }
 }
 
 /// All relations at one moment. Cheap to clone.
@@ -205,21 +221,11 @@ impl DurableCatalog {
             Detail::Drop { relations } => next.forget(&mut view, relations),
             Detail::DropSchemas { names, relations } => {
                 next.forget(&mut view, relations);
-                names.iter().for_each(|name| view.remove_schema(name));
-                next.statements.retain(|logged| match &logged.ddl.detail {
-                    Detail::CreateSchema { name, .. } => !names.contains(name),
-                    Detail::Comment { target: CommentTarget::Schema { name }, .. } => !names.contains(name),
-                    _ => true,
-                });
+                next.drop_schemas(&mut view, ddl, names);
             }
+            Detail::RenameSchema { oid, new_name } => next.rename_schema(&mut view, ddl, *oid, new_name)?,
             Detail::Comment { target, text } => next.comment(ddl, target, text.as_deref()),
-            Detail::Rename { relation, new_name } => {
-                let old = view.get(*relation).ok_or_else(|| Error::data("a RENAME in the log names no relation"))?;
-                let mut renamed = Relation::clone(old);
-                renamed.name.name.clone_from(new_name);
-                view.put(renamed);
-                next.statements.push(Logged { position: UNLOGGED, ddl: Arc::clone(ddl) });
-            }
+            Detail::Rename { .. } | Detail::Swap { .. } | Detail::SetSchema { .. } => next.rename(&mut view, ddl)?,
             Detail::CreateSecret { oid, schema, name, owner, value } => {
                 let name = QualifiedName { schema: schema.clone(), name: name.clone() };
                 view.put_secret(Secret { oid: *oid, name, access: ObjectAccess::owned_by(*owner) });
@@ -310,6 +316,7 @@ impl DurableCatalog {
             generated_sql: made.generated_sql,
             kind: made.kind,
             depends_on: made.depends_on,
+            names: made.names,
             sql: ddl.sql.clone(),
             settings: ddl.settings.clone(),
             access: ObjectAccess::owned_by(placement.owner),
@@ -368,12 +375,15 @@ impl DurableCatalog {
             self.deployed.remove(id);
             self.graphs.remove(id);
         }
+        self.statements.iter_mut().for_each(|logged| logged.forget_half(relations));
         self.statements.retain(|logged| match &logged.ddl.detail {
             Detail::CreateRelation(_) => logged.ddl.relation.is_none_or(|made| !relations.contains(&made.id)),
-            Detail::Rename { relation, .. } => !relations.contains(relation),
+            Detail::Rename { relation, .. } | Detail::SetSchema { relation, .. } => !relations.contains(relation),
+            Detail::Swap { relations: two, .. } => !two.iter().all(|relation| relations.contains(relation)),
             Detail::Comment { target, .. } => target.relation().is_none_or(|id| !relations.contains(&id)),
             Detail::CreateIndex { oid, .. } | Detail::RenameIndex { oid, .. } => !indexes.contains(oid),
             Detail::CreateSchema { .. }
+            | Detail::RenameSchema { .. }
             | Detail::Drop { .. }
             | Detail::DropSchemas { .. }
             | Detail::DropIndexes { .. }
@@ -382,6 +392,7 @@ impl DurableCatalog {
             | Detail::DropSecrets { .. }
             | Detail::Access { .. } => true,
         });
+        self.forget_schemas(view);
     }
 }
 
@@ -393,6 +404,7 @@ struct Made {
     generated_sql: Vec<String>,
     kind: RelationKind,
     depends_on: Vec<RelationId>,
+    names: MeantNames,
     dataflow: Option<Dataflow>,
     connector: Option<ConnectorSpec>,
     secrets: SecretUses,
@@ -414,6 +426,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
                     append_only: create.append_only,
                 }),
                 depends_on: Vec::new(),
+                names: MeantNames::default(),
                 dataflow: None,
                 connector: create.connector.clone(),
                 secrets: create.secrets.clone(),
@@ -428,6 +441,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
                 generated_sql: create.generated_sql.clone(),
                 kind: RelationKind::Source(SourceDefinition { input, connector: create.connector.clone() }),
                 depends_on: Vec::new(),
+                names: MeantNames::default(),
                 dataflow: None,
                 connector: Some(create.connector.clone()),
                 secrets: create.secrets.clone(),
@@ -440,6 +454,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             generated_sql: Vec::new(),
             kind: RelationKind::View { query: create.query.clone() },
             depends_on: create.depends_on.clone(),
+            names: create.names.clone(),
             dataflow: None,
             connector: None,
             secrets: SecretUses::new(),
@@ -451,6 +466,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             generated_sql: Vec::new(),
             kind: RelationKind::MaterializedView(create.definition.clone()),
             depends_on: create.depends_on.clone(),
+            names: create.names.clone(),
             dataflow: Some(create.dataflow.clone()),
             connector: None,
             secrets: SecretUses::new(),
@@ -462,6 +478,7 @@ fn made_relation(statement: &Statement, id: RelationId) -> Result<Made> {
             generated_sql: Vec::new(),
             kind: RelationKind::Sink(SinkDefinition { connector: create.connector.clone() }),
             depends_on: create.depends_on.clone(),
+            names: MeantNames::default(),
             dataflow: Some(create.dataflow.clone()),
             connector: None,
             secrets: create.secrets.clone(),

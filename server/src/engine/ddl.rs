@@ -9,8 +9,9 @@
 use std::sync::Arc;
 
 use millstream_planner::access::AccessStatement;
+use millstream_planner::catalog::QualifiedName;
 use millstream_planner::settings::PlanSettings;
-use millstream_planner::statement::Statement;
+use millstream_planner::statement::{NewName, Statement};
 use millstream_runtime::Error;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::Split;
@@ -140,7 +141,8 @@ impl Engine {
                 planning.notices.push(Notice::plain(message));
             }
             Statement::Index(change) => planning.index(change)?,
-            Statement::Rename { relation: Some(relation), new_name, .. } => planning.rename(*relation, new_name)?,
+            Statement::Rename { relation: Some(relation), to, .. } => planning.rename(*relation, to)?,
+            Statement::RenameSchema { name, new_name } => planning.rename_schema(name, new_name)?,
             Statement::Access(statement) => planning.change_access(statement)?,
             Statement::Secret(change) => planning.secret(change, self.starter.secrets.keys())?,
             statement => match creation(statement) {
@@ -220,13 +222,40 @@ impl Planning<'_> {
         }
     }
 
-    fn rename(&mut self, relation: RelationId, new_name: &str) -> Result<(), SqlError> {
+    fn rename(&mut self, relation: RelationId, to: &NewName) -> Result<(), SqlError> {
         let old = self.catalog().view.get(relation);
-        let old = old.ok_or_else(|| Error::internal("a relation is not in the catalog"))?;
-        let name =
-            millstream_planner::catalog::QualifiedName { schema: old.name.schema.clone(), name: new_name.to_string() };
-        refuse_taken_or_reserved(self.catalog(), &name)?;
-        self.add(None, Detail::Rename { relation, new_name: new_name.to_string() })
+        let old = old.ok_or_else(|| Error::internal("a relation is not in the catalog"))?.name.clone();
+        let detail = match to {
+            NewName::Name(new_name) => {
+                let name = QualifiedName { name: new_name.clone(), ..old };
+                refuse_taken_or_reserved(self.catalog(), &name)?;
+                Detail::Rename { relation, new_name: name.name }
+            }
+            NewName::Swap(other) => {
+                let of_other = self.catalog().view.get(*other);
+                let of_other = of_other.ok_or_else(|| Error::internal("a relation is not in the catalog"))?;
+                let names = [of_other.name.name.clone(), old.name];
+                Detail::Swap { relations: [relation, *other], names }
+            }
+            // As in Postgres, it may be there already.
+            NewName::Schema(schema) if *schema == old.schema => return Ok(()),
+            NewName::Schema(schema) => {
+                let from = self.schema_oid(&old.schema)?;
+                refuse_taken_or_reserved(self.catalog(), &QualifiedName { schema: schema.clone(), ..old })?;
+                Detail::SetSchema { relation, from, schema: schema.clone() }
+            }
+        };
+        self.add(None, detail)
+    }
+
+    fn rename_schema(&mut self, name: &str, new_name: &str) -> Result<(), SqlError> {
+        let oid = self.schema_oid(name)?;
+        self.add(None, Detail::RenameSchema { oid, new_name: new_name.to_string() })
+    }
+
+    fn schema_oid(&self, name: &str) -> Result<u32, SqlError> {
+        let oid = self.catalog().view.schemas().get(name).copied();
+        oid.ok_or_else(|| Error::internal("a schema is not in the catalog").into())
     }
 }
 

@@ -184,7 +184,8 @@ fn check_same(
     let targets = |records: &[Arc<Ddl>]| -> Vec<RelationId> {
         let of = |ddl: &Arc<Ddl>| match &ddl.detail {
             Detail::Drop { relations } | Detail::DropSchemas { relations, .. } => relations.clone(),
-            Detail::Rename { relation, .. } => vec![*relation],
+            Detail::Rename { relation, .. } | Detail::SetSchema { relation, .. } => vec![*relation],
+            Detail::Swap { relations, .. } => relations.to_vec(),
             _ => Vec::new(),
         };
         records.iter().flat_map(of).collect()

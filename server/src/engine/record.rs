@@ -46,6 +46,13 @@ pub enum Detail {
         /// The relations that were in them, dependents first.
         relations: Vec<RelationId>,
     },
+    /// `ALTER SCHEMA ... RENAME TO`.
+    RenameSchema {
+        /// Its OID.
+        oid: u32,
+        /// Its name from here on.
+        new_name: String,
+    },
     /// Something was said of an object.
     Comment {
         /// What it is on.
@@ -59,6 +66,22 @@ pub enum Detail {
         relation: RelationId,
         /// Its name from here on, within its schema.
         new_name: String,
+    },
+    /// Two relations got each other's name.
+    Swap {
+        /// Which ones.
+        relations: [RelationId; 2],
+        /// Their names from here on, within their schema.
+        names: [String; 2],
+    },
+    /// A relation was moved to another schema.
+    SetSchema {
+        /// Which one.
+        relation: RelationId,
+        /// The OID of the schema that it was in.
+        from: u32,
+        /// The name of the one that it is in from here on.
+        schema: String,
     },
     /// `CREATE INDEX`.
     CreateIndex {

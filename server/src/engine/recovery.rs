@@ -97,7 +97,10 @@ impl History {
             | Detail::Drop { .. }
             | Detail::DropSchemas { .. }
             | Detail::Comment { .. }
+            | Detail::RenameSchema { .. }
             | Detail::Rename { .. }
+            | Detail::Swap { .. }
+            | Detail::SetSchema { .. }
             | Detail::Access { .. }
             | Detail::CreateIndex { .. }
             | Detail::DropIndexes { .. }

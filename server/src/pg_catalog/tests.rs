@@ -27,6 +27,7 @@ fn relation(id: u32, name: &str, fields: Vec<Field>, kind: RelationKind, sql: &s
         generated_sql: Vec::new(),
         kind,
         depends_on: Vec::new(),
+        names: Default::default(),
         sql: sql.into(),
         settings: PlanSettings::default(),
         access: Default::default(),

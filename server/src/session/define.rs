@@ -73,6 +73,7 @@ fn define_tag(statement: &Statement) -> String {
         Statement::DropSchema { .. } => kind("DROP", ObjectKind::Schema),
         Statement::Comment { .. } => "COMMENT".to_string(),
         Statement::Rename { object, .. } => kind("ALTER", *object),
+        Statement::RenameSchema { .. } => kind("ALTER", ObjectKind::Schema),
         Statement::Access(statement) => statement.tag(),
         Statement::Secret(change) => change.tag().to_string(),
         Statement::Index(change) => match change.as_ref() {

@@ -96,6 +96,7 @@ impl Session {
             | Statement::DropSchema { .. }
             | Statement::Comment { .. }
             | Statement::Rename { .. }
+            | Statement::RenameSchema { .. }
             | Statement::Access(_)
             | Statement::Secret(_)
             | Statement::Index(_) => self.define(prepared, stop).await,

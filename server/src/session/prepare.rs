@@ -213,6 +213,7 @@ impl Session {
             | Statement::Comment { .. }
             | Statement::Refresh { .. }
             | Statement::Rename { .. }
+            | Statement::RenameSchema { .. }
             | Statement::Access(_)
             | Statement::Index(_)
             | Statement::Secret(_)

@@ -6,7 +6,7 @@ use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, R
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
 use millstream_planner::copy::{Copy, CopySource};
 use millstream_planner::secret::{Secret, SecretChange, SecretUses};
-use millstream_planner::statement::{Command, CommentTarget, IndexChange, Statement, Use};
+use millstream_planner::statement::{Command, CommentTarget, IndexChange, NewName, Statement, Use};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
 
@@ -71,10 +71,21 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         }
         Statement::Drop(drop) => drop.named.iter().try_for_each(|relation| check.may_drop(*relation)),
         Statement::DropSchema { names, .. } => names.iter().try_for_each(|name| check.owns_schema(name)),
-        Statement::Rename { relation: Some(relation), .. } => {
+        Statement::Rename { relation: Some(relation), to, .. } => {
             let relation = check.relation(*relation)?;
             check.owns(relation)?;
-            check.may_create_in(&relation.name.schema)
+            match to {
+                NewName::Name(_) => check.may_create_in(&relation.name.schema),
+                NewName::Swap(other) => {
+                    check.owns(check.relation(*other)?)?;
+                    check.may_create_in(&relation.name.schema)
+                }
+                NewName::Schema(schema) => check.may_create_in(schema),
+            }
+        }
+        Statement::RenameSchema { name, .. } => {
+            check.owns_schema(name)?;
+            check.may_make_schemas()
         }
         Statement::Rename { relation: None, .. } => Ok(()),
         Statement::Comment { target, .. } => match target {

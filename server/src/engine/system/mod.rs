@@ -20,6 +20,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicroseco
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use millstream_planner::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, RoleOid};
 use millstream_planner::catalog::{Catalog, QualifiedName, Relation, RelationKind};
+use millstream_planner::meant::MeantNames;
 use millstream_planner::settings::PlanSettings;
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
@@ -102,6 +103,7 @@ static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
             generated_sql: Vec::new(),
             kind: RelationKind::System,
             depends_on: Vec::new(),
+            names: MeantNames::default(),
             sql: String::new(),
             settings: PlanSettings::default(),
             access: ObjectAccess {
@@ -112,9 +114,11 @@ static RELATIONS: LazyLock<Vec<Relation>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The OID of schema `public` as every catalog begins with it, the same as in Postgres.
+pub const PUBLIC_OID: u32 = 2_200;
+
 /// Puts schema `public` and the system relations into an empty catalog.
 pub fn register(catalog: &mut Catalog) {
-    const PUBLIC_OID: u32 = 2_200;
     catalog.add_schema("public".to_string(), PUBLIC_OID);
     for (name, oid) in SCHEMAS {
         catalog.add_schema((*name).to_string(), *oid);
