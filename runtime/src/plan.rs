@@ -19,6 +19,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelationId(pub u32);
 
+impl RelationId {
+    /// The first number of views that are in no catalog: they live as long as somebody reads them.
+    pub const FIRST_TEMPORARY: Self = Self(0xC000_0000);
+
+    /// Whether it is the number of such a view.
+    pub fn is_temporary(self) -> bool {
+        self >= Self::FIRST_TEMPORARY
+    }
+}
+
 impl fmt::Display for RelationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "r{}", self.0)

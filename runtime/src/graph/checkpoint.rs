@@ -5,6 +5,9 @@
 //! checkpoint is under way at a time, so the frozen deltas are on top of exactly what the last one committed;
 //! they are kept until the log entry stands (a failed upload is repeated, it loses nothing).
 //!
+//! Temporary views take part in no checkpoint: their operators are asked for what changed, so that they need not keep
+//! it, and the answer is thrown away.
+//!
 //! Invariants 2 and 8: a manifest is made from one epoch's freeze alone, and restore takes one manifest whole.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,7 +204,7 @@ impl Master {
         snapshots: BTreeMap<NodeId, (SnapshotKind, Vec<StatePart>)>,
     ) -> Result<()> {
         let mut frozen = Vec::new();
-        for (node, (kind, parts)) in snapshots {
+        for (node, (kind, parts)) in snapshots.into_iter().filter(|(node, _)| !node.view.is_temporary()) {
             let view = self.views.get(&node.view).ok_or_else(|| Error::internal("state of an unknown view"))?;
             let fingerprint = view.deployment.dataflow.fingerprints().swap_remove(node.index as usize);
             let full = kind == SnapshotKind::Full;
@@ -254,7 +257,7 @@ impl Master {
 
     fn freeze_views(&mut self, frozen: &mut Vec<Frozen>) -> Result<Vec<(RelationId, Outbox)>> {
         let mut outboxes = Vec::new();
-        for (id, view) in &mut self.views {
+        for (id, view) in self.views.iter_mut().filter(|(id, _)| !id.is_temporary()) {
             let (since, rejected) = (std::mem::take(&mut view.delta), std::mem::take(&mut view.rejected_delta));
             if let Some(store) = &view.store {
                 frozen.extend(self.checkpoints.freeze_relation(relation_section(*id), &store.version(), &since)?);
@@ -317,7 +320,7 @@ impl Master {
                 }
             }
         }
-        for (id, view) in &self.views {
+        for (id, view) in self.views.iter().filter(|(id, _)| !id.is_temporary()) {
             let fingerprints = view.deployment.dataflow.fingerprints();
             record.views.insert(*id, ViewRecord { fingerprints, watermark: view.watermark });
         }

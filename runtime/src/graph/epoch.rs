@@ -43,7 +43,7 @@ impl Master {
             self.start_checkpoint(std::mem::take(&mut brought.snapshots))?;
         }
         self.publish();
-        Ok(())
+        self.remove_lost_temporaries()
     }
 
     /// A sink that can't publish holds its graph up, once enough outboxes wait.
@@ -96,27 +96,35 @@ impl Master {
     /// are taken anew in an epoch that follows at once.
     fn account(&mut self) -> Result<()> {
         let measured = std::mem::take(&mut self.measure);
+        loop {
+            let bytes = self.kept_bytes(measured);
+            let kept_for_followers = self.shared.history().bytes();
+            self.memory.hold(bytes + kept_for_followers);
+            match self.memory.check() {
+                Ok(()) => return Ok(()),
+                Err(_) if !measured => {
+                    self.measure = true;
+                    self.dirty = true;
+                    return Ok(());
+                }
+                // Nothing fails for want of what is kept for one reader alone, or for those who read slowly: what is more
+                // goes first.
+                Err(error) if self.end_largest_temporary(kept_for_followers, &error)? => {}
+                Err(_) if self.shared.history().shed() => {}
+                Err(error) if self.end_largest_temporary(0, &error)? => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn kept_bytes(&mut self, measured: bool) -> usize {
         let mut bytes: usize = self.views.values_mut().map(|view| view.memory_bytes(measured)).sum();
         for input in self.inputs.values_mut() {
             if let Origin::Table(table) = &mut input.origin {
                 bytes += table.gauge.bytes(measured, || table.version.memory_bytes());
             }
         }
-        let kept_for_followers = self.shared.history().bytes();
-        self.memory.hold(bytes + kept_for_followers);
-        match self.memory.check() {
-            Err(_) if !measured => {
-                self.measure = true;
-                self.dirty = true;
-                Ok(())
-            }
-            // Nothing fails for want of what is only kept for those who read slowly.
-            Err(_) if self.shared.history().shed() => {
-                self.memory.hold(bytes);
-                self.memory.check()
-            }
-            checked => checked,
-        }
+        bytes
     }
 
     /// Watermarks of the relations that rows enter from outside.
@@ -131,7 +139,7 @@ impl Master {
     fn apply(&mut self, brought: &mut SlotEpoch) -> Result<()> {
         for (id, view) in &mut self.views {
             if let Some(changes) = brought.changes.remove(id) {
-                self.checkpoints.changed = true;
+                self.checkpoints.changed |= !id.is_temporary();
                 view.change(&changes)?;
             }
             if let Some(watermark) = brought.watermarks.remove(id) {
@@ -145,7 +153,7 @@ impl Master {
             refused.entry(node.view).or_default().push(view.refused(node, &rejected)?);
         }
         for (id, changes) in refused {
-            self.checkpoints.changed = true;
+            self.checkpoints.changed |= !id.is_temporary();
             self.views.get_mut(&id).expect("looked up above").refuse(&changes)?;
         }
         for view in self.views.values_mut() {
@@ -306,7 +314,9 @@ impl View {
             let net =
                 store.apply(changes).map_err(|error| error.context(format!("view \"{}\"", self.deployment.name)))?;
             self.gauge.count(net.iter().map(ChangeBatch::len).sum());
-            self.delta.extend(net);
+            if !self.deployment.id.is_temporary() {
+                self.delta.extend(net);
+            }
         }
         if let (Some(outlet), Some(sink)) = (&mut self.outlet, &self.deployment.sink) {
             let net = consolidate(&self.deployment.dataflow.root().schema, changes)?;
@@ -354,7 +364,10 @@ impl View {
 
     /// Keeps rows that operators refused, and forgets those that were taken back.
     pub(super) fn refuse(&mut self, changes: &[ChangeBatch]) -> Result<()> {
-        self.rejected_delta.extend(self.rejected.apply(changes)?);
+        let net = self.rejected.apply(changes)?;
+        if !self.deployment.id.is_temporary() {
+            self.rejected_delta.extend(net);
+        }
         Ok(())
     }
 }

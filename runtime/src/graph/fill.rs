@@ -92,6 +92,11 @@ impl Fill {
             })
     }
 
+    /// Bytes that it keeps so far.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.running.as_ref().map_or(0, |running| running.memory.bytes())
+    }
+
     /// Stops it; the deployment stays, to begin anew.
     pub(super) fn stop(&mut self, runner: &Runner) {
         if let Some(running) = self.running.take() {
@@ -317,7 +322,7 @@ impl Master {
         view.delta.clear();
         view.rejected_delta.clear();
         self.views.insert(fill.deployment.id, view);
-        self.checkpoints.changed = true;
+        self.checkpoints.changed |= !fill.deployment.id.is_temporary();
         self.sync_pumps()?;
         self.unshown.push(fill.deployment.id);
         self.publish();

@@ -74,6 +74,15 @@ impl Follower {
         self.at
     }
 
+    /// The oldest epoch whose rows it has to find to go on.
+    pub fn needs(&self) -> Option<Epoch> {
+        match &self.under_way {
+            Some(UnderWay { to, net: Some(_), .. }) => Some(*to),
+            Some(UnderWay { to, .. }) => self.at.or(Some(*to)),
+            None => self.at,
+        }
+    }
+
     /// Bytes of a difference that was computed in whole and is not all given yet.
     pub fn held_bytes(&self) -> usize {
         let net = self.under_way.as_ref().and_then(|under_way| under_way.net.as_ref());

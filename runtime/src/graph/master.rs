@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -27,6 +27,7 @@ use super::runner::Runner;
 use super::shared::{Shared, ViewProgress};
 use super::slots::{InstanceKey, panic_text};
 use super::split::SplitState;
+use super::temporary::{Lease, Leases};
 use super::{GraphConfig, GraphState, InputDeployment, InputOrigin, Published, TableCommit, ViewDeployment};
 use crate::batch::ChangeBatch;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +47,9 @@ pub(super) enum Message {
     Wake,
     AddInput(Box<InputDeployment>, Reply<()>),
     AddView(Box<ViewDeployment>, Reply<()>),
+    AddTemporary(Box<ViewDeployment>, Weak<Lease>, Reply<()>),
+    /// Temporary views may have lost their readers.
+    Sweep,
     Remove(Vec<RelationId>, Reply<()>),
     Commit(TableCommit),
     Checkpoint(Reply<()>),
@@ -141,6 +145,7 @@ pub(super) struct Core {
     pub(super) stamp: Stamp,
     pub(super) log_position: LogPosition,
     pub(super) history: History,
+    pub(super) leases: Leases,
 }
 
 /// The state of one job master.
@@ -170,6 +175,7 @@ pub(super) struct Master {
     pub(super) shown_before: Option<Arc<Published>>,
     /// Views that run and will be seen with the next epoch that is shown.
     pub(super) unshown: Vec<RelationId>,
+    pub(super) leases: Leases,
     /// Joins wait for a checkpoint that is under way: it is of one graph or of the other.
     postponed: Vec<Message>,
     /// Failures of its own since the last committed checkpoint.
@@ -213,6 +219,7 @@ impl Master {
             dirty: true,
             shown_before: None,
             unshown: Vec::new(),
+            leases: Leases::new(),
             postponed: Vec::new(),
             restarts: 0,
             attempts: 0,
@@ -311,6 +318,11 @@ impl Master {
                 self.wait_to_fill(Arc::new(*view));
                 answer(reply, Ok(()));
             }
+            Message::AddTemporary(view, lease, reply) => {
+                self.take_temporary(Arc::new(*view), lease);
+                answer(reply, Ok(()));
+            }
+            Message::Sweep => self.sweep()?,
             Message::Remove(relations, reply) => {
                 self.remove(&relations.into_iter().collect())?;
                 answer(reply, Ok(()));
@@ -398,24 +410,31 @@ impl Master {
         self.dirty = true;
     }
 
-    fn remove(&mut self, relations: &BTreeSet<RelationId>) -> Result<()> {
+    pub(super) fn remove(&mut self, relations: &BTreeSet<RelationId>) -> Result<()> {
+        self.end_readers_of(relations)?;
+        self.inputs.retain(|id, _| !relations.contains(id));
+        self.take_out(relations)?;
+        self.leases.retain(|id, _| !relations.contains(id));
+        relations.iter().for_each(|relation| self.shared.forget(*relation));
+        Ok(())
+    }
+
+    /// Takes views out of what runs, and ends those that are being filled.
+    pub(super) fn take_out(&mut self, relations: &BTreeSet<RelationId>) -> Result<()> {
         for relation in relations {
             if let Some(fill) = self.fills.remove(relation) {
                 fill.discard(&self.runner);
             }
-            self.inputs.remove(relation);
-            self.shared.forget(*relation);
         }
         let views: BTreeSet<RelationId> = relations.iter().copied().filter(|id| self.views.contains_key(id)).collect();
+        self.views.retain(|id, _| !views.contains(id));
+        // A graph that does not run reads nothing: its readers begin where it starts again.
+        let Some(instance) = self.instance else { return Ok(()) };
         if !views.is_empty() {
-            if let Some(instance) = self.instance {
-                self.runner.remove_views(instance, &views)?;
-            }
-            self.views.retain(|id, _| !views.contains(id));
+            self.runner.remove_views(instance, &views)?;
         }
-        self.sync_pumps()?;
         self.dirty = true;
-        Ok(())
+        self.sync_pumps()
     }
 
     /// A source is read exactly while a running view reads it.
@@ -505,7 +524,11 @@ impl Master {
         self.attempts += 1;
         let hopeless =
             matches!(error.kind, ErrorKind::Data | ErrorKind::Fenced | ErrorKind::Invalid | ErrorKind::Exhausted);
-        if hopeless || self.restarts > RESTARTS_MAX {
+        let without_temporaries = error.kind != ErrorKind::Fenced && (hopeless || self.restarts > RESTARTS_MAX);
+        if without_temporaries && self.end_all_temporaries(&error)? {
+            // Perhaps it was about them: one attempt without.
+            self.restarts = RESTARTS_MAX;
+        } else if hopeless || self.restarts > RESTARTS_MAX {
             self.shared.set_state(GraphState::Failed { reason: error.to_string() });
             if error.kind == ErrorKind::Exhausted {
                 self.give_rows_back();
@@ -532,8 +555,11 @@ impl Master {
             };
             match self.mailbox.recv_timeout(patience) {
                 Ok(
-                    message
-                    @ (Message::Stop(_) | Message::Remove(..) | Message::Commit(_) | Message::CheckpointDone(_)),
+                    message @ (Message::Stop(_)
+                    | Message::Remove(..)
+                    | Message::Sweep
+                    | Message::Commit(_)
+                    | Message::CheckpointDone(_)),
                 ) => {
                     if let Some(exit) = self.handle(message)? {
                         return Ok(Some(exit));
@@ -629,11 +655,17 @@ impl Master {
                     answer(reply, Ok(()));
                     return None;
                 }
+                Ok(Message::Sweep) => {
+                    if let Err(error) = self.sweep() {
+                        tracing::warn!(graph = self.config.id.0, %error, "the view of a subscription is still there");
+                    }
+                }
                 // Durable already: it is shown if the graph runs again.
                 Ok(Message::Commit(commit)) => self.commits.push_back(commit),
                 Ok(
                     Message::AddInput(_, reply)
                     | Message::AddView(_, reply)
+                    | Message::AddTemporary(_, _, reply)
                     | Message::Checkpoint(reply)
                     | Message::Published(reply)
                     | Message::Absorb(_, reply),
@@ -699,6 +731,7 @@ impl Master {
             log_position: self.log_position,
             // Not taken: whoever follows a relation here finds its place until it finds the other graph.
             history: self.shared.history().clone(),
+            leases: std::mem::take(&mut self.leases),
         }))
     }
 
@@ -722,9 +755,10 @@ impl Master {
         self.stamp = self.stamp.max(core.stamp);
         self.log_position = self.log_position.max(core.log_position);
         core.fills.into_iter().for_each(|deployment| self.wait_to_fill(deployment));
+        self.leases.extend(core.leases);
         self.sync_pumps()?;
         self.dirty = true;
-        Ok(())
+        self.sweep()
     }
 }
 

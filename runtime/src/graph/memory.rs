@@ -55,6 +55,11 @@ impl Share {
         self.bytes = bytes;
     }
 
+    /// Bytes that the graph keeps.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// An error when all graphs together keep too much.
     pub(super) fn check(&self) -> Result<()> {
         let held = self.memory.held();

@@ -19,6 +19,7 @@ mod runner;
 mod shared;
 mod slots;
 mod split;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use self::master::{Master, Message, Reply};
 pub use self::memory::StateMemory;
 use self::shared::{Shared, ViewProgress};
 pub use self::slots::Slots;
+pub use self::temporary::Lease;
 use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
 use crate::plan::{Dataflow, InputRelation, RelationId};
@@ -379,6 +381,30 @@ impl Graph {
         self.ask(|reply| Message::AddView(Box::new(view), reply)).await
     }
 
+    /// Adds a view with a number that no catalog has, which no checkpoint knows: it goes when its lease is dropped and
+    /// the graph is made to look ([`Self::sweep`]), and may be ended before ([`Self::view_ended`]).
+    pub async fn add_temporary(&self, view: ViewDeployment, lease: &Arc<Lease>) -> Result<()> {
+        self.ask(|reply| Message::AddTemporary(Box::new(view), Arc::downgrade(lease), reply)).await
+    }
+
+    /// Looks which temporary views have lost their readers, and takes them out.
+    pub fn sweep(&self) {
+        // A graph that has ended has none.
+        drop(self.sender.send(Message::Sweep));
+    }
+
+    /// Waits until a view has failed, or was ended: the reason; `None` where it is not of this graph any more.
+    pub async fn view_ended(&self, view: RelationId) -> Option<Error> {
+        let mut views = self.shared.views.subscribe();
+        let ended = |views: &BTreeMap<RelationId, ViewProgress>| {
+            !matches!(views.get(&view), Some(ViewProgress::Running | ViewProgress::Filling(_)))
+        };
+        match views.wait_for(ended).await.ok()?.get(&view)? {
+            ViewProgress::Failed(error) => Some(error.clone()),
+            ViewProgress::Running | ViewProgress::Filling(_) => None,
+        }
+    }
+
     /// Waits until a view is full and follows its inputs; the error of its filling if that fails.
     pub async fn wait_running(&self, view: RelationId) -> Result<()> {
         let mut views = self.shared.views.subscribe();
@@ -508,8 +534,11 @@ impl Graph {
         let mut views = self.shared.views.subscribe();
         let mut state = self.shared.state.subscribe();
         loop {
-            let filling = |progress: &ViewProgress| matches!(progress, ViewProgress::Filling(_));
-            if !views.borrow_and_update().values().any(filling) {
+            let filling = |(id, progress): (&RelationId, &ViewProgress)| {
+                // Nobody but its reader waits for a temporary one.
+                !id.is_temporary() && matches!(progress, ViewProgress::Filling(_))
+            };
+            if !views.borrow_and_update().iter().any(filling) {
                 return Ok(());
             }
             failed(&state.borrow_and_update())?;

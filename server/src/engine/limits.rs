@@ -64,6 +64,13 @@ pub const CURSOR_BYTES_UNASKED: usize = 4 << 20;
 /// Cursors that a session may have open: each may hold a running query. As many as the protocol's portals.
 pub const CURSORS: usize = 1_000;
 
+/// Queries that a session may subscribe to at a time: each is a view that is kept current for it alone.
+pub const TEMPORARY_VIEWS_PER_SESSION: usize = 100;
+
+/// Queries that all sessions may subscribe to at a time: every epoch of a graph goes through all of its views, and a
+/// few microseconds for each of so many are some milliseconds.
+pub const TEMPORARY_VIEWS: usize = 1_000;
+
 /// Connections of one address that may be logging in at a time: a tenth of all, so that no address can hold every place
 /// without showing a password, and a pool that opens its connections at once still gets them.
 pub const LOGINS_PER_ADDRESS: u32 = 100;

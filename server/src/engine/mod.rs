@@ -47,6 +47,7 @@ pub mod source_scan;
 pub mod state;
 pub mod stop;
 pub mod system;
+pub mod temporary;
 pub mod write;
 
 use std::collections::BTreeMap;
@@ -77,6 +78,7 @@ use self::recovery::{History, Started};
 use self::secrets::connect::SecretValues;
 pub use self::secrets::{SecretKeys, mask, masked_sql};
 use self::state::{SharedState, State};
+use self::temporary::TemporaryViews;
 use self::write::Heads;
 use crate::session::SqlError;
 
@@ -139,6 +141,7 @@ pub struct Engine {
     role_connections: Arc<RoleConnections>,
     login_attempts: Arc<LoginAttempts>,
     advisory: Arc<AdvisoryLocks>,
+    temporary: TemporaryViews,
 }
 
 impl Engine {
@@ -190,6 +193,7 @@ impl Engine {
             role_connections: Arc::default(),
             login_attempts: config.login_attempts,
             advisory: Arc::default(),
+            temporary: TemporaryViews::default(),
         });
         maintenance::start(&engine);
         Ok(engine)

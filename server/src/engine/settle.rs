@@ -206,22 +206,32 @@ impl Engine {
             *last = newest.max(*last);
             state.catalog.join(graph.id(), *id);
             self.state.store(state.clone());
+            // Who gave up a temporary view of the other one meanwhile may have told it too late.
+            graph.sweep();
         }
         Ok(())
     }
 
     /// Waits until a new view can be read.
     pub async fn wait_until_full(&self, view: RelationId, stop: &Stop) -> Result<(), SqlError> {
+        let mut states = self.states();
         loop {
-            let Some(graph) = self.state.load().graph_of(view).cloned() else {
+            let Some(graph) = states.borrow_and_update().graph_of(view).cloned() else {
                 let message = "the view was dropped while it was being filled";
                 return Err(SqlError::new(Condition::UndefinedTable, message));
             };
-            match stop.race(async { Ok(graph.wait_running(view).await) }).await? {
-                Ok(()) => return Ok(()),
-                // Another view has joined its graph to a second one, which fills it now.
-                Err(_) if self.state.load().graph_of(view).is_some_and(|now| now.id() != graph.id()) => {}
-                Err(error) => return Err(error.into()),
+            let filled = async {
+                Ok(tokio::select! {
+                    filled = graph.wait_running(view) => Some(filled),
+                    _ = states.changed() => None,
+                })
+            };
+            match stop.race(filled).await? {
+                Some(Ok(())) => return Ok(()),
+                // Another view may have joined its graph to a second one, which fills it now.
+                None => {}
+                Some(Err(_)) if self.state.load().graph_of(view).is_some_and(|now| now.id() != graph.id()) => {}
+                Some(Err(error)) => return Err(error.into()),
             }
         }
     }

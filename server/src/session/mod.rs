@@ -58,6 +58,7 @@ use crate::engine::Engine;
 use crate::engine::access::connections::Counted;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
+use crate::engine::temporary::SessionViews;
 
 /// What went wrong, in the terms of Postgres' ErrorResponse. Made in one place only: `sqlstate.rs`.
 #[derive(Clone, Debug)]
@@ -187,6 +188,8 @@ pub struct Session {
     /// Counts against the role's CONNECTION LIMIT.
     counted: Option<Counted>,
     calls: Arc<SessionCalls>,
+    /// The queries that it subscribes to.
+    views: SessionViews,
 }
 
 impl Session {
@@ -215,6 +218,7 @@ impl Session {
             seen,
             counted: None,
             calls,
+            views: SessionViews::default(),
         }
     }
 

@@ -5,7 +5,11 @@
 //! the transaction's first read, and an epoch is given whole before the next one begins. It holds a place in the
 //! graph's history and no rows ([`Follower`]), so that a client that does not read costs what is kept for all, and
 //! is ended by name when its place is gone. It goes on over restarts of the graph, over graphs that join and over
-//! renames; when the relation is dropped or the right to read it is taken away it ends.
+//! renames; when a relation that it reads is dropped or the right to read one is taken away it ends.
+//!
+//! A query is followed as a view of its own ([`TemporaryView`]), which goes with the subscription. It stops no DROP:
+//! as a dependent it would let whoever may read a relation keep its owner from dropping it, and hold up the promotion
+//! of a view for as long as somebody looks on.
 
 mod rows;
 
@@ -13,10 +17,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::MemoryReservation;
+use futures::FutureExt;
 use millstream_planner::access::RoleOid;
 use millstream_planner::catalog::Catalog;
-use millstream_planner::statement::{Read, Statement, Use};
-use millstream_planner::subscribe::{Envelope, Subscribe, Target};
+use millstream_planner::statement::{Read, Statement};
+use millstream_planner::subscribe::{Envelope, Subscribe, Target, Temporary};
 use millstream_runtime::Error;
 use millstream_runtime::graph::{Followed, Follower, Graph, GraphState, Published};
 use millstream_runtime::plan::RelationId;
@@ -31,6 +36,7 @@ use crate::engine::access::check::authorize;
 use crate::engine::read::{Pinned, graph_failed};
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
+use crate::engine::temporary::TemporaryView;
 
 /// One that runs.
 struct Subscription {
@@ -38,15 +44,23 @@ struct Subscription {
     /// Asked again whenever the catalog has changed.
     statement: Statement,
     role: RoleOid,
-    relation: RelationId,
-    /// As it is called now.
-    name: String,
+    followed: Followee,
+    /// What messages call it now.
+    what: String,
     shape: Shape,
     follower: Follower,
     place: Place,
     states: watch::Receiver<Arc<State>>,
     /// What a difference that is computed in whole takes.
     memory: MemoryReservation,
+}
+
+/// What is followed.
+enum Followee {
+    /// A table or a materialized view.
+    Relation(RelationId),
+    /// A query, by the view that was made for it.
+    Query(TemporaryView),
 }
 
 /// Where the relation runs, by a catalog.
@@ -74,24 +88,24 @@ impl Session {
                 .with_hint("COMMIT first."));
         }
         let role = self.actor()?.current;
-        let Target::Relation(relation) = subscribe.target else {
-            let message = "SUBSCRIBE to a query is not supported";
-            return Err(SqlError::new(Condition::FeatureNotSupported, message)
-                .with_hint("CREATE MATERIALIZED VIEW for the query, and subscribe to that."));
-        };
         let states = self.engine.states();
-        let pinned = self.pinned_to_follow(&subscribe.reads).await?;
-        let state = self.engine.state();
-        let place = Place::of(&state, relation)?;
-        let name = named(&state.catalog.view, relation)?;
-        let graph = state.catalog.graph_of(relation).and_then(|graph| pinned.graphs.get(&graph));
-        let now = graph.map(|published| published.epoch).ok_or_else(|| dropped(&name))?;
-        let at = subscribe.as_of.unwrap_or(now);
-        check_epoch(&place.graph, relation, &name, at, now)?;
-        let follower = match subscribe.snapshot {
-            true => Follower::with_rows(relation, at),
-            false => Follower::after(relation, at),
+        let (followed, now) = match &subscribe.target {
+            Target::Relation(relation) => {
+                let now = self.shown_to_follow(*relation, &subscribe.reads).await?;
+                (Followee::Relation(*relation), now)
+            }
+            Target::Query(temporary) => self.begin_query(temporary, subscribe).await?,
         };
+        let state = self.engine.state();
+        let place = Place::of(&state, followed.beside())?;
+        let what = followed.called(&state.catalog.view)?;
+        let at = subscribe.as_of.unwrap_or(now);
+        check_epoch(&place.graph, followed.id(), &what, at, now)?;
+        let follower = match subscribe.snapshot {
+            true => Follower::with_rows(followed.id(), at),
+            false => Follower::after(followed.id(), at),
+        };
+        followed.needs(&follower);
         let follower = match subscribe.envelope {
             Envelope::Weights => follower,
             Envelope::Upsert { .. } | Envelope::Debezium { .. } => follower.in_whole(),
@@ -100,8 +114,8 @@ impl Session {
             engine: Arc::clone(&self.engine),
             statement: Statement::Subscribe(Box::new(subscribe.clone())),
             role,
-            relation,
-            name,
+            followed,
+            what,
             shape: Shape::of(subscribe)?,
             follower,
             place,
@@ -112,6 +126,41 @@ impl Session {
 }
 
 impl Session {
+    /// The epoch at which a relation is followed from.
+    async fn shown_to_follow(&mut self, relation: RelationId, reads: &[Read]) -> Result<Epoch, SqlError> {
+        let pinned = self.pinned_to_follow(reads).await?;
+        let state = self.engine.state();
+        let graph = state.catalog.graph_of(relation).and_then(|graph| pinned.graphs.get(&graph));
+        let named = || called(&state.catalog.view, relation).unwrap_or_else(|_| "relation".to_string());
+        graph.map(|published| published.epoch).ok_or_else(|| dropped(&named()))
+    }
+
+    /// Makes the view of a query. It begins when it is full, in a transaction, too: what the transaction has read
+    /// before is of an earlier epoch, at which there was no such view.
+    async fn begin_query(
+        &mut self,
+        temporary: &Temporary,
+        subscribe: &Subscribe,
+    ) -> Result<(Followee, Epoch), SqlError> {
+        let state = self.engine.state();
+        let graphs = self.engine.graphs_read(&state, &subscribe.reads);
+        let pinned = self.engine.pin(&state, &subscribe.reads, &graphs, self.seen).await?;
+        if let (Some(at), Some(now)) = (subscribe.as_of, pinned.graphs.values().map(|graph| graph.epoch).max())
+            && at < now
+        {
+            return Err(SqlError::new(
+                Condition::ObjectNotInPrerequisiteState,
+                format!("epoch {at} of the query is not kept"),
+            )
+            .with_detail("A query is followed from when it is subscribed to: nobody has computed it before.")
+            .with_hint("Leave AS OF out; or CREATE MATERIALIZED VIEW for the query, and subscribe to that."));
+        }
+        let (view, graph) = self.engine.temporary_view(temporary, &self.views).await?;
+        let shown = graph.published();
+        self.seen = self.seen.max(pinned.log_position()).max(shown.log_position);
+        Ok((Followee::Query(view), shown.epoch))
+    }
+
     /// What a subscription begins with. It does not pin the transaction: that would keep everything as it was for as
     /// long as somebody follows one relation.
     async fn pinned_to_follow(&mut self, reads: &[Read]) -> Result<Pinned, SqlError> {
@@ -154,6 +203,7 @@ impl Subscription {
                 };
                 self.follower.next(&self.place.graph, admit)?
             };
+            self.followed.needs(&self.follower);
             let held = self.follower.held_bytes();
             if held < self.memory.size() {
                 self.memory.resize(held);
@@ -162,12 +212,11 @@ impl Subscription {
                 Followed::Changes(epoch, change) => return self.shape.changes(epoch, &change),
                 Followed::Complete(epoch) if self.shape.progress => return self.shape.progressed(epoch),
                 Followed::Complete(_) => {}
+                // Dropped, perhaps, or at home in another graph by now.
+                Followed::Lost if self.look_around()? => {}
                 Followed::Lost => {
-                    // Dropped, perhaps, or at home in another graph by now.
-                    if !self.look_around()? {
-                        self.refuse_failed()?;
-                        return Err(self.lost());
-                    }
+                    self.refuse_failed()?;
+                    return Err(self.ended(self.place.graph.view_ended(self.followed.id()).now_or_never().flatten()));
                 }
                 Followed::Nothing => self.wait().await?,
             }
@@ -179,35 +228,48 @@ impl Subscription {
     /// Looks at the catalog and the graphs again if they have changed; whether they have.
     fn look_around(&mut self) -> Result<bool, SqlError> {
         let state = self.engine.state();
-        let graph = state.graph_of(self.relation).map(Graph::id);
+        let graph = state.graph_of(self.followed.beside()).map(Graph::id);
         if Arc::ptr_eq(&state.catalog.view, &self.place.catalog) && graph == Some(self.place.graph.id()) {
             return Ok(false);
         }
         let catalog = &state.catalog.view;
         let Statement::Subscribe(subscribe) = &self.statement else { return Ok(false) };
-        let named_there = |one: &Use| {
-            catalog.get(one.relation).is_some() && one.through.is_none_or(|view| catalog.get(view).is_some())
-        };
-        if !subscribe.uses.iter().all(named_there) {
-            return Err(dropped(&self.name));
+        let used = subscribe.uses.iter().flat_map(|one| one.through.into_iter().chain([one.relation]));
+        if let Some(gone) = used.into_iter().find(|relation| catalog.get(*relation).is_none()) {
+            return Err(dropped(&called(&self.place.catalog, gone)?));
         }
         authorize(catalog, self.role, &self.statement)?;
-        self.name = named(catalog, self.relation)?;
-        self.place = Place::of(&state, self.relation)?;
+        self.what = self.followed.called(catalog)?;
+        self.place = Place::of(&state, self.followed.beside())?;
         Ok(true)
     }
 
     /// Waits until something may have happened.
     async fn wait(&mut self) -> Result<(), SqlError> {
         self.refuse_failed()?;
-        let Place { published, health, .. } = &mut self.place;
+        let Place { published, health, graph, .. } = &mut self.place;
+        let view_ended = async {
+            match &self.followed {
+                Followee::Query(view) => graph.view_ended(view.id()).await,
+                Followee::Relation(_) => std::future::pending().await,
+            }
+        };
         // A graph that has joined another one shows nothing any more: the catalog says where it is.
-        tokio::select! {
-            _ = published.changed() => {}
-            _ = health.changed() => {}
-            _ = self.states.changed() => {}
+        let ended = tokio::select! {
+            _ = published.changed() => return Ok(()),
+            _ = health.changed() => return Ok(()),
+            _ = self.states.changed() => return Ok(()),
+            ended = view_ended => ended,
+        };
+        match self.look_around()? {
+            true => Ok(()),
+            false => Err(self.ended(ended)),
         }
-        Ok(())
+    }
+
+    /// Why there is nothing more to come.
+    fn ended(&self, reason: Option<Error>) -> SqlError {
+        reason.map_or_else(|| self.lost(), |reason| reason.context("the query that is subscribed to").into())
     }
 
     /// Ends with the reason of a job that stands as failed.
@@ -223,8 +285,43 @@ impl Subscription {
 
     fn lost(&self) -> SqlError {
         let at = self.follower.at().map_or_else(|| "its snapshot".to_string(), |epoch| format!("epoch {epoch}"));
-        let message = format!("can no longer get changes of \"{}\" after {at}", self.name);
-        too_old(message, &self.place.graph, self.relation)
+        let message = format!("can no longer get changes of {} after {at}", self.what);
+        too_old(message, &self.place.graph, self.followed.id())
+    }
+}
+
+impl Followee {
+    /// Its number in its graph.
+    fn id(&self) -> RelationId {
+        match self {
+            Self::Relation(relation) => *relation,
+            Self::Query(view) => view.id(),
+        }
+    }
+
+    /// A relation of the catalog that runs in the same graph.
+    fn beside(&self) -> RelationId {
+        match self {
+            Self::Relation(relation) => *relation,
+            Self::Query(view) => view.beside(),
+        }
+    }
+
+    /// What messages call it.
+    fn called(&self, catalog: &Catalog) -> Result<String, SqlError> {
+        match self {
+            Self::Relation(relation) => called(catalog, *relation),
+            Self::Query(_) => Ok("the query".to_string()),
+        }
+    }
+
+    /// A view whose reader has fallen behind for good goes before the reader asks again.
+    fn needs(&self, follower: &Follower) {
+        if let Self::Query(view) = self
+            && let Some(lease) = view.lease()
+        {
+            lease.needs(follower.needs());
+        }
     }
 }
 
@@ -240,26 +337,27 @@ impl Place {
     }
 }
 
-fn named(catalog: &Catalog, relation: RelationId) -> Result<String, SqlError> {
-    let named = catalog.get(relation).map(|relation| relation.name.name.clone());
+/// A relation's name, quoted.
+fn called(catalog: &Catalog, relation: RelationId) -> Result<String, SqlError> {
+    let named = catalog.get(relation).map(|relation| format!("\"{}\"", relation.name.name));
     named.ok_or_else(|| Error::internal("a relation that is followed is not in the catalog").into())
 }
 
-fn dropped(name: &str) -> SqlError {
-    SqlError::new(Condition::UndefinedTable, format!("relation \"{name}\" was dropped while it was subscribed to"))
+fn dropped(called: &str) -> SqlError {
+    SqlError::new(Condition::UndefinedTable, format!("relation {called} was dropped while it was subscribed to"))
 }
 
 /// Refuses epochs from which nothing can be followed.
-fn check_epoch(graph: &Graph, relation: RelationId, name: &str, at: Epoch, now: Epoch) -> Result<(), SqlError> {
+fn check_epoch(graph: &Graph, relation: RelationId, what: &str, at: Epoch, now: Epoch) -> Result<(), SqlError> {
     if at > now {
-        let message = format!("epoch {at} of \"{name}\" has not been reached");
+        let message = format!("epoch {at} of {what} has not been reached");
         return Err(
             SqlError::new(Condition::InvalidParameterValue, message).with_detail(format!("The newest epoch is {now}."))
         );
     }
     match graph.followed_epochs(relation) {
         Some((oldest, _)) if oldest <= at => Ok(()),
-        _ => Err(too_old(format!("epoch {at} of \"{name}\" is not kept any more"), graph, relation)),
+        _ => Err(too_old(format!("epoch {at} of {what} is not kept any more"), graph, relation)),
     }
 }
 

@@ -10,6 +10,7 @@ mod random;
 mod random_transactions;
 mod refused;
 mod subscribe;
+mod subscribe_query;
 mod transactions;
 
 use std::sync::Arc;
