@@ -468,6 +468,8 @@ pub struct Insert {
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number, as far as their types are known.
     pub parameters: Vec<Option<DataType>>,
+    /// The parameters, by their numbers, that are `varchar`, which their Arrow type does not tell.
+    pub varchars: Vec<usize>,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
 }
@@ -484,6 +486,8 @@ pub struct Update {
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
+    /// The parameters, by their numbers, that are `varchar`, which their Arrow type does not tell.
+    pub varchars: Vec<usize>,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
 }
@@ -514,6 +518,8 @@ pub struct Query {
     pub reads: Vec<Read>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
+    /// The parameters, by their numbers, that are `varchar`, which their Arrow type does not tell.
+    pub varchars: Vec<usize>,
     /// It calls `set_config`: what it sets holds when it has run to its end.
     pub changes_settings: bool,
     /// What it names, itself and through views.

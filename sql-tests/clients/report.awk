@@ -24,7 +24,7 @@ FILENAME == ARGV[1] {
     print "ok - " name
     passed += 1
   }
-  works[version] = works[version] (works[version] == "" ? "" : "; ") feature
+  works[version] = joined(works[version], feature)
 }
 
 /^not ok - / {
@@ -38,7 +38,14 @@ FILENAME == ARGV[1] {
   } else {
     fail(rest)
   }
-  not_yet[version] = not_yet[version] (not_yet[version] == "" ? "" : "; ") feature
+  not_yet[version] = joined(not_yet[version], feature)
+}
+
+# A list with one more: the types of the matrix stand in one entry.
+function joined(list, one) {
+  if (one ~ /^types: / && list ~ /types: [^;]*$/) return list ", `" substr(one, 8) "`"
+  sub(/^types: .*/, "types: `" substr(one, 8) "`", one)
+  return list (list == "" ? "" : "; ") one
 }
 
 # A check has run: its name, and the name's parts.

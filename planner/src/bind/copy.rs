@@ -41,6 +41,7 @@ impl Binder<'_> {
             conflict_assignments: None,
             returning: None,
             parameters: Vec::new(),
+            varchars: Vec::new(),
             uses: vec![Use { relation: target.relation.id, through: None, privileges: Privileges::INSERT }],
         };
         let is_whole_row = places.iter().copied().eq(0..physical);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
+use sqlparser::ast;
 
 use super::relation::{RelationTable, ViewTable};
 use super::whole_row::NAMED_STRUCT;
@@ -22,6 +23,38 @@ use crate::values::{Described, Origin, Shown};
 pub(super) fn columns(plan: &LogicalPlan, views: &[Arc<ViewTable>], catalog: &Catalog) -> Vec<Described> {
     let tracer = Tracer { views, catalog: Some(catalog) };
     (0..plan.schema().fields().len()).map(|column| tracer.column(plan, column)).collect()
+}
+
+/// Tells columns that are written as a cast to `varchar` from text, which they are in a plan. Not seen through subqueries.
+pub(super) fn written_casts(query: &ast::Query, described: &mut [Described]) {
+    let select = match query.body.as_ref() {
+        ast::SetExpr::Query(inner) => return written_casts(inner, described),
+        ast::SetExpr::Select(select) => select,
+        _ => return,
+    };
+    for (item, described) in select.projection.iter().zip(described) {
+        let (ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. }) = item else { return };
+        if let Some(shown) = written_cast(expr) {
+            described.shown = shown;
+        }
+    }
+}
+
+/// The type that an expression is cast to, or each element of an array; NULLs among them have none and no modifier.
+fn written_cast(expr: &ast::Expr) -> Option<Shown> {
+    let is_null = |expr: &&ast::Expr| matches!(expr, ast::Expr::Value(value) if value.value == ast::Value::Null);
+    match expr {
+        ast::Expr::Nested(inner) => written_cast(inner),
+        ast::Expr::Cast { data_type, .. } => Some(Shown::of_declared(data_type)).filter(|shown| shown.kind.is_some()),
+        ast::Expr::Array(array) => {
+            let (nulls, values): (Vec<_>, Vec<_>) = array.elem.iter().partition(is_null);
+            let first = written_cast(values.first()?)?;
+            let alike = values.iter().all(|value| written_cast(value) == Some(first));
+            let modifier = first.modifier.filter(|_| nulls.is_empty());
+            alike.then_some(Shown { modifier, ..first })
+        }
+        _ => None,
+    }
 }
 
 /// What RETURNING gives, over the columns of its table.

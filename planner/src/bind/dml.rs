@@ -14,8 +14,8 @@ use sqlparser::ast::{
 
 use super::context::{resolve, unknown_relation};
 use super::diagnose::{nearest, plan_error, span_position};
-use super::normalize::{folded, parameter_number};
-use super::{Binder, BoundQuery, needs};
+use super::normalize::{folded, note_type, parameter_number};
+use super::{Binder, BoundQuery, needs, varchars};
 use crate::access::Privileges;
 use crate::catalog::{Relation, RelationKind, Resolved, TableDefinition};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
@@ -126,7 +126,8 @@ impl Binder<'_> {
         }
         uses.push(Use { relation, through: None, privileges });
         let parameters = known(parameters);
-        Ok(Insert { relation, rows, on_conflict, conflict_assignments, returning, parameters, uses })
+        let varchars = varchars::of_insert(insert, &target.relation, &columns);
+        Ok(Insert { relation, rows, on_conflict, conflict_assignments, returning, parameters, varchars, uses })
     }
 
     /// Plans an UPDATE of a table: the old row, then the new physical columns.
@@ -168,7 +169,8 @@ impl Binder<'_> {
         let uses = needs::of_change(bound.uses, target.relation.id, Privileges::UPDATE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
         let returning = self.returning(&target, update.returning.as_deref(), &mut parameters)?;
-        Ok(Update { relation: target.relation.id, rows, returning, parameters: known(parameters), uses })
+        let varchars = varchars::of_update(update, &target.relation, &columns);
+        Ok(Update { relation: target.relation.id, rows, returning, parameters: known(parameters), varchars, uses })
     }
 
     /// Plans a DELETE from a table: the rows that go.
@@ -579,10 +581,7 @@ fn is_default(expr: &ast::Expr) -> bool {
 /// A bare parameter takes the type of the column that it is assigned to.
 fn note_parameter(expr: &ast::Expr, data_type: &DataType, parameters: &mut Parameters) {
     if let Some(number) = parameter_number(expr) {
-        if parameters.len() < number {
-            parameters.resize(number, None);
-        }
-        parameters[number - 1].get_or_insert_with(|| data_type.clone());
+        note_type(parameters, number, data_type.clone());
     }
 }
 

@@ -158,6 +158,7 @@ impl Binder<'_> {
             schema: client_schema(&plan),
             reads: Vec::new(),
             parameters: Vec::new(),
+            varchars: Vec::new(),
             changes_settings: functions::changes_settings(&plan),
             uses: Vec::new(),
             look_up: None,

@@ -22,6 +22,7 @@ mod operators;
 mod relation;
 mod rewrite;
 mod series;
+mod varchars;
 mod view;
 mod whole_row;
 mod window;
@@ -138,11 +139,13 @@ impl<'a> Binder<'a> {
         let parameters = bound.parameters.into_iter().map(Some).collect();
         let changes_settings = functions::changes_settings(&bound.plan);
         let look_up = LookUp::of(&bound.plan).map(Arc::new);
+        let varchars = varchars::of_casts(query);
         Ok(statement::Query {
             plan: bound.plan,
             schema: with_descriptions(&bound.schema, &bound.described, self.catalog),
             reads,
             parameters,
+            varchars,
             changes_settings,
             uses: bound.uses,
             look_up,
@@ -171,16 +174,17 @@ impl<'a> Binder<'a> {
         self.bind(query, parameter_types).map_err(|error| diagnose::located(error, query))
     }
 
-    fn bind(&self, query: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<BoundQuery> {
+    fn bind(&self, written: &ast::Query, parameter_types: &[Option<DataType>]) -> Result<BoundQuery> {
         let context = Context::new(self);
         let mut parameters = parameter_types.to_vec();
-        let mut query = query.clone();
+        let mut query = written.clone();
         whole_row::write_out(&mut query, self);
         normalize::query(&mut query, &mut parameters, self.settings)?;
         let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
-        let described = described::columns(&plan, &context.planned_views(), self.catalog);
+        let mut described = described::columns(&plan, &context.planned_views(), self.catalog);
+        described::written_casts(written, &mut described);
         let plan = analyze::client_types(analyze::analyze(plan, self.style()?)?)?;
         let schema = client_schema(&plan);
         let (views, names) = (context.views().into_iter().collect(), context.names());

@@ -306,10 +306,7 @@ impl Pass<'_> {
     }
 
     fn note_parameter(&mut self, number: usize, data_type: DataType) {
-        if self.parameters.len() < number {
-            self.parameters.resize(number, None);
-        }
-        self.parameters[number - 1].get_or_insert(data_type);
+        note_type(self.parameters, number, data_type);
     }
 
     fn check_function(&self, function: &Function) -> Result<()> {
@@ -370,6 +367,35 @@ fn first_characters(text: Expr, length: u64) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// Gives a parameter the type of the place where it stands, unless it has one. What a client says of an array is the
+/// type of its elements alone: its dimensions are those of the place.
+pub(super) fn note_type(parameters: &mut Vec<Option<DataType>>, number: usize, data_type: DataType) {
+    if parameters.len() < number {
+        parameters.resize(number, None);
+    }
+    let known = &mut parameters[number - 1];
+    if known.as_ref().is_none_or(|known| adds_dimensions(known, &data_type)) {
+        *known = Some(data_type);
+    }
+}
+
+/// Whether `wanted` is an array of the same elements in more dimensions.
+fn adds_dimensions(known: &DataType, wanted: &DataType) -> bool {
+    let (DataType::List(known), DataType::List(wanted)) = (known, wanted) else { return false };
+    match (known.data_type(), wanted.data_type()) {
+        (known @ DataType::List(_), wanted @ DataType::List(_)) => adds_dimensions(known, wanted),
+        (element, wanted @ DataType::List(_)) => innermost(wanted) == element,
+        _ => false,
+    }
+}
+
+fn innermost(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::List(element) => innermost(element.data_type()),
+        element => element,
+    }
 }
 
 /// The number of a bare `$n`.

@@ -218,11 +218,6 @@ impl ColumnType {
         plain.show_digits(digits.unwrap_or(0));
         let named = field.metadata().get(TYPE_METADATA).and_then(|name| Kind::of_metadata(name));
         Ok(match named {
-            // On a list the metadata names the element.
-            Some(named) if plain.kind == Kind::Array && named != Kind::Array => {
-                let element = plain.children.into_iter().map(|child| child.named(named));
-                Self { children: element.collect(), ..plain }
-            }
             Some(named) => plain.named(named),
             None => plain,
         })
@@ -237,8 +232,13 @@ impl ColumnType {
         }
     }
 
+    /// The type under another name; an array's elements, however deep, have it.
     fn named(self, kind: Kind) -> Self {
         match kind {
+            kind if self.kind == Kind::Array && kind != Kind::Array => {
+                let elements = self.children.into_iter().map(|child| child.named(kind));
+                Self { children: elements.collect(), ..self }
+            }
             Kind::Oid | Kind::Regproc if self.storage.is_integer() => Self { kind, storage: DataType::Int64, ..self },
             kind => Self { kind, ..self },
         }

@@ -10,6 +10,7 @@ use millstream_planner::cursor::Declare;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{Command, Discard, ShowObjects, Statement, StatementText};
+use millstream_planner::values::Kind;
 use millstream_runtime::plan::RelationId;
 
 use super::execute::locate_literal;
@@ -52,8 +53,17 @@ impl Prepared {
     pub(crate) fn parameter_oid(&self, index: usize) -> Option<u32> {
         match &self.inner.work {
             Work::Catalog(query) => query.parameter_oid(index),
+            Work::Statement(Statement::Query(query)) => self.varchar_oid(&query.varchars, index),
+            Work::Statement(Statement::Insert(insert)) => self.varchar_oid(&insert.varchars, index),
+            Work::Statement(Statement::Update(update)) => self.varchar_oid(&update.varchars, index),
             Work::Statement(_) | Work::CopyOut(_) | Work::Declare(..) => None,
         }
+    }
+
+    fn varchar_oid(&self, varchars: &[usize], index: usize) -> Option<u32> {
+        let is_array = matches!(self.parameters.get(index), Some(DataType::List(_)));
+        let oid = if is_array { Kind::Varchar.array_oid() } else { Kind::Varchar.oid() };
+        varchars.contains(&(index + 1)).then_some(oid)
     }
 
     /// The name in `DEALLOCATE name`: statements that the wire has prepared are named there, too.

@@ -4,6 +4,8 @@
 import java.io.ByteArrayOutputStream;
 import java.io.StringReader;
 import java.math.BigDecimal;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.sql.Array;
 import java.sql.BatchUpdateException;
 import java.sql.Connection;
@@ -32,6 +34,8 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.postgresql.PGConnection;
 import org.postgresql.PGStatement;
 import org.postgresql.copy.CopyManager;
@@ -48,6 +52,9 @@ public class PgjdbcClient {
     static int failed = 0;
 
     static void check(String feature, Check check) {
+        if (!feature.startsWith(System.getenv().getOrDefault("CLIENT_FEATURES", ""))) {
+            return;
+        }
         count += 1;
         try {
             check.run();
@@ -551,7 +558,174 @@ public class PgjdbcClient {
         statements();
         transactions();
         metadata();
+        Matrix.checks();
         System.out.println("1.." + count);
         System.exit(failed == 0 ? 0 : 1);
+    }
+}
+
+/**
+ * Every type of types.json: what pgjdbc makes of a value in the binary format is what it makes of the text, which is the
+ * one expected; it is sent as a parameter, alone and within arrays, and kept by a table.
+ */
+class Matrix {
+    /** A type; its values are pairs of what is written in SQL and the text that comes back. */
+    record Kind(int number, String name, boolean isArray, List<String[]> values) {
+        String literal(String[] value) {
+            return "'" + value[0].replace("'", "''") + "'::" + name;
+        }
+    }
+
+    private static final String STRING = "\"((?:[^\"\\\\]|\\\\.)*)\"";
+
+    /** The file has a type in each line, so that it takes no library to be read. */
+    static List<Kind> kinds() throws Exception {
+        boolean theirs = "postgres".equals(System.getenv("MATRIX_TEXTS"));
+        Pattern head = Pattern.compile("\\{\"type\": " + STRING + ", \"oid\": \\d+(, \"array_oid\": \\d+)?, \"values\": ");
+        Pattern entry = Pattern.compile("\\[" + STRING + ", " + STRING + "(?:, " + STRING + ")?\\]");
+        List<Kind> kinds = new ArrayList<>();
+        for (String line : Files.readAllLines(Path.of(System.getenv("CLIENT_SOURCES"), "types.json"))) {
+            Matcher found = head.matcher(line);
+            if (found.find()) {
+                List<String[]> values = new ArrayList<>();
+                for (Matcher value = entry.matcher(line.substring(found.end())); value.find();) {
+                    String text = value.group(theirs && value.group(3) != null ? 3 : 2);
+                    values.add(new String[] {unescaped(value.group(1)), unescaped(text)});
+                }
+                kinds.add(new Kind(kinds.size(), unescaped(found.group(1)), found.group(2) == null, values));
+            }
+        }
+        PgjdbcClient.equal(kinds.size() > 20, true);
+        return kinds;
+    }
+
+    static String unescaped(String json) {
+        StringBuilder text = new StringBuilder();
+        for (int at = 0; at < json.length(); at += 1) {
+            if (json.charAt(at) != '\\') {
+                text.append(json.charAt(at));
+                continue;
+            }
+            at += 1;
+            switch (json.charAt(at)) {
+                case 'n' -> text.append('\n');
+                case 't' -> text.append('\t');
+                case 'u' -> {
+                    text.append((char) Integer.parseInt(json.substring(at + 1, at + 5), 16));
+                    at += 4;
+                }
+                default -> text.append(json.charAt(at));
+            }
+        }
+        return text.toString();
+    }
+
+    static void checks() throws Exception {
+        for (Kind kind : kinds()) {
+            PgjdbcClient.check("types: " + kind.name(), () -> {
+                try (Connection text = PgjdbcClient.connect("prepareThreshold", "0", "binaryTransfer", "false");
+                    Connection binary = PgjdbcClient.connect("prepareThreshold", "-1", "binaryTransfer", "true")) {
+                    whole(kind, text, binary);
+                }
+            });
+        }
+    }
+
+    static void whole(Kind kind, Connection text, Connection binary) throws SQLException {
+        String table = "j_matrix_" + kind.number();
+        for (Connection connection : List.of(text, binary)) {
+            PgjdbcClient.run(connection, "SET TimeZone = 'UTC'", "SET DateStyle = 'ISO'");
+        }
+        PgjdbcClient.run(text, "DROP TABLE IF EXISTS " + table,
+            "CREATE TABLE " + table + " (id int PRIMARY KEY, v " + kind.name() + ")");
+        for (int id = 0; id < kind.values().size(); id += 1) {
+            String literal = kind.literal(kind.values().get(id));
+            PgjdbcClient.equal(PgjdbcClient.rows(text, "SELECT " + literal),
+                List.of(List.of(kind.values().get(id)[1])));
+            Object value = same("SELECT " + literal, text, binary);
+            String kept = "SELECT v FROM " + table + " WHERE id = ";
+            for (Connection connection : List.of(text, binary)) {
+                Object sent = kind.isArray() ? array(connection, kind, value, null) : value;
+                PgjdbcClient.equal(one(connection, "SELECT ?::" + kind.name(), sent), value);
+                int key = connection == text ? id : id + 1000;
+                try (PreparedStatement insert =
+                    connection.prepareStatement("INSERT INTO " + table + " SELECT ?, ?::" + kind.name())) {
+                    insert.setInt(1, key);
+                    insert.setObject(2, sent);
+                    PgjdbcClient.equal(insert.executeUpdate(), 1);
+                }
+                PgjdbcClient.equal(same(kept + key, text, binary), value);
+            }
+            if (!kind.isArray()) {
+                arrays(kind, kind.values().get(id), text, binary);
+            }
+        }
+        for (Connection connection : List.of(text, binary)) {
+            PgjdbcClient.equal(one(connection, "SELECT ?::" + kind.name(), (Object[]) null), null);
+        }
+        PgjdbcClient.run(text, "DROP TABLE " + table);
+    }
+
+    /** Beside NULL, in one dimension and in two. */
+    static void arrays(Kind kind, String[] written, Connection text, Connection binary) throws SQLException {
+        String[][] forms = {{"ARRAY[@, NULL, @]", "[]"}, {"ARRAY[ARRAY[@, NULL], ARRAY[NULL, @]]", "[][]"}};
+        for (String[] form : forms) {
+            String type = kind.name() + form[1];
+            Object value = same("SELECT " + form[0].replace("@", kind.literal(written)) + "::" + type, text, binary);
+            for (Connection connection : List.of(text, binary)) {
+                Object sent = value instanceof String ? value : array(connection, kind, value, written[1]);
+                PgjdbcClient.equal(one(connection, "SELECT ?::" + type, sent), value);
+            }
+        }
+    }
+
+    /** An array as a parameter, of a type that the client looks up. */
+    static Array array(Connection connection, Kind kind, Object value, String text) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            ResultSet of = statement.executeQuery("SELECT NULL::" + kind.name().replace("[]", ""));
+            return connection.createArrayOf(of.getMetaData().getColumnTypeName(1), (Object[]) within(value, text));
+        }
+    }
+
+    /**
+     * What goes into an array as its text: within arrays the client writes infinity as a year, takes no bytes in two
+     * dimensions, and forgets the era of a day.
+     */
+    static Object within(Object value, String text) {
+        if (value instanceof Object[] array) {
+            return Arrays.stream(array).map(element -> within(element, text)).toArray();
+        }
+        boolean infinite = value instanceof java.util.Date date
+            && (date.getTime() == PGStatement.DATE_POSITIVE_INFINITY || date.getTime() == PGStatement.DATE_NEGATIVE_INFINITY);
+        if (text == null) {
+            return infinite ? "infinity" : value;
+        }
+        return infinite || value instanceof Date || value instanceof byte[] ? text : value;
+    }
+
+    /** The value of a query, which is the same to both connections. */
+    static Object same(String sql, Connection text, Connection binary) throws SQLException {
+        Object value = one(text, sql);
+        PgjdbcClient.equal(one(binary, sql), value);
+        return value;
+    }
+
+    static Object one(Connection connection, String sql, Object... values) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(sql)) {
+            if (values == null) {
+                statement.setNull(1, Types.OTHER);
+            } else if (values.length > 0) {
+                statement.setObject(1, values[0]);
+            }
+            ResultSet found = statement.executeQuery();
+            PgjdbcClient.equal(found.next(), true);
+            // The client's own times differ by a day from one format to the other.
+            Object value = found.getObject(1);
+            boolean ofTimes = value instanceof Array array && array.getBaseType() == Types.TIME;
+            if (ofTimes || value instanceof Time) {
+                return found.getString(1);
+            }
+            return value instanceof Array array ? array.getArray() : value;
+        }
     }
 }

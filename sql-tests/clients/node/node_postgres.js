@@ -5,9 +5,12 @@ import { createRequire } from 'node:module'
 import pg from 'pg'
 import Cursor from 'pg-cursor'
 import QueryStream from 'pg-query-stream'
+import * as matrix from './matrix.js'
 
 const checks = []
-const check = (feature, run) => checks.push([feature, run])
+const check = (feature, run) => {
+  if (feature.startsWith(process.env.CLIENT_FEATURES ?? '')) checks.push([feature, run])
+}
 
 // A connection for one check, ended with it.
 async function connected(run, options = {}) {
@@ -206,6 +209,8 @@ check('a connection that the server ends is told so', async () => {
   })
   assert.equal((await told).code, '57P01')
 })
+
+matrix.declare(check)
 
 // Nothing here takes longer than a minute.
 const bounded = (promise) => {

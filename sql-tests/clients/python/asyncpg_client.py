@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import asyncpg
 
+import asyncpg_matrix
 from tap import Client, equal
 
 client = Client("asyncpg")
@@ -241,4 +242,5 @@ async def _():
     await connection.close()
 
 
+asyncpg_matrix.declare(client)
 client.run()

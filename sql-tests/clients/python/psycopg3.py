@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+import psycopg_matrix
 from tap import Client, bounded, equal, raises
 
 client = Client("psycopg")
@@ -459,4 +460,5 @@ def _():
         connection.execute("DROP TABLE p3_orders")
 
 
+psycopg_matrix.declare(client)
 client.run()

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod matrix;
+
 use std::env::var;
 use std::error::Error;
 use std::fmt::Debug;
@@ -273,24 +275,10 @@ async fn shutdown() -> Checked {
 #[tokio::main]
 async fn main() {
     println!("# tokio-postgres {}", version());
-    let mut failed = 0;
-    let mut count = 0;
+    let mut checks = Checks { chosen: var("CLIENT_FEATURES").unwrap_or_default(), count: 0, failed: 0 };
     macro_rules! check {
         ($feature:literal, $run:expr) => {
-            count += 1;
-            let result = tokio::time::timeout(PATIENCE, $run).await.unwrap_or_else(|late| Err(late.into()));
-            match result {
-                Ok(()) => println!("ok - tokio-postgres: {}", $feature),
-                Err(error) => {
-                    failed += 1;
-                    let source = error.source().map_or_else(String::new, |source| format!(": {source}"));
-                    println!(
-                        "not ok - tokio-postgres: {} # {}",
-                        $feature,
-                        format!("{error}{source}").replace('\n', " ")
-                    );
-                }
-            }
+            checks.run($feature, $run).await
         };
     }
     check!("every type in binary, both ways", every_type());
@@ -303,8 +291,36 @@ async fn main() {
     check!("notices", notices());
     check!("cancel", cancel());
     check!("notification of a shutdown: 57P01 to the idle and to the busy, exit with 0", shutdown());
-    println!("1..{count}");
-    std::process::exit(i32::from(failed > 0));
+    for kind in matrix::kinds() {
+        checks.run(&format!("types: {}", kind.name), matrix::whole(&kind)).await;
+    }
+    check!("types: composite values", matrix::composites());
+    println!("1..{}", checks.count);
+    std::process::exit(i32::from(checks.failed > 0));
+}
+
+struct Checks {
+    /// Only features that begin so are run.
+    chosen: String,
+    count: u32,
+    failed: u32,
+}
+
+impl Checks {
+    async fn run(&mut self, feature: &str, run: impl Future<Output = Checked>) {
+        if !feature.starts_with(&self.chosen) {
+            return;
+        }
+        self.count += 1;
+        match tokio::time::timeout(PATIENCE, run).await.unwrap_or_else(|late| Err(late.into())) {
+            Ok(()) => println!("ok - tokio-postgres: {feature}"),
+            Err(error) => {
+                self.failed += 1;
+                let source = error.source().map_or_else(String::new, |source| format!(": {source}"));
+                println!("not ok - tokio-postgres: {feature} # {}", format!("{error}{source}").replace('\n', " "));
+            }
+        }
+    }
 }
 
 /// As Cargo.lock has it.

@@ -2,6 +2,8 @@
 //!
 //! Words that depend on a clock (`now`, `today`) are not read: a parameter is a value.
 
+use std::borrow::Cow;
+
 use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
 
@@ -11,10 +13,13 @@ use crate::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
 use crate::values::{DateOrder, TextStyle, Zone, offset_seconds};
 
 /// Years that Postgres' dates can have.
-const DATE_YEARS: std::ops::RangeInclusive<i64> = -4712..=5_874_897;
+const DATE_YEARS: std::ops::RangeInclusive<i64> = -4713..=5_874_897;
 
 /// Years that Postgres' timestamps can have.
-const YEARS: std::ops::RangeInclusive<i64> = -4712..=294_276;
+const YEARS: std::ops::RangeInclusive<i64> = -4713..=294_276;
+
+/// The first day that dates and timestamps can have, from which Julian days are counted: 4714-11-24 BC.
+const FIRST_DAY: (i64, u32, u32) = (-4713, 11, 24);
 
 /// A `date`: days since 1970.
 pub fn date(text: &str, order: DateOrder) -> Result<i32> {
@@ -91,17 +96,10 @@ struct Moment {
 impl Moment {
     fn parse(type_name: &str, text: &str, order: DateOrder) -> Result<Self> {
         let invalid = || errors::invalid_datetime(type_name, text);
-        let mut rest = text.trim_ascii();
-        let before_christ = match rest.get(rest.len().saturating_sub(2)..) {
-            Some(era) if era.eq_ignore_ascii_case("bc") => {
-                rest = rest[..rest.len() - 2].trim_ascii_end();
-                true
-            }
-            _ => false,
-        };
+        let (rest, before_christ) = without_era(text.trim_ascii());
         let (date, clock) = match rest.split_once(['T', 't', ' ']) {
             Some((date, clock)) => (date, clock.trim_ascii()),
-            None => (rest, ""),
+            None => (rest.as_ref(), ""),
         };
         let (year, month, day) = year_month_day(date, order).ok_or_else(invalid)?;
         let year = if before_christ { 1 - year } else { year };
@@ -112,6 +110,10 @@ impl Moment {
         let years = if type_name == "date" { DATE_YEARS } else { YEARS };
         if !years.contains(&year) {
             return Err(out_of_range());
+        }
+        if (year, month, day) < FIRST_DAY {
+            let what = if type_name == "date" { "date" } else { "timestamp" };
+            return Err(errors::datetime_out_of_range(format!("{what} out of range: \"{text}\"")));
         }
         let (clock, zone) = match clock {
             "" => (None, None),
@@ -130,6 +132,25 @@ impl Moment {
     fn micros(&self, type_name: &str, text: &str) -> Result<i64> {
         let micros = self.days.checked_mul(DAY_MICROS).and_then(|micros| micros.checked_add(self.of_day));
         micros.ok_or_else(|| errors::datetime_out_of_range(format!("{type_name} out of range: \"{text}\"")))
+    }
+}
+
+/// Takes the era out, a word behind the date that may stand before a zone: drivers send `0044-03-15 BC +00`. Whether it
+/// is that before Christ.
+fn without_era(text: &str) -> (Cow<'_, str>, bool) {
+    let word = |era: &str| {
+        let of_era = |(at, _): &(usize, char)| text.get(*at..at + 2).is_some_and(|word| word.eq_ignore_ascii_case(era));
+        let (at, _) = text.char_indices().find(of_era)?;
+        let ends = |beside: Option<char>| beside.is_none_or(|beside| beside.is_ascii_whitespace());
+        let before = text[..at].chars().next_back();
+        let alone = before.is_none_or(|before| before.is_ascii_whitespace() || before.is_ascii_digit());
+        (at > 0 && alone && ends(text[at + 2..].chars().next())).then_some(at)
+    };
+    let cut = |at: usize| format!("{} {}", text[..at].trim_ascii_end(), text[at + 2..].trim_ascii());
+    match (word("bc"), word("ad")) {
+        (Some(at), None) => (Cow::Owned(cut(at).trim_ascii_end().to_owned()), true),
+        (None, Some(at)) => (Cow::Owned(cut(at).trim_ascii_end().to_owned()), false),
+        _ => (Cow::Borrowed(text), false),
     }
 }
 
@@ -444,6 +465,10 @@ mod tests {
             ("2024-02-29 -11", 19_782),
             ("2024-02-29 UTC", 19_782),
             ("0044-03-15 BC", -735_160),
+            ("0044-03-15 bc +00", -735_160),
+            ("0044-03-15 BC Europe/Berlin", -735_160),
+            ("4714-11-24 BC", -2_440_588),
+            ("2026-01-01 AD", 20_454),
             ("infinity", i32::MAX),
             ("-Infinity", i32::MIN),
             ("epoch", 0),

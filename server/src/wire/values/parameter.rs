@@ -154,7 +154,11 @@ impl Reader<'_> {
     }
 
     fn binary_array(&self, array: &BinaryArray, target: &DataType) -> Result<ScalarValue, SqlError> {
-        if array.element_oid != self.kind.oid() {
+        // Where nothing named the type it is text here, and varchar to a client that reads the cast.
+        let is_text =
+            |oid| matches!(Kind::of_oid(oid), Some((Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name, false)));
+        let alike = is_text(array.element_oid) && is_text(self.kind.oid());
+        if array.element_oid != self.kind.oid() && !alike {
             let message = format!("wrong element type: {} instead of {}", array.element_oid, self.kind.oid());
             return Err(errors::invalid_binary(message));
         }
@@ -187,8 +191,15 @@ impl Reader<'_> {
     }
 
     fn list(&self, values: Vec<ScalarValue>, element: &DataType) -> Result<ScalarValue, SqlError> {
-        let misfit = || errors::malformed("malformed array literal", "An element does not fit the array's type.");
-        let fitting = |value| brought_to(value, element, self.display.style)?.ok_or_else(misfit);
+        let misfit = |detail| errors::malformed("malformed array literal", detail);
+        let fitting = |value: ScalarValue| {
+            // An array where an element is expected would become its text.
+            if matches!(value, ScalarValue::List(_)) && !matches!(element, DataType::List(_)) {
+                return Err(misfit("The array has another number of dimensions than its type."));
+            }
+            let fitted = brought_to(value, element, self.display.style)?;
+            fitted.ok_or_else(|| misfit("An element does not fit the array's type."))
+        };
         let values = values.into_iter().map(fitting).collect::<Result<Vec<_>, _>>()?;
         Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, element)))
     }
