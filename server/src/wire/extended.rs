@@ -291,6 +291,7 @@ impl<S: ClientSession> Connection<S> {
         let stream = outcome.rows.ok_or_else(|| errors::internal("a COPY gave no rows"))?;
         let columns = types_of(&describe_columns(&shape.columns)?);
         let display = DisplaySettings::of(&self.session);
+        let token = rows_token(token, outcome.durable);
         let rows = ResultRows::new(stream, columns, CopyEncoder::formats(shape), display, token);
         let progress = self.registration.seat().copies(shape.relation, false);
         let rows = rows.copied(shape, progress, &mut self.socket)?.send_copy(&mut self.socket).await?;
