@@ -2,12 +2,13 @@
 //!
 //! Invariants: a lock is held by any number of sessions that share it, or by one alone (which may take it again, also
 //! to share it); it counts how often its session took it; what a session holds is gone with the session, and what its
-//! transaction took with the transaction. Who waits is woken whenever something is released, in no order. There is no
-//! detection of deadlocks: `statement_timeout` or a cancel ends a wait.
+//! transaction took with the transaction. Who waits is woken whenever something is released, in no order, and looks
+//! each time whether those that it waits for wait for it: the last one of a circle fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millstream_planner::functions::AdvisoryKey;
 use tokio::sync::Notify;
@@ -27,7 +28,35 @@ pub struct AdvisoryLocks {
 struct Table {
     /// By key and session; what is held no more is taken out.
     held: BTreeMap<(AdvisoryKey, u64), Held>,
+    /// What sessions wait for.
+    waiting: BTreeMap<u64, Wanted>,
     sessions: u64,
+}
+
+impl Table {
+    /// The sessions that hold a lock against one that wants it.
+    fn against(&self, wanted: Wanted, session: u64) -> impl Iterator<Item = u64> + '_ {
+        let held = self.held.range((wanted.key, 0)..=(wanted.key, u64::MAX));
+        let against = move |(_, held): &(_, &Held)| !wanted.shared || held.alone.any();
+        held.filter(against).map(|((_, holder), _)| *holder).filter(move |holder| *holder != session)
+    }
+
+    /// Whether a session waits for itself, by way of others.
+    fn is_circle(&self, session: u64) -> bool {
+        let (mut next, mut seen) = (vec![session], BTreeSet::new());
+        while let Some(waiting) = next.pop() {
+            let Some(wanted) = self.waiting.get(&waiting) else { continue };
+            for holder in self.against(*wanted, waiting) {
+                if holder == session {
+                    return true;
+                }
+                if seen.insert(holder) {
+                    next.push(holder);
+                }
+            }
+        }
+        false
+    }
 }
 
 /// How often a session took a lock.
@@ -88,9 +117,27 @@ impl AdvisoryLocks {
     }
 }
 
+/// A session waits until this is dropped.
+struct Waiting<'a>(&'a SessionLocks);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.locks.table().waiting.remove(&self.0.session);
+    }
+}
+
 impl SessionLocks {
-    /// Takes a lock, after whoever holds it against this.
-    pub async fn take(&self, wanted: Wanted) -> Result<(), SqlError> {
+    /// Takes a lock, after whoever holds it against this; at the latest after `timeout` it fails.
+    pub async fn take(&self, wanted: Wanted, timeout: Option<Duration>) -> Result<(), SqlError> {
+        let taking = self.take_in_turn(wanted);
+        let Some(timeout) = timeout else { return taking.await };
+        tokio::time::timeout(timeout, taking).await.unwrap_or_else(|_| {
+            Err(SqlError::new(Condition::LockNotAvailable, "canceling statement due to lock timeout"))
+        })
+    }
+
+    async fn take_in_turn(&self, wanted: Wanted) -> Result<(), SqlError> {
+        let waiting = Waiting(self);
         loop {
             let released = self.locks.released.notified();
             tokio::pin!(released);
@@ -98,6 +145,15 @@ impl SessionLocks {
             released.as_mut().enable();
             if self.try_take(wanted)? {
                 return Ok(());
+            }
+            {
+                let mut table = waiting.0.locks.table();
+                table.waiting.insert(self.session, wanted);
+                if table.is_circle(self.session) {
+                    return Err(SqlError::new(Condition::DeadlockDetected, "deadlock detected")
+                        .with_detail("Whoever holds the advisory lock waits for one of this session.")
+                        .with_hint("Take locks in one order everywhere, and try the transaction again."));
+                }
             }
             released.await;
         }
@@ -107,8 +163,7 @@ impl SessionLocks {
     pub fn try_take(&self, wanted: Wanted) -> Result<bool, SqlError> {
         let mut table = self.locks.table();
         let Wanted { key, shared, transaction } = wanted;
-        let others = table.held.range((key, 0)..=(key, u64::MAX)).filter(|((_, session), _)| *session != self.session);
-        if others.into_iter().any(|(_, held)| !shared || held.alone.any()) {
+        if table.against(wanted, self.session).next().is_some() {
             return Ok(false);
         }
         if table.held.len() >= ADVISORY_LOCKS && !table.held.contains_key(&(key, self.session)) {
@@ -235,13 +290,49 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_woken_by_a_release() {
         let (one, two) = two();
-        one.take(wanted(false, false)).await.unwrap();
-        let waiting = two.take(wanted(false, false));
+        one.take(wanted(false, false), None).await.unwrap();
+        let waiting = two.take(wanted(false, false), None);
         tokio::pin!(waiting);
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         assert!(one.release(KEY, false));
         waiting.await.unwrap();
         assert!(!one.try_take(wanted(true, false)).unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_last_one_of_a_circle_fails() {
+        let (one, two) = two();
+        let three = one.locks.session();
+        let of = |number, shared| Wanted { key: AdvisoryKey::One(number), shared, transaction: false };
+        for (session, number) in [(&one, 1), (&two, 2), (&three, 3)] {
+            session.take(of(number, false), None).await.unwrap();
+        }
+        three.take(of(4, true), None).await.unwrap();
+        let mut first = Box::pin(one.take(of(2, true), None));
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        let mut second = Box::pin(two.take(of(4, false), None));
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        let error = three.take(of(1, false), None).await.unwrap_err();
+        assert_eq!((error.sqlstate, error.message.as_str()), ("40P01", "deadlock detected"));
+        // Who has given up is waited for no more, and what it holds goes to who waits.
+        drop(first);
+        let mut third = Box::pin(three.take(of(1, false), None));
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        assert!(three.release(AdvisoryKey::One(4), true));
+        second.await.unwrap();
+        one.release_all();
+        third.await.unwrap();
+        assert!(one.locks.table().waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_at_its_timeout() {
+        let (one, two) = two();
+        let at_once = Some(Duration::ZERO);
+        one.take(wanted(false, false), at_once).await.unwrap();
+        let error = two.take(wanted(true, false), at_once).await.unwrap_err();
+        assert_eq!((error.sqlstate, error.message.as_str()), ("55P03", "canceling statement due to lock timeout"));
+        assert!(one.locks.table().waiting.is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a statement's functions ask of the server: to let time pass, and advisory locks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,21 +9,13 @@ use millstream_planner::functions::{AdvisoryCall, ServerCalls};
 
 use crate::engine::advisory::{SessionLocks, Wanted};
 
-/// The calls of one session.
+/// The calls of one statement.
 #[derive(Debug)]
 pub(super) struct SessionCalls {
-    locks: SessionLocks,
-}
-
-impl SessionCalls {
-    pub(super) fn new(locks: SessionLocks) -> Self {
-        Self { locks }
-    }
-
     /// What the session holds.
-    pub(super) fn locks(&self) -> &SessionLocks {
-        &self.locks
-    }
+    pub(super) locks: Arc<SessionLocks>,
+    /// The longest time that it waits for more.
+    pub(super) lock_timeout: Option<Duration>,
 }
 
 #[async_trait]
@@ -35,7 +28,8 @@ impl ServerCalls for SessionCalls {
         let failed = |error| DataFusionError::External(Box::new(error));
         match call {
             AdvisoryCall::Take { key, shared, transaction, wait: true } => {
-                self.locks.take(Wanted { key, shared, transaction }).await.map(|()| true).map_err(failed)
+                let wanted = Wanted { key, shared, transaction };
+                self.locks.take(wanted, self.lock_timeout).await.map(|()| true).map_err(failed)
             }
             AdvisoryCall::Take { key, shared, transaction, wait: false } => {
                 self.locks.try_take(Wanted { key, shared, transaction }).map_err(failed)

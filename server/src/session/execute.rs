@@ -191,7 +191,7 @@ impl Session {
                 self.named.clear();
                 self.cursors.close_all();
                 self.listed.clear();
-                self.calls.locks().release_all();
+                self.locks.release_all();
                 let changed = self.settings.reset_all();
                 Ok(Outcome { changed_parameters: changed.reported, ..Outcome::fixed("DISCARD ALL") })
             }

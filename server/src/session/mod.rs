@@ -56,6 +56,7 @@ use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
 use self::transaction::Transaction;
 use crate::engine::Engine;
 use crate::engine::access::connections::Counted;
+use crate::engine::advisory::SessionLocks;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
 use crate::engine::temporary::SessionViews;
@@ -187,7 +188,7 @@ pub struct Session {
     seen: LogPosition,
     /// Counts against the role's CONNECTION LIMIT.
     counted: Option<Counted>,
-    calls: Arc<SessionCalls>,
+    locks: Arc<SessionLocks>,
     /// The queries that it subscribes to.
     views: SessionViews,
 }
@@ -203,7 +204,7 @@ impl Session {
         let seen = engine.opened_at();
         let mut settings = Settings::default();
         settings.set_user(identity.name(), superuser);
-        let calls = Arc::new(SessionCalls::new(engine.advisory_locks()));
+        let locks = Arc::new(engine.advisory_locks());
         Self {
             engine,
             identity,
@@ -217,7 +218,7 @@ impl Session {
             cursors: Cursors::default(),
             seen,
             counted: None,
-            calls,
+            locks,
             views: SessionViews::default(),
         }
     }
@@ -242,7 +243,7 @@ impl Session {
         if self.transaction.status() == TransactionStatus::Idle {
             // One that a portal became, without a transaction of its own.
             self.cursors.end_transaction(false);
-            self.calls.locks().end_transaction();
+            self.locks.end_transaction();
         }
         ended
     }
@@ -314,7 +315,10 @@ impl Session {
             schema: path.into_iter().next().unwrap_or_else(|| "public".to_string()),
             version: format!("PostgreSQL {SERVER_VERSION} (Millstream {})", env!("CARGO_PKG_VERSION")),
             settings: Arc::new(SettingsCopy::of(&self.settings)),
-            server: Arc::clone(&self.calls) as _,
+            server: Arc::new(SessionCalls {
+                locks: Arc::clone(&self.locks),
+                lock_timeout: self.settings.lock_timeout(),
+            }),
         }
     }
 }

@@ -93,6 +93,8 @@ pub enum Condition {
     InvalidSchemaName,
     /// 40001: the transaction can't see one state of all that it reads; run it again.
     SerializationFailure,
+    /// 40P01: sessions wait for each other's locks.
+    DeadlockDetected,
     /// 42501: the role may not do this.
     InsufficientPrivilege,
     /// 42601: the text can't be read.
@@ -131,6 +133,8 @@ pub enum Condition {
     ObjectInUse,
     /// 55P02: a setting that can't be changed.
     CantChangeRuntimeParam,
+    /// 55P03: a lock was not to be had in time.
+    LockNotAvailable,
     /// 57014: canceled, or out of time.
     QueryCanceled,
     /// 57P01: the server stops.
@@ -191,6 +195,7 @@ impl Condition {
             Self::InvalidCatalogName => "3D000",
             Self::InvalidSchemaName => "3F000",
             Self::SerializationFailure => "40001",
+            Self::DeadlockDetected => "40P01",
             Self::InsufficientPrivilege => "42501",
             Self::SyntaxError => "42601",
             Self::InvalidName => "42602",
@@ -210,6 +215,7 @@ impl Condition {
             Self::ObjectNotInPrerequisiteState => "55000",
             Self::ObjectInUse => "55006",
             Self::CantChangeRuntimeParam => "55P02",
+            Self::LockNotAvailable => "55P03",
             Self::QueryCanceled => "57014",
             Self::AdminShutdown => "57P01",
             Self::CannotConnectNow => "57P03",

@@ -302,6 +302,11 @@ impl Settings {
         self.duration("statement_timeout")
     }
 
+    /// The longest time that a statement may wait for a lock.
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        self.duration("lock_timeout")
+    }
+
     /// The longest time that a session may wait for its client, within a transaction and without.
     pub fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
         self.duration(if in_transaction { "idle_in_transaction_session_timeout" } else { "idle_session_timeout" })

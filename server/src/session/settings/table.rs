@@ -139,7 +139,12 @@ pub const KNOWN: &[Known] = &[
     ignored("lc_monetary", "C", Text),
     ignored("lc_numeric", "C", Text),
     ignored("lc_time", "C", Text),
-    setting("lock_timeout", "0", Milliseconds, "Accepted for clients; no statement waits for a lock."),
+    setting(
+        "lock_timeout",
+        "0",
+        Milliseconds,
+        "Longest time a statement may wait for an advisory lock; 0 is without end.",
+    ),
     ignored("log_min_duration_statement", "-1", Integer(-1, 2_147_483_647)),
     ignored("log_statement", "none", one_of(&["none", "ddl", "mod", "all"])),
     ignored("maintenance_work_mem", "64MB", Kilobytes),
