@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_runtime::plan::{Dataflow, RelationId};
 use millstream_runtime::time::Epoch;
 
-use crate::bind::{Binder, reads, view};
+use crate::bind::{Binder, reads, view, with_descriptions};
 use crate::catalog::{Catalog, Relation, RelationKind, Resolved};
 use crate::ddl;
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
@@ -100,7 +100,7 @@ pub(crate) fn subscribe(parsed: &ast::Subscribe, catalog: &Catalog, settings: &P
     let progress = parsed.progress.unwrap_or(false);
     Ok(Statement::Subscribe(Box::new(Subscribe {
         target,
-        shown: shown(&bound.schema, progress, &envelope),
+        shown: shown(&with_descriptions(&bound.schema, &bound.described, catalog), progress, &envelope),
         columns: bound.schema,
         snapshot: parsed.snapshot.unwrap_or(true),
         progress,
