@@ -49,6 +49,65 @@ async fn whole_rounds(session: &Session) -> i64 {
     last
 }
 
+/// One after the other until the server is gone: two views change their names, one way and the other.
+async fn swap_names(session: Session, from: i64, acknowledged: watch::Sender<i64>) {
+    for round in from.. {
+        let swap = match round % 2 {
+            0 => "ALTER MATERIALIZED VIEW x SWAP WITH y",
+            _ => {
+                "ALTER MATERIALIZED VIEW x RENAME TO z;
+                 ALTER MATERIALIZED VIEW y RENAME TO x;
+                 ALTER MATERIALIZED VIEW z RENAME TO y"
+            }
+        };
+        let script = format!("BEGIN; {swap}; INSERT INTO ledger VALUES ({round}); COMMIT");
+        if session.client().batch_execute(&script).await.is_err() {
+            return;
+        }
+        acknowledged.send_replace(round);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_swapped_as_a_whole_and_readers_follow_after_kills() {
+    let seed = 20_261_122;
+    eprintln!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let launch = Launch::new(folder.path().to_str().unwrap());
+    let mut server = launch.start().await;
+    let session = server.connect().await;
+    session.run("CREATE TABLE ledger (round BIGINT PRIMARY KEY)").await;
+    session.run("CREATE MATERIALIZED VIEW x AS SELECT 'first' AS who, count(*) AS n FROM ledger").await;
+    session.run("CREATE MATERIALIZED VIEW y AS SELECT 'second' AS who, count(*) AS n FROM ledger").await;
+    session.run("CREATE VIEW of_first AS SELECT x.who, n FROM x").await;
+    session.run("CREATE MATERIALIZED VIEW of_second AS SELECT y.who, n FROM y").await;
+    let mut last = 0;
+    for kill in 0..KILLS {
+        let (acknowledged, mut progress) = watch::channel(last);
+        let writer = connect(server.address()).await.unwrap();
+        let writing = tokio::spawn(swap_names(writer, last + 1, acknowledged));
+        let target = last + random.random_range(1..9);
+        progress.wait_for(|round| *round >= target).await.unwrap();
+        if kill % 2 == 0 {
+            let _ = server.connect().await.client().batch_execute("CHECKPOINT").await;
+        }
+        server.kill().await;
+        writing.await.unwrap();
+        let acknowledged = *progress.borrow();
+        server = launch.start().await;
+        let session = server.connect().await;
+        last = session.number("SELECT count(*) FROM ledger").await;
+        assert!(last == acknowledged || last == acknowledged + 1, "{last} stand, {acknowledged} were acknowledged");
+        let (under_x, under_y) = if last % 2 == 0 { ("first", "second") } else { ("second", "first") };
+        for (relation, who) in [("x", under_x), ("y", under_y), ("of_first", "first"), ("of_second", "second")] {
+            let rows = session.rows(&format!("SELECT who, n FROM {relation}")).await;
+            assert_eq!(rows, [[who.to_string(), last.to_string()]], "{relation} after round {last}");
+        }
+    }
+    server.kill().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_with_definitions_are_whole_after_kills() {
     let seed = 20_261_121;

@@ -7,6 +7,7 @@ mod damage;
 mod memory;
 mod oracle;
 mod random;
+mod random_renames;
 mod random_transactions;
 mod refused;
 mod subscribe;
