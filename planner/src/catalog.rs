@@ -181,6 +181,27 @@ pub enum Resolved {
     },
 }
 
+impl Resolved {
+    /// What it is, by number.
+    pub fn read(&self) -> Read {
+        match self {
+            Self::Relation(relation) => Read { relation: relation.id, auxiliary: None },
+            Self::Auxiliary { owner, auxiliary, .. } => Read { relation: owner.id, auxiliary: Some(*auxiliary) },
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> QualifiedName {
+        match self {
+            Self::Relation(relation) => relation.name.clone(),
+            Self::Auxiliary { owner, auxiliary, .. } => QualifiedName {
+                schema: owner.name.schema.clone(),
+                name: format!("{}{}", owner.name.name, auxiliary.suffix()),
+            },
+        }
+    }
+}
+
 /// All relations at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {

@@ -30,4 +30,4 @@ pub(crate) use rename::{rename, rename_schema};
 pub(crate) use schema::{create_schema, drop_schemas};
 pub(crate) use secret::secret;
 pub(crate) use sink::{check_rows_kept, create_sink, insert_into_sink, sink_of_table};
-pub(crate) use view::create_view;
+pub(crate) use view::{create_view, dependencies};

@@ -86,7 +86,7 @@ fn materialized(
 }
 
 /// What a bound query reads, plain views included, each once.
-pub(super) fn dependencies(bound: &BoundQuery) -> Result<Vec<RelationId>> {
+pub(crate) fn dependencies(bound: &BoundQuery) -> Result<Vec<RelationId>> {
     let read = reads(&bound.plan).map_err(crate::bind::plan_error)?;
     let mut ids: Vec<RelationId> = bound.views.clone();
     ids.extend(read.iter().map(|read| read.relation));

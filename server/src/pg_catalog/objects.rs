@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::Field;
 use millstream_planner::catalog::{Relation, RelationKind};
+use millstream_planner::meant::present_text;
 use millstream_planner::values::{Described, Shown};
 
 use super::schema::definitions;
@@ -491,11 +492,12 @@ pub(super) fn quote_identifier(name: &str) -> String {
 }
 
 fn user_object(view: &CatalogView, relation: &Relation, schema_oid: &impl Fn(&str) -> u32) -> Option<Object> {
+    let present = |text: &str| present_text(text, relation, &view.catalog, &quote_identifier);
     let (kind, input, defaults, query) = match &relation.kind {
         RelationKind::Table(table) => ("r", Some(&table.input), &table.defaults[..], String::new()),
         RelationKind::Source(source) => ("r", Some(&source.input), &[][..], String::new()),
-        RelationKind::View { query } => ("v", None, &[][..], query.clone()),
-        RelationKind::MaterializedView(_) => ("m", None, &[][..], query_of(&relation.sql)),
+        RelationKind::View { query } => ("v", None, &[][..], present(query)),
+        RelationKind::MaterializedView(_) => ("m", None, &[][..], query_of(&present(&relation.sql))),
         RelationKind::System => ("v", None, &[][..], String::new()),
         // Nothing can be selected from it.
         RelationKind::Sink(_) => return None,
