@@ -10,7 +10,7 @@ use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AccessStatement, Privileges};
+use crate::access::{AccessStatement, Privileges, RoleOid};
 use crate::batch::LookUp;
 use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
@@ -56,6 +56,8 @@ pub enum Statement {
     Comment {
         /// What it is on.
         target: CommentTarget,
+        /// The database that it names, where it is on that: only the server knows what it is called.
+        database: Option<String>,
         /// What it says; nothing takes it away.
         text: Option<String>,
     },
@@ -638,16 +640,42 @@ pub enum CommentTarget {
         /// Of which relation.
         relation: RelationId,
     },
+    /// The constraint that a relation's primary key is.
+    Constraint {
+        /// Of which relation.
+        relation: RelationId,
+    },
+    /// Another index.
+    Index {
+        /// Its OID.
+        oid: u32,
+        /// What it stands on.
+        relation: RelationId,
+    },
+    /// A secret.
+    Secret {
+        /// Its OID.
+        oid: u32,
+    },
+    /// A role.
+    Role {
+        /// Which one.
+        role: RoleOid,
+    },
+    /// The database.
+    Database,
 }
 
 impl CommentTarget {
     /// The relation with which it goes away.
     pub fn relation(&self) -> Option<RelationId> {
         match self {
-            Self::Schema { .. } => None,
-            Self::Relation { relation } | Self::Column { relation, .. } | Self::PrimaryKey { relation } => {
-                Some(*relation)
-            }
+            Self::Schema { .. } | Self::Secret { .. } | Self::Role { .. } | Self::Database => None,
+            Self::Relation { relation }
+            | Self::Column { relation, .. }
+            | Self::PrimaryKey { relation }
+            | Self::Constraint { relation }
+            | Self::Index { relation, .. } => Some(*relation),
         }
     }
 }

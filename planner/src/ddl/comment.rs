@@ -6,7 +6,9 @@ use crate::parse::ast::{CommentObject, Name};
 use crate::settings::PlanSettings;
 use crate::statement::{CommentTarget, Statement};
 
+use super::index;
 use super::names::{find, must_be, unknown, unknown_schema};
+use super::secret::find_secret;
 
 /// `COMMENT ON ... IS ...`
 pub(crate) fn comment(
@@ -39,14 +41,51 @@ pub(crate) fn comment(
             })?;
             CommentTarget::Column { relation: relation.id, column: index }
         }
-        CommentObject::Index(name) => {
-            let table = name.name.strip_suffix("_pkey").map(|table| Name { name: table.to_owned(), ..name.clone() });
-            let table = table.and_then(|table| find(&table, catalog, settings).ok());
-            let keyed = table.filter(|table| has_key(table)).ok_or_else(|| unknown(name, catalog))?;
-            CommentTarget::PrimaryKey { relation: keyed.id }
+        CommentObject::Index(name) => of_index(name, catalog, settings)?,
+        CommentObject::Constraint(constraint, name) => {
+            let relation = find(name, catalog, settings)?;
+            if !has_key(&relation) || constraint.value != format!("{}_pkey", relation.name.name) {
+                let message =
+                    format!("constraint \"{}\" for table \"{}\" does not exist", constraint.value, relation.name.name);
+                let error = PlanError::new(PlanErrorKind::UndefinedObject, message);
+                return Err(error.at(Some(constraint.position)));
+            }
+            CommentTarget::Constraint { relation: relation.id }
         }
+        CommentObject::Secret(name) => CommentTarget::Secret { oid: find_secret(name, catalog, settings)?.oid },
+        CommentObject::Role(name) => match catalog.roles().find(&name.value) {
+            Some(role) => CommentTarget::Role { role: role.oid },
+            None => {
+                let message = format!("role \"{}\" does not exist", name.value);
+                return Err(PlanError::new(PlanErrorKind::UndefinedObject, message).at(Some(name.position)));
+            }
+        },
+        CommentObject::Database(_) => CommentTarget::Database,
     };
-    Ok(Statement::Comment { target, text })
+    let database = match object {
+        CommentObject::Database(name) => Some(name.value.clone()),
+        _ => None,
+    };
+    Ok(Statement::Comment { target, database, text })
+}
+
+/// An index: one that was made, or that of a primary key.
+fn of_index(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Result<CommentTarget> {
+    if let Some(index) = index::lookup(name, catalog, settings) {
+        return Ok(CommentTarget::Index { oid: index.oid, relation: index.relation });
+    }
+    let table = name.name.strip_suffix("_pkey").map(|table| Name { name: table.to_owned(), ..name.clone() });
+    let table = table.and_then(|table| find(&table, catalog, settings).ok());
+    if let Some(keyed) = table.filter(|table| has_key(table)) {
+        return Ok(CommentTarget::PrimaryKey { relation: keyed.id });
+    }
+    match find(name, catalog, settings) {
+        Ok(_) => {
+            let message = format!("\"{}\" is not an index", name.name);
+            Err(PlanError::new(PlanErrorKind::WrongObjectType, message).at(Some(name.position)))
+        }
+        Err(_) => Err(unknown(name, catalog)),
+    }
 }
 
 fn has_key(relation: &Relation) -> bool {

@@ -122,7 +122,7 @@ fn chosen_name(relation: &Relation, columns: &[IndexColumn], catalog: &Catalog) 
 }
 
 /// The index of a name, found over the search path if it has no schema.
-fn lookup(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Option<Arc<Index>> {
+pub(super) fn lookup(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Option<Arc<Index>> {
     let in_schema = |schema: &str| {
         catalog.find_index(&QualifiedName { schema: schema.to_string(), name: name.name.clone() }).cloned()
     };

@@ -207,6 +207,14 @@ pub enum CommentObject {
     Column(Name, Identifier),
     /// An index.
     Index(Name),
+    /// A constraint of a relation.
+    Constraint(Identifier, Name),
+    /// A secret.
+    Secret(Name),
+    /// A role.
+    Role(Identifier),
+    /// A database.
+    Database(Identifier),
 }
 
 /// An expression with its own text.

@@ -4,7 +4,6 @@ use sqlparser::tokenizer::Token;
 
 use crate::bind::DATABASE;
 use crate::error::{PlanError, Result};
-use crate::statement::ObjectKind;
 
 use super::ast::{CommentObject, Name, Statement};
 use super::cursor::Cursor;
@@ -20,17 +19,25 @@ pub(super) fn comment(cursor: &mut Cursor<'_>) -> Result<Statement> {
         column(cursor)?
     } else if cursor.accept(&["INDEX"]) {
         CommentObject::Index(cursor.name()?)
+    } else if cursor.accept(&["CONSTRAINT"]) {
+        let constraint = cursor.identifier()?;
+        cursor.expect(&["ON"])?;
+        CommentObject::Constraint(constraint, cursor.name()?)
+    } else if cursor.accept(&["SECRET"]) {
+        CommentObject::Secret(cursor.name()?)
+    } else if cursor.accept(&["ROLE"]) {
+        CommentObject::Role(cursor.identifier()?)
+    } else if cursor.accept(&["DATABASE"]) {
+        CommentObject::Database(cursor.identifier()?)
     } else if let Some(kind) = relation_kind(cursor) {
         CommentObject::Relation(kind, cursor.name()?)
     } else {
-        let hint = "There are comments on schemas, tables, sources, views, materialized views, columns and indexes.";
+        let hint =
+            "There are comments on the database, roles, schemas, relations, columns, indexes, constraints and secrets.";
         return Err(PlanError::unsupported("COMMENT ON this kind of object is not supported")
             .with_hint(hint)
             .at(Some(position)));
     };
-    if let CommentObject::Relation(ObjectKind::Sink, _) = object {
-        return Err(PlanError::unsupported("COMMENT ON SINK is not supported").at(Some(position)));
-    }
     cursor.expect(&["IS"])?;
     let text = match cursor.peek(0).clone() {
         Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) | Token::UnicodeStringLiteral(text) => {

@@ -238,7 +238,8 @@ impl DurableCatalog {
                 oids.iter().for_each(|oid| view.remove_secret(*oid));
                 Arc::make_mut(&mut next.sealed).retain(|oid, _| !oids.contains(oid));
                 next.statements.retain(|logged| match &logged.ddl.detail {
-                    Detail::CreateSecret { oid, .. } => !oids.contains(oid),
+                    Detail::CreateSecret { oid, .. }
+                    | Detail::Comment { target: CommentTarget::Secret { oid }, .. } => !oids.contains(oid),
                     _ => true,
                 });
             }
@@ -255,7 +256,9 @@ impl DurableCatalog {
             Detail::DropIndexes { oids } => {
                 oids.iter().for_each(|oid| view.remove_index(*oid));
                 next.statements.retain(|logged| match &logged.ddl.detail {
-                    Detail::CreateIndex { oid, .. } | Detail::RenameIndex { oid, .. } => !oids.contains(oid),
+                    Detail::CreateIndex { oid, .. }
+                    | Detail::RenameIndex { oid, .. }
+                    | Detail::Comment { target: CommentTarget::Index { oid, .. }, .. } => !oids.contains(oid),
                     _ => true,
                 });
             }
@@ -282,6 +285,12 @@ impl DurableCatalog {
     fn change_access(&mut self, view: &mut Catalog, changes: &[AccessChange]) -> Result<()> {
         for change in changes {
             change.apply(view)?;
+            if let AccessChange::DropRole(gone) = change {
+                self.statements.retain(|logged| match &logged.ddl.detail {
+                    Detail::Comment { target: CommentTarget::Role { role }, .. } => role != gone,
+                    _ => true,
+                });
+            }
             self.next_oid = self.next_oid.max(change.oid().map_or(0, |oid| oid + 1));
         }
         Ok(())

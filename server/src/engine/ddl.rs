@@ -133,8 +133,15 @@ impl Engine {
                     planning.add(None, Detail::Drop { relations: drop.relations.clone() })?;
                 }
             }
-            Statement::Comment { target, text } => {
-                planning.add(None, Detail::Comment { target: target.clone(), text: text.clone() })?;
+            Statement::Comment { target, database, text } => {
+                match database.as_ref().filter(|name| **name != request.database) {
+                    // As in Postgres, no error: a script may have been written for another database.
+                    Some(other) => {
+                        let message = format!("database \"{other}\" does not exist");
+                        planning.notices.push(Notice::warning(Condition::InvalidCatalogName, message));
+                    }
+                    None => planning.add(None, Detail::Comment { target: target.clone(), text: text.clone() })?,
+                }
             }
             Statement::Rename { relation: None, object, .. } => {
                 let message = format!("{} does not exist, skipping", object.sql().to_lowercase());

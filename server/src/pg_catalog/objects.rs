@@ -22,7 +22,7 @@ pub(super) const PG_CATALOG_OID: u32 = 11;
 pub(super) const INFORMATION_SCHEMA_OID: u32 = 13_000;
 
 /// The database, as Postgres numbers `postgres`.
-pub(super) const DATABASE_OID: u32 = 5;
+pub const DATABASE_OID: u32 = 5;
 
 /// The access method of tables.
 pub(super) const HEAP_OID: u32 = 2;
@@ -58,6 +58,11 @@ pub fn primary_key_index(table: u32) -> u32 {
     table | INDEX_BIT
 }
 
+/// The OID of the constraint that a table's primary key is.
+pub fn primary_key(table: u32) -> u32 {
+    table | CONSTRAINT_BIT
+}
+
 /// What a comment is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommentClass {
@@ -65,6 +70,14 @@ pub enum CommentClass {
     Relation,
     /// A schema.
     Schema,
+    /// A constraint.
+    Constraint,
+    /// A secret: `millstream.secrets`.
+    Secret,
+    /// A role, in all databases.
+    Role,
+    /// A database.
+    Database,
 }
 
 impl CommentClass {
@@ -73,7 +86,29 @@ impl CommentClass {
         match self {
             Self::Relation => 1_259,
             Self::Schema => 2_615,
+            Self::Constraint => 2_606,
+            Self::Secret => 9_008,
+            Self::Role => 1_260,
+            Self::Database => 1_262,
         }
+    }
+
+    /// The class that the functions of comments call so.
+    pub(super) fn named(catalog: &str) -> Option<Self> {
+        match catalog {
+            "pg_class" => Some(Self::Relation),
+            "pg_namespace" => Some(Self::Schema),
+            "pg_constraint" => Some(Self::Constraint),
+            "secrets" => Some(Self::Secret),
+            "pg_authid" => Some(Self::Role),
+            "pg_database" => Some(Self::Database),
+            _ => None,
+        }
+    }
+
+    /// Whether it stands in `pg_shdescription`: what is no database's own.
+    pub(super) fn is_shared(self) -> bool {
+        matches!(self, Self::Role | Self::Database)
     }
 }
 
@@ -204,7 +239,7 @@ fn primary_key_of(object: &Object) -> Option<Index> {
         column_names: object.key.iter().map(|column| object.columns[*column].name.clone()).collect(),
         primary: true,
         unique: true,
-        constraint_oid: Some(object.oid | CONSTRAINT_BIT),
+        constraint_oid: Some(primary_key(object.oid)),
         owner: object.owner,
     })
 }
@@ -343,7 +378,8 @@ impl Objects {
     /// What was said of an object; column 0 is the object itself.
     pub(super) fn comment(&self, class: Option<CommentClass>, oid: u32, column: i64) -> Option<String> {
         let of = |comment: &&CommentRow| {
-            comment.oid == oid && comment.column == column && class.is_none_or(|class| class == comment.class)
+            let of_class = class.map_or(!comment.class.is_shared(), |class| class == comment.class);
+            comment.oid == oid && comment.column == column && of_class
         };
         self.comments.iter().find(of).map(|comment| comment.text.clone())
     }

@@ -15,7 +15,7 @@ use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, Session, SqlError};
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
-use crate::pg_catalog::objects::primary_key_index;
+use crate::pg_catalog::objects::{DATABASE_OID, primary_key, primary_key_index};
 use crate::pg_catalog::{CatalogQuery, CatalogView, CommentClass, CommentRow, Effect, MemberRow, RoleRow};
 
 /// Bytes of users' rows that a query about the catalog may read beside it: they are held at once.
@@ -141,6 +141,11 @@ fn comments(state: &State) -> Vec<CommentRow> {
                 (CommentClass::Relation, oid(relation)?, i64::try_from(*column).ok()? + 1)
             }
             CommentTarget::PrimaryKey { relation } => (CommentClass::Relation, primary_key_index(oid(relation)?), 0),
+            CommentTarget::Constraint { relation } => (CommentClass::Constraint, primary_key(oid(relation)?), 0),
+            CommentTarget::Index { oid, .. } => (CommentClass::Relation, *oid, 0),
+            CommentTarget::Secret { oid } => (CommentClass::Secret, *oid, 0),
+            CommentTarget::Role { role } => (CommentClass::Role, role.0, 0),
+            CommentTarget::Database => (CommentClass::Database, DATABASE_OID, 0),
         };
         Some(CommentRow { class, oid, column, text: text.to_owned() })
     };

@@ -88,11 +88,22 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
             check.may_make_schemas()
         }
         Statement::Rename { relation: None, .. } => Ok(()),
-        Statement::Comment { target, .. } => match target {
+        Statement::Comment { target, database, .. } => match target {
             CommentTarget::Schema { name } => check.owns_schema(name),
             CommentTarget::Relation { relation }
             | CommentTarget::Column { relation, .. }
-            | CommentTarget::PrimaryKey { relation } => check.owns(check.relation(*relation)?),
+            | CommentTarget::PrimaryKey { relation }
+            | CommentTarget::Constraint { relation }
+            | CommentTarget::Index { relation, .. } => check.owns(check.relation(*relation)?),
+            CommentTarget::Secret { oid } => match check.catalog.secret(*oid) {
+                Some(secret) => must_own_secret(check.roles, check.role, secret),
+                None => Err(millstream_runtime::Error::internal("a plan names a secret that is not there").into()),
+            },
+            CommentTarget::Role { role } => check.may_speak_of(*role),
+            CommentTarget::Database => match check.roles.owns(check.role, catalog.database_access()) {
+                true => Ok(()),
+                false => Err(denied(format!("must be owner of database {}", database.as_deref().unwrap_or_default()))),
+            },
         },
         Statement::Index(change) => check.index(change),
         Statement::ShowCreate { relation } => check.looks_into(*relation),
@@ -249,6 +260,20 @@ impl Check<'_> {
             true => Ok(()),
             false if !self.catalog.schemas().contains_key(name) => Ok(()),
             false => Err(denied(format!("must be owner of schema {name}"))),
+        }
+    }
+
+    /// As Postgres asks before a comment on a role.
+    fn may_speak_of(&self, role: RoleOid) -> Result<(), SqlError> {
+        if self.roles.is_superuser(self.role) {
+            return Ok(());
+        }
+        if self.roles.is_superuser(role) {
+            return Err(denied("must be superuser"));
+        }
+        match self.roles.get(self.role).is_some_and(|own| own.create_role) {
+            true => Ok(()),
+            false => Err(denied("must have CREATEROLE privilege")),
         }
     }
 

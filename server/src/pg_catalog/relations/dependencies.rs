@@ -74,9 +74,23 @@ pub(super) fn rule_texts(_: &CatalogView, _: &Objects) -> Vec<Row> {
     Vec::new()
 }
 
+/// `pg_shdescription`
+pub(super) fn shared_descriptions(_: &CatalogView, objects: &Objects) -> Vec<Row> {
+    let shared = objects.comments().iter().filter(|comment| comment.class.is_shared());
+    let rows = shared.map(|comment| {
+        row! {
+            "objoid": comment.oid,
+            "classoid": comment.class.oid(),
+            "description": comment.text.as_str(),
+        }
+    });
+    rows.collect()
+}
+
 /// `pg_description`
 pub(super) fn descriptions(_: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.comments().iter().map(|comment| {
+    let own = objects.comments().iter().filter(|comment| !comment.class.is_shared());
+    let rows = own.map(|comment| {
         row! {
             "objoid": comment.oid,
             "classoid": comment.class.oid(),

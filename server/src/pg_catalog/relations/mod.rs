@@ -46,6 +46,7 @@ const FILLED: &[(&str, &str, Fill)] = &[
     ("pg_catalog", "pg_database", server::databases),
     ("pg_catalog", "pg_depend", dependencies::dependencies),
     ("pg_catalog", "pg_description", dependencies::descriptions),
+    ("pg_catalog", "pg_shdescription", dependencies::shared_descriptions),
     ("pg_catalog", "pg_extension", server::extensions),
     ("pg_catalog", "pg_group", server::groups),
     ("pg_catalog", "pg_index", classes::indexes),

@@ -160,10 +160,9 @@ fn user_by_id(call: &Call<'_>) -> Result<Datum> {
 
 fn object_comment(call: &Call<'_>) -> Result<Datum> {
     let oid = call.oid(0);
-    let class = match call.text(1) {
-        "pg_class" => Some(CommentClass::Relation),
-        "pg_namespace" => Some(CommentClass::Schema),
-        "" if call.arguments.len() < 2 => None,
+    let class = match CommentClass::named(call.text(1)) {
+        Some(class) if !class.is_shared() => Some(class),
+        None if call.arguments.len() < 2 => None,
         _ => return Ok(Datum::Null),
     };
     Ok(call.context.objects.comment(class, oid, 0).into())
@@ -175,8 +174,9 @@ fn column_comment(call: &Call<'_>) -> Result<Datum> {
     Ok(comment.flatten().into())
 }
 
-fn shared_comment(_: &Call<'_>) -> Result<Datum> {
-    Ok(Datum::Null)
+fn shared_comment(call: &Call<'_>) -> Result<Datum> {
+    let class = CommentClass::named(call.text(1)).filter(|class| class.is_shared());
+    Ok(class.and_then(|class| call.context.objects.comment(Some(class), call.oid(0), 0)).into())
 }
 
 fn describe_object(call: &Call<'_>) -> Result<Datum> {
