@@ -146,6 +146,9 @@ pub fn unknown_relation(catalog: &Catalog, schema: Option<&str>, name: &str) -> 
         None => name.to_string(),
     };
     let error = PlanError::new(PlanErrorKind::UndefinedTable, format!("relation \"{shown}\" does not exist"));
+    if schema.map_or(name.starts_with("pg_"), |schema| ["pg_catalog", "information_schema"].contains(&schema)) {
+        return error.with_hint("The catalog is read by queries only, not by views, changes and subscriptions.");
+    }
     let names = catalog.relations().filter(|relation| !matches!(relation.kind, RelationKind::System));
     match nearest(name, names.map(|relation| relation.name.name.as_str())) {
         Some(close) => error.with_hint(format!("Perhaps you meant the relation \"{close}\".")),
