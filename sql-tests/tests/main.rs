@@ -27,6 +27,7 @@ mod secrets;
 mod security;
 mod settings;
 mod slt;
+mod subscribe;
 mod tidy;
 mod transactions;
 mod types;

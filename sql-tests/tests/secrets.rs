@@ -24,7 +24,7 @@ fn launch(storage: &Path, key: Option<&str>) -> Launch {
 }
 
 /// The files below a folder that hold a text.
-fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub(crate) fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
     while let Some(next) = folders.pop() {
         for path in fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {

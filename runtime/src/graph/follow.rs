@@ -3,7 +3,7 @@
 //! A follower is a place in a history and holds no version: between two calls there is an epoch, and how much of the
 //! next one was given. So whoever reads slowly keeps nothing alive, and is lost once what it needs has been let go
 //! ([`History`](super::history::History)). The one exception is a difference that has to be computed in whole, because
-//! rows moved between chunks: the caller is asked first whether there is memory for that.
+//! rows moved between chunks: that is handed out to be computed where there are time and memory for it.
 //!
 //! The sum of what is given is what is shown, at every epoch that is given whole.
 
@@ -13,10 +13,9 @@ use super::Graph;
 use super::history::{Following, History};
 use super::shared::lock;
 use crate::batch::ChangeBatch;
-use crate::error::Result;
-use crate::limits::CHUNK_ROWS;
+use crate::error::{Error, Result};
 use crate::plan::RelationId;
-use crate::relation::RelationVersion;
+use crate::relation::{ChunkPlace, RelationVersion};
 use crate::time::Epoch;
 
 /// Somebody who follows a relation.
@@ -26,17 +25,15 @@ pub struct Follower {
     /// Everything up to here was given; `None`: nothing was.
     at: Option<Epoch>,
     under_way: Option<UnderWay>,
-    /// A difference that is computed in whole is given in one batch.
-    whole: bool,
 }
 
-/// An epoch of which a part was given.
+/// An epoch that is not given whole.
 #[derive(Debug)]
-struct UnderWay {
-    to: Epoch,
-    /// Chunks that were looked through, or rows of the net difference that were given.
-    done: usize,
-    net: Option<ChangeBatch>,
+enum UnderWay {
+    /// Chunk by chunk, up to here.
+    Chunks { to: Epoch, place: ChunkPlace },
+    /// The follower was given what it takes to compute all of it.
+    Whole { to: Epoch },
 }
 
 /// What a follower is given.
@@ -44,6 +41,8 @@ struct UnderWay {
 pub enum Followed {
     /// Changes that the epoch brought; more of them may follow.
     Changes(Epoch, ChangeBatch),
+    /// All that the epoch brought, still to be computed. When it was given [`Follower::gave`] says so.
+    Whole(Difference),
     /// Everything up to and including the epoch was given.
     Complete(Epoch),
     /// Nothing has happened since.
@@ -52,21 +51,44 @@ pub enum Followed {
     Lost,
 }
 
+/// Two versions of a relation of which all rows that differ have to be compared to know what has changed. It keeps both
+/// alive.
+#[derive(Debug)]
+pub struct Difference {
+    /// The epoch of the later one.
+    pub epoch: Epoch,
+    from: Arc<RelationVersion>,
+    to: Arc<RelationVersion>,
+    bytes: usize,
+}
+
+impl Difference {
+    /// Bytes of the rows that are compared: computing it takes about three times as much memory for a moment.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many rows those are.
+    pub fn rows(&self) -> usize {
+        self.to.compared_rows(&self.from)
+    }
+
+    /// The changes, every row once. It takes as long as there are rows, and waits for nothing.
+    pub fn compute(&self) -> Result<ChangeBatch> {
+        self.to.net_since(&self.from)
+    }
+}
+
 impl Follower {
     /// Follows a relation from what it holds at an epoch: first all rows that it has there.
     pub fn with_rows(relation: RelationId, at: Epoch) -> Self {
-        Self { relation, at: None, under_way: Some(UnderWay { to: at, done: 0, net: None }), whole: false }
+        let under_way = UnderWay::Chunks { to: at, place: ChunkPlace::default() };
+        Self { relation, at: None, under_way: Some(under_way) }
     }
 
     /// Follows a relation from an epoch on, whose rows are known.
     pub fn after(relation: RelationId, at: Epoch) -> Self {
-        Self { relation, at: Some(at), under_way: None, whole: false }
-    }
-
-    /// The same, with all changes of one epoch that may be about the same rows in one batch.
-    #[must_use]
-    pub fn in_whole(self) -> Self {
-        Self { whole: true, ..self }
+        Self { relation, at: Some(at), under_way: None }
     }
 
     /// Everything up to here was given.
@@ -77,25 +99,23 @@ impl Follower {
     /// The oldest epoch whose rows it has to find to go on.
     pub fn needs(&self) -> Option<Epoch> {
         match &self.under_way {
-            Some(UnderWay { to, net: Some(_), .. }) => Some(*to),
-            Some(UnderWay { to, .. }) => self.at.or(Some(*to)),
             None => self.at,
+            Some(UnderWay::Chunks { to, .. }) => self.at.or(Some(*to)),
+            Some(UnderWay::Whole { to }) => Some(*to),
         }
     }
 
-    /// Bytes of a difference that was computed in whole and is not all given yet.
-    pub fn held_bytes(&self) -> usize {
-        let net = self.under_way.as_ref().and_then(|under_way| under_way.net.as_ref());
-        net.map_or(0, |net| net.rows.get_array_memory_size())
+    /// Notes that a difference that was computed in whole was given.
+    pub fn gave(&mut self, difference: Epoch) -> Followed {
+        self.complete(difference)
     }
 
-    /// The next that the graph has for it. `admit` is asked before so many bytes of rows are compared, which takes
-    /// about three times as much memory for a moment.
-    pub fn next(&mut self, graph: &Graph, admit: impl FnOnce(usize) -> Result<()>) -> Result<Followed> {
-        self.next_of(&graph.shared.history, admit)
+    /// The next that the graph has for it.
+    pub fn next(&mut self, graph: &Graph) -> Result<Followed> {
+        self.next_of(&graph.shared.history)
     }
 
-    fn next_of(&mut self, history: &Mutex<History>, admit: impl FnOnce(usize) -> Result<()>) -> Result<Followed> {
+    fn next_of(&mut self, history: &Mutex<History>) -> Result<Followed> {
         if self.under_way.is_none() {
             let Some(at) = self.at else { return Ok(Followed::Lost) };
             let following = lock(history).following(self.relation, at);
@@ -104,14 +124,12 @@ impl Follower {
                 Following::Unchanged(epoch) if epoch == at => return Ok(Followed::Nothing),
                 Following::Unchanged(epoch) => return Ok(self.complete(epoch)),
                 Following::Step { from, to, epoch } => {
-                    let net = match to.compared_bytes(&from) {
-                        0 => None,
-                        bytes => {
-                            admit(bytes)?;
-                            Some(to.net_since(&from)?)
-                        }
-                    };
-                    self.under_way = Some(UnderWay { to: epoch, done: 0, net });
+                    let bytes = to.compared_bytes(&from);
+                    if bytes > 0 {
+                        self.under_way = Some(UnderWay::Whole { to: epoch });
+                        return Ok(Followed::Whole(Difference { epoch, from, to, bytes }));
+                    }
+                    self.under_way = Some(UnderWay::Chunks { to: epoch, place: ChunkPlace::default() });
                 }
             }
         }
@@ -120,25 +138,18 @@ impl Follower {
 
     /// A part of the epoch that is under way.
     fn give(&mut self, history: &Mutex<History>) -> Result<Followed> {
-        let Some(UnderWay { to: epoch, done, net }) = &mut self.under_way else { return Ok(Followed::Nothing) };
-        let change = match net {
-            Some(net) => {
-                let from = *done;
-                *done = if self.whole { net.len() } else { net.len().min(from + CHUNK_ROWS) };
-                (from < net.len()).then(|| net.slice(from, *done - from))
-            }
-            None => {
-                let (from, to) = {
-                    let history = lock(history);
-                    let from = self.at.map(|at| history.at(self.relation, at));
-                    (from, history.at(self.relation, *epoch))
-                };
-                let Some(to) = to else { return Ok(Followed::Lost) };
-                let from = from.unwrap_or_else(|| Some(RelationVersion::empty(Arc::clone(&to.schema))));
-                let Some(from) = from else { return Ok(Followed::Lost) };
-                to.next_change(&from, done)?
-            }
+        let Some(UnderWay::Chunks { to: epoch, place }) = &mut self.under_way else {
+            return Err(Error::internal("a difference that was to be computed was not given"));
         };
+        let (from, to) = {
+            let history = lock(history);
+            let from = self.at.map(|at| history.at(self.relation, at));
+            (from, history.at(self.relation, *epoch))
+        };
+        let Some(to) = to else { return Ok(Followed::Lost) };
+        let from = from.unwrap_or_else(|| Some(RelationVersion::empty(Arc::clone(&to.schema))));
+        let Some(from) = from else { return Ok(Followed::Lost) };
+        let change = to.next_change(&from, place)?;
         let epoch = *epoch;
         Ok(match change {
             Some(change) => Followed::Changes(epoch, change),
@@ -221,17 +232,16 @@ mod tests {
         /// Takes some of what there is; every epoch that is given whole is held against what was shown.
         fn read(&mut self, history: &Mutex<History>, shown: &[Option<Vec<i64>>], most: usize, seed: u64) {
             for _ in 0..most {
-                match self.follower.next_of(history, |_| Ok(())).unwrap() {
+                let mut followed = self.follower.next_of(history).unwrap();
+                if let Followed::Whole(difference) = followed {
+                    self.take(&difference.compute().unwrap());
+                    followed = self.follower.gave(difference.epoch);
+                }
+                match followed {
                     Followed::Nothing => return,
                     Followed::Lost => panic!("everything is held, seed {seed}"),
-                    Followed::Changes(_, change) => {
-                        add(&mut self.sum, &change);
-                        for (row, value) in
-                            change.rows.column(0).as_primitive::<Int64Type>().values().iter().enumerate()
-                        {
-                            self.of_epoch.entry(*value).or_default().push(change.weight(row));
-                        }
-                    }
+                    Followed::Changes(_, change) => self.take(&change),
+                    Followed::Whole(_) => panic!("it was computed, seed {seed}"),
                     Followed::Complete(at) => {
                         let values = shown[at.counter as usize].as_ref().expect("only what is shown is complete");
                         assert_eq!(self.sum, counted(values), "seed {seed}, epoch {at}");
@@ -243,6 +253,13 @@ mod tests {
                         self.with_rows = true;
                     }
                 }
+            }
+        }
+
+        fn take(&mut self, change: &ChangeBatch) {
+            add(&mut self.sum, change);
+            for (row, value) in change.rows.column(0).as_primitive::<Int64Type>().values().iter().enumerate() {
+                self.of_epoch.entry(*value).or_default().push(change.weight(row));
             }
         }
     }
@@ -307,7 +324,7 @@ mod tests {
             for reader in &mut readers {
                 reader.read(&history, &shown, usize::MAX, seed);
                 assert_eq!(reader.follower.at(), Some(epoch(80)), "seed {seed}");
-                assert!(reader.with_rows && reader.follower.held_bytes() == 0);
+                assert!(reader.with_rows && reader.follower.needs() == Some(epoch(80)));
             }
         }
     }
@@ -322,10 +339,10 @@ mod tests {
         }
         let (oldest, newest) = lock(&history).held(RELATION).unwrap();
         assert_eq!((oldest.counter, newest.counter), (9, FOLLOWED_VERSIONS as u64 + 9));
-        let next = |mut follower: Follower| follower.next_of(&history, |_| Ok(())).unwrap();
+        let next = |mut follower: Follower| follower.next_of(&history).unwrap();
         assert!(matches!(next(Follower::after(RELATION, epoch(8))), Followed::Lost));
         assert!(matches!(next(Follower::with_rows(RELATION, epoch(8))), Followed::Lost));
-        assert!(matches!(next(Follower::after(RELATION, oldest)), Followed::Changes(..)));
+        assert!(matches!(next(Follower::after(RELATION, oldest)), Followed::Whole(_)), "its chunk was rewritten");
         assert!(matches!(next(Follower::after(RELATION, newest)), Followed::Nothing));
         assert!(matches!(next(Follower::after(RELATION, epoch(newest.counter + 1))), Followed::Lost), "not yet");
         assert!(matches!(next(Follower::after(RelationId(8), newest)), Followed::Lost));
@@ -338,18 +355,23 @@ mod tests {
             show(&history, counter, Some(store_of(&many).version()));
             assert!(lock(&history).bytes() <= FOLLOWED_BYTES);
             if counter == 0 {
-                assert!(matches!(slow.next_of(&history, |_| Ok(())).unwrap(), Followed::Changes(..)));
+                assert!(matches!(slow.next_of(&history).unwrap(), Followed::Changes(..)));
             }
         }
         let (oldest, _) = lock(&history).held(RELATION).unwrap();
         assert!(oldest.counter > 50, "epochs from {oldest} on are held");
-        assert!(matches!(slow.next_of(&history, |_| Ok(())).unwrap(), Followed::Lost));
-        let refused = Follower::after(RELATION, oldest).next_of(&history, |bytes| {
-            assert!(bytes >= 2 * 200_000 * 8, "{bytes} bytes are compared");
-            Err(crate::error::Error::exhausted("no"))
-        });
-        assert_eq!(refused.unwrap_err().message, "no");
+        assert!(matches!(slow.next_of(&history).unwrap(), Followed::Lost));
+        let mut follower = Follower::after(RELATION, oldest);
+        let Followed::Whole(difference) = follower.next_of(&history).unwrap() else { panic!("all rows are others") };
+        let bytes = difference.bytes();
+        assert!(bytes >= 2 * 200_000 * 8, "{bytes} bytes are compared");
+        assert_eq!(difference.rows(), 400_000);
+        assert!(follower.next_of(&history).is_err(), "it has to be given first");
+        assert_eq!(follower.needs(), Some(difference.epoch), "the older version is held by the difference");
         assert!(lock(&history).shed());
+        assert_eq!(difference.compute().unwrap().len(), 400_000);
+        assert!(matches!(follower.gave(difference.epoch), Followed::Complete(at) if at == difference.epoch));
+        assert!(matches!(follower.next_of(&history).unwrap(), Followed::Lost));
         assert_eq!(lock(&history).bytes(), 0);
         assert_eq!(lock(&history).held(RELATION).unwrap().0, epoch(99));
         lock(&history).forget(RELATION);

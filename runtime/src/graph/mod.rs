@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 pub use self::accept::{Accepted, Acceptor, SplitClock};
 pub use self::bad_rows::{rejected_record_schema, rejected_row_schema};
 pub use self::checkpoint::{RestoredTable, restore_tables};
-pub use self::follow::{Followed, Follower};
+pub use self::follow::{Difference, Followed, Follower};
 use self::master::{Master, Message, Reply};
 pub use self::memory::StateMemory;
 use self::shared::{Shared, ViewProgress};

@@ -5,6 +5,7 @@
 
 mod following;
 mod outside;
+mod temporary;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -28,8 +28,8 @@ impl RelationVersion {
             return Ok(cuts.map(|from| net.slice(from, CHUNK_ROWS.min(net.len() - from))).collect());
         }
         let mut changes = Vec::new();
-        let mut next = 0;
-        while let Some(change) = self.next_change(older, &mut next)? {
+        let mut place = ChunkPlace::default();
+        while let Some(change) = self.next_change(older, &mut place)? {
             changes.push(change);
         }
         Ok(changes)
@@ -72,11 +72,19 @@ impl RelationVersion {
         consolidate(&self.schema, &changes)
     }
 
-    /// The changes of the next chunk that has some, `next` pairs of chunks on; only for versions of which
+    /// Rows of the two versions that [`Self::compared_bytes`] are of, at most.
+    pub fn compared_rows(&self, older: &Self) -> usize {
+        let rows = pairs(older, self).map(|pair| match pair {
+            Pair::Gone(chunk) | Pair::New(chunk) => chunk.live_count(),
+            Pair::Both(old, chunk) => old.live_count() - chunk.live_count(),
+        });
+        rows.sum()
+    }
+
+    /// The changes of the next chunk behind a place that has some; only for the same two versions as before, of which
     /// [`Self::compared_bytes`] is nothing. In this way nobody needs to hold more than one chunk of a difference.
-    pub fn next_change(&self, older: &Self, next: &mut usize) -> Result<Option<ChangeBatch>> {
-        for pair in pairs(older, self).skip(*next) {
-            *next += 1;
+    pub fn next_change(&self, older: &Self, place: &mut ChunkPlace) -> Result<Option<ChangeBatch>> {
+        while let Some(pair) = next_pair(older, self, place) {
             let change = match pair {
                 Pair::Both(old, chunk) if Arc::ptr_eq(old, chunk) => continue,
                 Pair::Both(old, chunk) => thinned(old, chunk)?,
@@ -102,6 +110,13 @@ impl RelationVersion {
     }
 }
 
+/// How far the chunks of two versions were looked through: so many of the older one, and of the later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChunkPlace {
+    old: usize,
+    new: usize,
+}
+
 /// A chunk of one of two versions, or of both.
 enum Pair<'a> {
     /// Of the older one only.
@@ -114,22 +129,24 @@ enum Pair<'a> {
 
 /// The chunks of two versions side by side. Their ids rise in both: whatever is rewritten goes to the end.
 fn pairs<'a>(older: &'a RelationVersion, later: &'a RelationVersion) -> impl Iterator<Item = Pair<'a>> {
-    let (mut old, mut new) = (0, 0);
-    std::iter::from_fn(move || {
-        let order = match (older.chunks.get(old), later.chunks.get(new)) {
-            (None, None) => return None,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(before), Some(after)) => before.id.cmp(&after.id),
-        };
-        old += usize::from(order != Ordering::Greater);
-        new += usize::from(order != Ordering::Less);
-        Some(match order {
-            Ordering::Less => Pair::Gone(&older.chunks[old - 1]),
-            Ordering::Equal => Pair::Both(&older.chunks[old - 1], &later.chunks[new - 1]),
-            Ordering::Greater => Pair::New(&later.chunks[new - 1]),
-        })
-    })
+    let mut place = ChunkPlace::default();
+    std::iter::from_fn(move || next_pair(older, later, &mut place))
+}
+
+fn next_pair<'a>(older: &'a RelationVersion, later: &'a RelationVersion, place: &mut ChunkPlace) -> Option<Pair<'a>> {
+    let pair = match (older.chunks.get(place.old), later.chunks.get(place.new)) {
+        (None, None) => return None,
+        (Some(before), None) => Pair::Gone(before),
+        (None, Some(after)) => Pair::New(after),
+        (Some(before), Some(after)) => match before.id.cmp(&after.id) {
+            Ordering::Less => Pair::Gone(before),
+            Ordering::Equal => Pair::Both(before, after),
+            Ordering::Greater => Pair::New(after),
+        },
+    };
+    place.old += usize::from(!matches!(pair, Pair::New(_)));
+    place.new += usize::from(!matches!(pair, Pair::Gone(_)));
+    Some(pair)
 }
 
 impl Chunk {

@@ -22,6 +22,7 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 
 pub use consolidate::consolidate;
+pub use difference::ChunkPlace;
 pub use sorted::{Edge, FoundRows, KeyRange, can_sort, encoded_keys};
 pub use store::RelationStore;
 

@@ -71,6 +71,10 @@ pub const TEMPORARY_VIEWS_PER_SESSION: usize = 100;
 /// few microseconds for each of so many are some milliseconds.
 pub const TEMPORARY_VIEWS: usize = 1_000;
 
+/// Bytes of memory up to which the difference of two versions is computed at once for who follows a relation, without
+/// giving way to other tasks: a few milliseconds.
+pub const DIFFERENCE_BYTES_AT_ONCE: usize = 4 << 20;
+
 /// Connections of one address that may be logging in at a time: a tenth of all, so that no address can hold every place
 /// without showing a password, and a pool that opens its connections at once still gets them.
 pub const LOGINS_PER_ADDRESS: u32 = 100;

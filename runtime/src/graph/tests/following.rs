@@ -3,32 +3,39 @@
 use super::*;
 
 /// One who adds up what it is given.
-struct Adder {
-    follower: Follower,
+pub(super) struct Adder {
+    pub(super) follower: Follower,
     sum: BTreeMap<String, i64>,
 }
 
 impl Adder {
-    fn of(relation: RelationId, at: Epoch) -> Self {
+    pub(super) fn of(relation: RelationId, at: Epoch) -> Self {
         Self { follower: Follower::with_rows(relation, at), sum: BTreeMap::new() }
     }
 
     /// Reads until there is nothing new; what was given by then.
-    fn read(&mut self, graph: &Graph) -> Vec<String> {
+    pub(super) fn read(&mut self, graph: &Graph) -> Vec<String> {
         loop {
-            match self.follower.next(graph, |_| Ok(())).unwrap() {
+            match self.follower.next(graph).unwrap() {
                 Followed::Nothing => break,
                 Followed::Complete(_) => self.sum.retain(|_, weight| *weight != 0),
                 Followed::Lost => panic!("what it needs is held"),
-                Followed::Changes(_, change) => {
-                    for row in 0..change.len() {
-                        *self.sum.entry(pump::row_text(&change.rows, row)).or_default() += change.weight(row);
-                    }
+                Followed::Changes(_, change) => self.add(&change),
+                Followed::Whole(difference) => {
+                    self.add(&difference.compute().unwrap());
+                    self.follower.gave(difference.epoch);
+                    self.sum.retain(|_, weight| *weight != 0);
                 }
             }
         }
         assert!(self.sum.values().all(|weight| *weight > 0), "{:?}", self.sum);
         self.sum.iter().flat_map(|(row, weight)| vec![row.clone(); *weight as usize]).collect()
+    }
+
+    fn add(&mut self, change: &ChangeBatch) {
+        for row in 0..change.len() {
+            *self.sum.entry(pump::row_text(&change.rows, row)).or_default() += change.weight(row);
+        }
     }
 }
 
@@ -63,7 +70,7 @@ fn failures_of_the_graph_are_followed_through() {
             assert_eq!(of_view.follower.at(), Some(published.epoch));
             // Dropped, it is held no longer.
             graph.remove(vec![VIEW]).await.unwrap();
-            assert!(matches!(of_view.follower.next(&graph, |_| Ok(())).unwrap(), Followed::Lost));
+            assert!(matches!(of_view.follower.next(&graph).unwrap(), Followed::Lost));
             assert!(graph.followed_epochs(VIEW).is_none());
             graph.stop().await;
         });

@@ -12,16 +12,16 @@
 //! of a view for as long as somebody looks on.
 
 mod rows;
+mod whole;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::execution::memory_pool::MemoryReservation;
 use futures::FutureExt;
 use millstream_planner::access::RoleOid;
 use millstream_planner::catalog::Catalog;
 use millstream_planner::statement::{Read, Statement};
-use millstream_planner::subscribe::{Envelope, Subscribe, Target, Temporary};
+use millstream_planner::subscribe::{Subscribe, Target, Temporary};
 use millstream_runtime::Error;
 use millstream_runtime::graph::{Followed, Follower, Graph, GraphState, Published};
 use millstream_runtime::plan::RelationId;
@@ -29,6 +29,7 @@ use millstream_runtime::time::Epoch;
 use tokio::sync::watch;
 
 use self::rows::Shape;
+use self::whole::Whole;
 use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, RowStream, Session, SqlError};
 use crate::engine::Engine;
@@ -47,12 +48,12 @@ struct Subscription {
     followed: Followee,
     /// What messages call it now.
     what: String,
-    shape: Shape,
+    shape: Arc<Shape>,
     follower: Follower,
     place: Place,
     states: watch::Receiver<Arc<State>>,
-    /// What a difference that is computed in whole takes.
-    memory: MemoryReservation,
+    /// A difference that was computed in whole and is not all given yet.
+    whole: Option<Whole>,
 }
 
 /// What is followed.
@@ -106,21 +107,17 @@ impl Session {
             false => Follower::after(followed.id(), at),
         };
         followed.needs(&follower);
-        let follower = match subscribe.envelope {
-            Envelope::Weights => follower,
-            Envelope::Upsert { .. } | Envelope::Debezium { .. } => follower.in_whole(),
-        };
         Ok(Subscription {
             engine: Arc::clone(&self.engine),
             statement: Statement::Subscribe(Box::new(subscribe.clone())),
             role,
             followed,
             what,
-            shape: Shape::of(subscribe)?,
+            shape: Arc::new(Shape::of(subscribe)?),
             follower,
             place,
             states,
-            memory: self.engine.query_memory("subscription"),
+            whole: None,
         })
     }
 }
@@ -191,24 +188,24 @@ impl Subscription {
     async fn next(&mut self) -> Result<RecordBatch, SqlError> {
         loop {
             self.look_around()?;
-            let followed = {
-                let memory = &self.memory;
-                // The rows themselves, their encoded form, and the net of them.
-                let admit = |bytes: usize| {
-                    let full = |error: datafusion::error::DataFusionError| {
-                        Error::exhausted(format!("a difference of {bytes} bytes can't be computed: {error}"))
-                            .with_hint("SUBSCRIBE again, or start the server with a higher --query-memory-mib.")
-                    };
-                    memory.try_resize(bytes.saturating_mul(3)).map_err(full)
-                };
-                self.follower.next(&self.place.graph, admit)?
-            };
-            self.followed.needs(&self.follower);
-            let held = self.follower.held_bytes();
-            if held < self.memory.size() {
-                self.memory.resize(held);
+            if let Some(whole) = &mut self.whole {
+                if let Some(batch) = whole.next().await? {
+                    return Ok(batch);
+                }
+                let epoch = whole.epoch();
+                self.whole = None;
+                self.follower.gave(epoch);
+                if self.shape.progress {
+                    return self.shape.progressed(epoch);
+                }
             }
+            let followed = self.follower.next(&self.place.graph)?;
+            self.followed.needs(&self.follower);
             match followed {
+                Followed::Whole(difference) => {
+                    let memory = self.engine.query_memory("difference of a subscription");
+                    self.whole = Some(Whole::of(difference, &self.shape, memory)?);
+                }
                 Followed::Changes(epoch, change) => return self.shape.changes(epoch, &change),
                 Followed::Complete(epoch) if self.shape.progress => return self.shape.progressed(epoch),
                 Followed::Complete(_) => {}

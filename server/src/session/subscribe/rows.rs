@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{Row, RowConverter, SortField};
 use millstream_planner::subscribe::{Envelope, Subscribe};
 use millstream_runtime::Error;
 use millstream_runtime::batch::ChangeBatch;
@@ -42,6 +42,11 @@ impl Shape {
         };
         let shown = Arc::clone(&subscribe.shown);
         Ok(Self { shown, progress: subscribe.progress, envelope: subscribe.envelope.clone(), keys })
+    }
+
+    /// Whether rows are found by their key.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.keys.is_some()
     }
 
     /// A row that says that everything up to an epoch was given.
@@ -119,10 +124,10 @@ impl Shape {
 /// What happened under every key, in the order in which the keys first appear.
 fn by_key(change: &ChangeBatch, key: &[usize], keys: &RowConverter) -> Result<Vec<UnderKey>, SqlError> {
     let encoded = keys.convert_columns(change.rows.project(key)?.columns())?;
-    let mut places: HashMap<OwnedRow, usize> = HashMap::with_capacity(change.len());
+    let mut places: HashMap<Row<'_>, usize> = HashMap::with_capacity(change.len());
     let mut rows: Vec<UnderKey> = Vec::with_capacity(change.len());
     for row in 0..change.len() {
-        let place = *places.entry(encoded.row(row).owned()).or_insert_with(|| {
+        let place = *places.entry(encoded.row(row)).or_insert_with(|| {
             rows.push(UnderKey::default());
             rows.len() - 1
         });

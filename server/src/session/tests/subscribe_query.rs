@@ -232,6 +232,50 @@ async fn a_query_needs_the_right_to_read_all_of_it() {
     engine.stop().await;
 }
 
+/// A large difference is computed where nobody else waits, counted as memory of queries, and given in parts; a wait for
+/// it can be given up.
+#[test]
+fn a_large_difference_holds_up_nobody() {
+    // All threads that may block are taken: whatever is computed on the session's own would be there at once.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = EngineConfig { slots: 2, parallelism: 2, ..EngineConfig::new("memory://subscribe_whole") };
+        let engine = Engine::open(EngineConfig { query_memory_bytes: 64 << 20, ..config }).await.unwrap();
+        let (mut client, mut writer) = (Client::new(&engine), Client::new(&engine));
+        writer.tag("CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT)").await;
+        writer.tag("INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 30000) AS g(i)").await;
+        for (subscribe, count) in [
+            ("SUBSCRIBE (SELECT id, v FROM t) WITH (SNAPSHOT = false)", 60_000),
+            ("SUBSCRIBE t WITH (SNAPSHOT = false) ENVELOPE UPSERT", 30_000),
+            ("SUBSCRIBE (SELECT id, v FROM t) WITH (SNAPSHOT = false) ENVELOPE DEBEZIUM (KEY (id))", 30_000),
+        ] {
+            client.tag(&format!("DECLARE c CURSOR WITH HOLD FOR {subscribe}")).await;
+            // Its rows go to the storage on such a thread, too.
+            writer.tag("UPDATE t SET v = v || 'y'").await;
+            let (release, wait) = std::sync::mpsc::channel::<()>();
+            let blocked = tokio::task::spawn_blocking(move || wait.recv());
+            assert!(client.rows("FETCH ALL FROM c WITH (timeout = '0s')").await.is_empty(), "{subscribe}");
+            assert!(client.rows("FETCH ALL FROM c WITH (timeout = '10ms')").await.is_empty(), "{subscribe}");
+            release.send(()).unwrap();
+            blocked.await.unwrap().unwrap();
+            let rows = client.rows("FETCH 5 FROM c").await;
+            assert_eq!(rows.len(), 5);
+            let rest = client.rows("FETCH ALL FROM c").await;
+            assert_eq!(rest.len(), count - 5, "{subscribe}");
+            client.tag("CLOSE c").await;
+        }
+        // What can't be had is refused, not taken.
+        client.tag("DECLARE c CURSOR WITH HOLD FOR SUBSCRIBE t WITH (SNAPSHOT = false)").await;
+        writer.tag("UPDATE t SET v = repeat('z', 1000)").await;
+        let error = client.error("FETCH ALL FROM c").await;
+        assert_eq!(error.sqlstate, "53200", "{error:?}");
+        assert!(error.message.starts_with("a difference of "), "{}", error.message);
+        client.tag("CLOSE c").await;
+        engine.stop().await;
+    });
+}
+
 /// A view of one reader takes memory of the budget, and is what goes when there is too little.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_that_takes_more_memory_than_is_left_ends_alone() {

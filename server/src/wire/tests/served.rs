@@ -12,6 +12,7 @@ use crate::wire::{Login, WireConfig, listen, serve};
 
 /// Serves until it is dropped.
 pub(super) struct Served {
+    pub(super) engine: Arc<Engine>,
     pub(super) address: SocketAddr,
     _shutdown: DropGuard,
 }
@@ -22,11 +23,12 @@ impl Served {
         let listener = listen("127.0.0.1:0".parse().unwrap(), WireConfig::default()).await.unwrap();
         let address = listener.local_address().unwrap();
         let shutdown = CancellationToken::new();
+        let served = Arc::clone(&engine);
         let sessions = move |login: &Login| {
-            Session::connect(Arc::clone(&engine), &login.user, &login.database, Some(&login.place))
+            Session::connect(Arc::clone(&served), &login.user, &login.database, Some(&login.place))
         };
         tokio::spawn(serve(listener, sessions, shutdown.clone()));
-        Self { address, _shutdown: shutdown.drop_guard() }
+        Self { engine, address, _shutdown: shutdown.drop_guard() }
     }
 
     /// What a driver is told to connect with.

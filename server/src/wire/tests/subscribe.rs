@@ -162,3 +162,96 @@ async fn a_reader_that_stops_is_ended_with_a_reason() {
     assert!(error.field('M').starts_with("can no longer get changes of \"wide\" after "), "{}", error.field('M'));
     assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
 }
+
+/// The same for a query: what was kept current for a reader that has stopped goes long before it reads again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_a_query_that_stops_is_ended_with_a_reason() {
+    let server = Served::start().await;
+    let client = server.client().await;
+    client.batch_execute("CREATE TABLE wide (v TEXT)").await.unwrap();
+    let filled = "INSERT INTO wide SELECT repeat('x', 10000) FROM generate_series(1, 1000) AS g(i)";
+    client.batch_execute(filled).await.unwrap();
+    let mut slow = server.raw().await;
+    slow.send(&query("SUBSCRIBE (SELECT v, length(v) AS n FROM wide)")).await;
+    assert_eq!(slow.next().await.unwrap().tag, 'T');
+    let kept = || {
+        let state = server.engine.state();
+        let shown: Vec<_> = state.graphs.values().map(|graph| graph.published()).collect();
+        shown.iter().flat_map(|shown| shown.relations.keys()).filter(|relation| relation.is_temporary()).count()
+    };
+    assert_eq!(kept(), 1);
+    let mut updates = 0;
+    while kept() > 0 {
+        client.batch_execute("UPDATE wide SET v = v || 'x'").await.unwrap();
+        updates += 1;
+        assert!(updates < 30, "64 MiB are kept for it, and 20 more are superseded by every update");
+    }
+    assert_eq!(server.engine.temporary_views(), 1, "it is not told yet");
+    let replies = slow.until_ready().await;
+    let (last, rest) = replies.split_last().unwrap();
+    assert_eq!(last.tag, 'Z');
+    let (error, rows) = rest.split_last().unwrap();
+    assert_eq!((error.tag, error.sqlstate().as_str()), ('E', "55000"));
+    assert!(error.field('M').starts_with("can no longer get changes of the query after "), "{}", error.field('M'));
+    assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
+    until_nobody_subscribes(&server).await;
+}
+
+/// Waits until the server has heard of the end of every subscription to a query.
+async fn until_nobody_subscribes(server: &Served) {
+    while server.engine.temporary_views() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A query in both protocols, as a COPY and by a cursor; whatever its client does, its view goes with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_streams_and_leaves_nothing_behind() {
+    let server = Served::start().await;
+    let client = server.client().await;
+    client.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a')").await.unwrap();
+    let grouped = "SELECT v, count(*) AS n FROM t GROUP BY v";
+    let mut simple = server.raw().await;
+    simple.send(&query(&format!("SUBSCRIBE ({grouped}) ENVELOPE UPSERT"))).await;
+    let description = simple.next().await.unwrap();
+    for name in ["epoch", "op", "v", "n"] {
+        assert!(String::from_utf8_lossy(&description.body).contains(&format!("{name}\0")), "{name}");
+    }
+    assert_eq!(row(&simple.next().await.unwrap()), ["upsert", "a", "1"]);
+    let mut portal = server.raw().await;
+    let described = format!("SUBSCRIBE ({grouped}) ENVELOPE DEBEZIUM (KEY (v))");
+    portal.send(&[parse("", &described), bind("", ""), execute("", 1), message('H', b"")].concat()).await;
+    assert_eq!((portal.next().await.unwrap().tag, portal.next().await.unwrap().tag), ('1', '2'));
+    assert_eq!(row(&portal.next().await.unwrap()), ["insert", "null", "null", "a", "1"]);
+    assert_eq!(portal.next().await.unwrap().tag, 's');
+    let mut copied = server.raw().await;
+    copied.send(&query(&format!("COPY (SUBSCRIBE ({grouped}) WITH (SNAPSHOT = false)) TO STDOUT"))).await;
+    assert_eq!(copied.next().await.unwrap().tag, 'H');
+    let mut fetched = server.client().await;
+    let transaction = fetched.transaction().await.unwrap();
+    transaction.batch_execute(&format!("DECLARE c CURSOR FOR SUBSCRIBE ({grouped})")).await.unwrap();
+    assert_eq!(transaction.query("FETCH ALL FROM c", &[]).await.unwrap().len(), 1);
+    assert_eq!(server.engine.temporary_views(), 4);
+
+    client.batch_execute("INSERT INTO t VALUES (2, 'a')").await.unwrap();
+    assert_eq!(row(&simple.next().await.unwrap()), ["upsert", "a", "2"]);
+    portal.send(&[execute("", 1), message('H', b"")].concat()).await;
+    assert_eq!(row(&portal.next().await.unwrap()), ["update", "a", "1", "a", "2"]);
+    let mut lines = Vec::new();
+    for _ in 0..2 {
+        let line = String::from_utf8(copied.next().await.unwrap().body).unwrap();
+        lines.push(line.split_once('\t').unwrap().1.to_string());
+    }
+    lines.sort_unstable();
+    assert_eq!(lines, ["-1\ta\t1\n", "1\ta\t2\n"]);
+    assert_eq!(transaction.query("FETCH ALL FROM c", &[]).await.unwrap().len(), 2);
+
+    // Two are dropped with their sockets, one with its portal, one with its transaction, one is cancelled.
+    drop((simple, copied));
+    portal.send(&sync()).await;
+    transaction.rollback().await.unwrap();
+    fetched.batch_execute("SET statement_timeout = '20ms'").await.unwrap();
+    let error = fetched.batch_execute(&format!("SUBSCRIBE ({grouped})")).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57014");
+    until_nobody_subscribes(&server).await;
+}
