@@ -163,6 +163,49 @@ fn page(matrix: &Matrix, refused: &[String]) -> String {
     lines.join("\n")
 }
 
+/// What is an OID and shown by name: how it is written, the OID of its type, and the number.
+const REGISTRY: &[(&str, u32, u32)] = &[
+    ("'pg_class'::regclass", 2205, 1259),
+    ("'integer'::regtype", 2206, 23),
+    ("'pg_catalog'::regnamespace", 4089, 11),
+    ("'now'::regproc", 24, 1299),
+    ("'now()'::regprocedure", 2202, 1299),
+    ("'\"C\"'::regcollation", 4191, 950),
+    ("10::regrole", 4096, 10),
+    ("77::oid", 26, 77),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_by_name_is_a_number_in_binary() {
+    let server = Launch::new("memory://").start().await;
+    let session = server.connect().await;
+    let postgres = Postgres::start();
+    let mut clients = vec![session.client()];
+    let theirs = match &postgres {
+        Some(postgres) => Some(postgres.connect().await),
+        None => None,
+    };
+    clients.extend(&theirs);
+    for client in clients {
+        for (value, oid, number) in REGISTRY {
+            let binary = Raw(number.to_be_bytes().to_vec());
+            let sql = format!("SELECT {value}, ARRAY[{value}]");
+            let row = client.query_one(&sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            assert_eq!(row.columns()[0].type_().oid(), *oid, "{sql}");
+            assert_eq!(row.get::<_, Raw>(0), binary, "{sql}");
+            let elements: Raw = row.get(1);
+            assert_eq!(elements.0[elements.0.len() - 4..], number.to_be_bytes(), "{sql}");
+            // The number as a parameter, shown by name again.
+            let type_name = value.rsplit_once("::").unwrap().1;
+            let sql = format!("SELECT $1::{type_name}, $1::{type_name}::text");
+            let row = client.query_one(&sql, &[&binary]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            assert_eq!(row.get::<_, Raw>(0), binary, "{sql}");
+            let shown = simple(client, &format!("SELECT {value}")).await;
+            assert_eq!(row.get::<_, Option<&str>>(1), shown.as_deref(), "{sql}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_value_is_kept_by_tables_and_views() {
     let server = Launch::new("memory://").start().await;

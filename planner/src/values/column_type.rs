@@ -62,8 +62,20 @@ pub enum Kind {
     Regclass,
     /// `regproc`, of catalog relations
     Regproc,
+    /// `regprocedure`, of catalog queries
+    Regprocedure,
+    /// `regoper`, of catalog queries
+    Regoper,
+    /// `regoperator`, of catalog queries
+    Regoperator,
     /// `regtype`, of catalog relations
     Regtype,
+    /// `regnamespace`, of catalog queries
+    Regnamespace,
+    /// `regrole`, of catalog queries
+    Regrole,
+    /// `regcollation`, of catalog queries
+    Regcollation,
     /// `int2vector`, of catalog relations
     Int2Vector,
     /// `oidvector`, of catalog relations
@@ -104,7 +116,13 @@ const TYPES: &[TypeRow] = &[
     TypeRow(Kind::Oid, "oid", 26, 1028, 4),
     TypeRow(Kind::Regclass, "regclass", 2205, 2210, 4),
     TypeRow(Kind::Regproc, "regproc", 24, 1008, 4),
+    TypeRow(Kind::Regprocedure, "regprocedure", 2202, 2207, 4),
+    TypeRow(Kind::Regoper, "regoper", 2203, 2208, 4),
+    TypeRow(Kind::Regoperator, "regoperator", 2204, 2209, 4),
     TypeRow(Kind::Regtype, "regtype", 2206, 2211, 4),
+    TypeRow(Kind::Regnamespace, "regnamespace", 4089, 4090, 4),
+    TypeRow(Kind::Regrole, "regrole", 4096, 4097, 4),
+    TypeRow(Kind::Regcollation, "regcollation", 4191, 4192, 4),
     TypeRow(Kind::Int2Vector, "int2vector", 22, 1006, -1),
     TypeRow(Kind::OidVector, "oidvector", 30, 1013, -1),
     TypeRow(Kind::NodeTree, "pg_node_tree", 194, 25, -1),
@@ -148,13 +166,22 @@ impl Kind {
         Some((row.0, row.2 != oid))
     }
 
-    /// The Arrow type of its values; `None` where that takes more than the kind.
+    /// Whether its values are OIDs that are shown by name: number and name, side by side, in a struct.
+    pub fn is_registry(self) -> bool {
+        use Kind::{
+            Regclass, Regcollation, Regnamespace, Regoper, Regoperator, Regproc, Regprocedure, Regrole, Regtype,
+        };
+        let numbered = [Regclass, Regproc, Regprocedure, Regoper, Regoperator, Regtype, Regnamespace, Regrole];
+        numbered.contains(&self) || self == Regcollation
+    }
+
+    /// The Arrow type of its values, in which parameters are read; `None` where that takes more than the kind.
     pub fn arrow_type(self) -> Option<DataType> {
         Some(match self {
             Self::Bool => DataType::Boolean,
             Self::Int2 => DataType::Int16,
             Self::Int4 => DataType::Int32,
-            Self::Int8 | Self::Oid | Self::Regproc => DataType::Int64,
+            Self::Int8 | Self::Oid => DataType::Int64,
             Self::Float4 => DataType::Float32,
             Self::Float8 => DataType::Float64,
             Self::Text
@@ -163,6 +190,13 @@ impl Kind {
             | Self::Name
             | Self::Char
             | Self::Regclass
+            | Self::Regproc
+            | Self::Regprocedure
+            | Self::Regoper
+            | Self::Regoperator
+            | Self::Regnamespace
+            | Self::Regrole
+            | Self::Regcollation
             | Self::Regtype
             | Self::Int2Vector
             | Self::OidVector
@@ -239,7 +273,7 @@ impl ColumnType {
                 let elements = self.children.into_iter().map(|child| child.named(kind));
                 Self { children: elements.collect(), ..self }
             }
-            Kind::Oid | Kind::Regproc if self.storage.is_integer() => Self { kind, storage: DataType::Int64, ..self },
+            Kind::Oid if self.storage.is_integer() => Self { kind, storage: DataType::Int64, ..self },
             kind => Self { kind, ..self },
         }
     }

@@ -72,6 +72,7 @@ pub fn put_value(output: &mut BytesMut, value: Option<&Value<'_>>, style: TextSt
         Value::Float4(_)
         | Value::Float8(_)
         | Value::Text(_)
+        | Value::Registry(..)
         | Value::Bytes(_)
         | Value::Uuid(_)
         | Value::Date(_)

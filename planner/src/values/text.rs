@@ -27,7 +27,9 @@ pub fn put(output: &mut BytesMut, value: &Value<'_>, style: TextStyle) {
         Value::Numeric(unscaled, scale, digits) => {
             Decimal::new(*unscaled, *scale).with_digits(*digits).put_text(output);
         }
-        Value::Text(text) | Value::Json(text) | Value::Jsonb(text) => output.put_slice(text.as_bytes()),
+        Value::Text(text) | Value::Json(text) | Value::Jsonb(text) | Value::Registry(_, text) => {
+            output.put_slice(text.as_bytes())
+        }
         Value::Bytes(bytes) if style.forms.bytea_escaped => put_escaped(output, bytes),
         Value::Bytes(bytes) => put_hex(output, bytes),
         Value::Uuid(bytes) => put_uuid(output, *bytes),

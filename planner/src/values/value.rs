@@ -25,8 +25,10 @@ pub enum Value<'a> {
     Int4(i32),
     /// `bigint`
     Int8(i64),
-    /// `oid` and its aliases.
+    /// `oid`
     Oid(u32),
+    /// An OID that is shown by name.
+    Registry(u32, &'a str),
     /// `real`
     Float4(f32),
     /// `double precision`
@@ -115,6 +117,7 @@ enum Source {
     Int4(Int32Array),
     Int8(Int64Array),
     Oid(Int64Array),
+    Registry(Int64Array, StringArray),
     Float4(Float32Array),
     Float8(Float64Array),
     Decimal128(Decimal128Array, i8, u8),
@@ -153,9 +156,7 @@ impl ColumnReader {
             DataType::Boolean => Source::Bool(array.as_boolean().clone()),
             DataType::Int16 => Source::Int2(array.as_primitive::<Int16Type>().clone()),
             DataType::Int32 => Source::Int4(array.as_primitive::<Int32Type>().clone()),
-            DataType::Int64 if matches!(kind, Kind::Oid | Kind::Regproc) => {
-                Source::Oid(array.as_primitive::<Int64Type>().clone())
-            }
+            DataType::Int64 if kind == Kind::Oid => Source::Oid(array.as_primitive::<Int64Type>().clone()),
             DataType::Int64 => Source::Int8(array.as_primitive::<Int64Type>().clone()),
             DataType::Float32 => Source::Float4(array.as_primitive::<Float32Type>().clone()),
             DataType::Float64 => Source::Float8(array.as_primitive::<Float64Type>().clone()),
@@ -182,6 +183,11 @@ impl ColumnReader {
             DataType::Interval(_) => Source::Interval(array.as_primitive::<IntervalMonthDayNanoType>().clone()),
             DataType::Duration(_) => Source::Duration(array.as_primitive::<DurationMicrosecondType>().clone()),
             DataType::List(_) => Source::List(array.as_list().clone(), column.children()[0].clone()),
+            DataType::Struct(_) if kind.is_registry() => {
+                let fields = array.as_struct();
+                let (oids, names) = (fields.column(0), fields.column(1));
+                Source::Registry(oids.as_primitive::<Int64Type>().clone(), names.as_string().clone())
+            }
             DataType::Struct(_) => Source::Struct(fields(array.as_struct(), column)?),
             DataType::Map(..) => {
                 let [key, value] = column.children() else {
@@ -207,6 +213,7 @@ impl ColumnReader {
             Source::Int8(array) => Value::Int8(array.value(row)),
             // OIDs are 32 bits wide by construction of the catalog.
             Source::Oid(array) => Value::Oid(array.value(row) as u32),
+            Source::Registry(oids, names) => Value::Registry(oids.value(row) as u32, names.value(row)),
             Source::Float4(array) => Value::Float4(array.value(row)),
             Source::Float8(array) => Value::Float8(array.value(row)),
             Source::Decimal128(array, scale, digits) => {

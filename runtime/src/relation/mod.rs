@@ -14,6 +14,7 @@ mod overlay;
 mod sorted;
 mod store;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,10 +71,14 @@ impl Chunk {
 
     /// Bytes of its rows and of their orders, without the marks.
     fn memory_bytes(&self) -> usize {
+        self.row_bytes() + self.orders.memory_bytes()
+    }
+
+    fn row_bytes(&self) -> usize {
         // Types whose slices can't be measured count with all that they keep alive.
         let bytes =
             |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
-        self.batch.columns().iter().map(bytes).sum::<usize>() + self.orders.memory_bytes()
+        self.batch.columns().iter().map(bytes).sum()
     }
 }
 
@@ -91,5 +96,19 @@ impl RelationVersion {
     /// Bytes that the rows take, deleted ones included, and their orders. Buffers that chunks share count once.
     pub fn memory_bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.memory_bytes()).sum()
+    }
+
+    /// Of these the bytes of the rows.
+    pub fn row_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.row_bytes()).sum()
+    }
+
+    /// And those of the orders, by the columns that they are of.
+    pub fn order_bytes(&self) -> BTreeMap<Vec<usize>, usize> {
+        let mut orders = BTreeMap::new();
+        for chunk in &self.chunks {
+            chunk.orders.add_bytes(&mut orders);
+        }
+        orders
     }
 }

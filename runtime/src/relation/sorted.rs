@@ -8,6 +8,7 @@
 //! Keys are Arrow's row encoding, whose bytes are ordered as the values are (NULL first), column behind column: the
 //! encoding of leading columns is a prefix of the whole key's.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -134,6 +135,14 @@ impl Orders {
                 orders.push((columns.to_vec(), Arc::clone(&sorted)));
                 Ok(sorted)
             }
+        }
+    }
+
+    /// Adds the bytes of each order to those of its columns.
+    pub(crate) fn add_bytes(&self, sums: &mut BTreeMap<Vec<usize>, usize>) {
+        let orders = self.0.lock().expect("no panic while the orders are locked");
+        for (columns, sorted) in orders.iter() {
+            *sums.entry(columns.clone()).or_default() += sorted.memory_bytes();
         }
     }
 

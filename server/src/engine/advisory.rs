@@ -30,7 +30,22 @@ struct Table {
     held: BTreeMap<(AdvisoryKey, u64), Held>,
     /// What sessions wait for.
     waiting: BTreeMap<u64, Wanted>,
+    /// The numbers that clients know sessions by.
+    process_ids: BTreeMap<u64, i32>,
     sessions: u64,
+}
+
+/// A lock that a session holds or waits for, as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockRow {
+    /// Which.
+    pub key: AdvisoryKey,
+    /// The number of its session; 0 where no client is behind it.
+    pub process_id: i32,
+    /// Whether others may share it.
+    pub shared: bool,
+    /// Whether it is held; otherwise the session waits for it.
+    pub granted: bool,
 }
 
 impl Table {
@@ -111,6 +126,20 @@ impl AdvisoryLocks {
         !self.table().held.is_empty()
     }
 
+    fn rows(&self) -> Vec<LockRow> {
+        let table = self.table();
+        let row = |key, session: &u64, shared, granted| {
+            let process_id = table.process_ids.get(session).copied().unwrap_or_default();
+            LockRow { key, process_id, shared, granted }
+        };
+        let held = table.held.iter().flat_map(|((key, session), held)| {
+            let kinds = [(held.alone, false), (held.shared, true)].into_iter().filter(|(counts, _)| counts.any());
+            kinds.map(|(_, shared)| row(*key, session, shared, true))
+        });
+        let waits = table.waiting.iter().map(|(session, wanted)| row(wanted.key, session, wanted.shared, false));
+        held.chain(waits).collect()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change of the table is one step: a panic elsewhere leaves it whole.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -127,6 +156,16 @@ impl Drop for Waiting<'_> {
 }
 
 impl SessionLocks {
+    /// Says by which number clients know the session.
+    pub fn belong_to(&self, process_id: i32) {
+        self.locks.table().process_ids.insert(self.session, process_id);
+    }
+
+    /// What all sessions of the server hold, and what they wait for.
+    pub fn rows(&self) -> Vec<LockRow> {
+        self.locks.rows()
+    }
+
     /// Takes a lock, after whoever holds it against this; at the latest after `timeout` it fails.
     pub async fn take(&self, wanted: Wanted, timeout: Option<Duration>) -> Result<(), SqlError> {
         let taking = self.take_in_turn(wanted);
@@ -231,6 +270,7 @@ impl SessionLocks {
 
 impl Drop for SessionLocks {
     fn drop(&mut self) {
+        self.locks.table().process_ids.remove(&self.session);
         self.change(|_, held| {
             *held = Held::default();
             true
@@ -253,6 +293,27 @@ mod tests {
     fn two() -> (SessionLocks, SessionLocks) {
         let locks = Arc::new(AdvisoryLocks::default());
         (locks.session(), locks.session())
+    }
+
+    #[tokio::test]
+    async fn others_see_what_is_held_and_who_waits() {
+        let (one, two) = two();
+        one.belong_to(11);
+        two.belong_to(12);
+        let row = |process_id, shared, granted| LockRow { key: KEY, process_id, shared, granted };
+        assert!(one.try_take(wanted(false, false)).unwrap());
+        {
+            let mut waiting = std::pin::pin!(two.take(wanted(true, true), None));
+            assert!(futures::poll!(waiting.as_mut()).is_pending());
+            assert_eq!(one.rows(), [row(11, false, true), row(12, true, false)]);
+            // Given up: it waits no longer.
+        }
+        assert_eq!(two.rows(), [row(11, false, true)]);
+        assert!(one.release(KEY, false));
+        two.take(wanted(true, true), None).await.unwrap();
+        assert_eq!(one.rows(), [row(12, true, true)]);
+        drop(two);
+        assert_eq!(one.rows(), []);
     }
 
     #[test]

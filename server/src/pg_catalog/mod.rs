@@ -28,6 +28,7 @@ pub use objects::CommentClass;
 pub use query::{CatalogPlan, CatalogQuery};
 pub use roles::{MemberRow, RoleRow};
 
+use crate::engine::advisory::LockRow;
 use crate::session::registry::{Ends, PreparedRow, SessionRow, Sessions};
 use crate::session::settings::SettingData;
 
@@ -70,12 +71,54 @@ pub struct CatalogView {
     pub started_micros: i64,
     /// The number of the transaction: the newest position of the log that the session has seen.
     pub transaction: i64,
-    /// Bytes of the rows of relations, by OID.
-    pub sizes: Vec<(u32, i64)>,
+    /// What relations take.
+    pub sizes: Sizes,
     /// Statements that were prepared, by name.
     pub prepared: Vec<(String, PreparedRow)>,
+    /// The advisory locks of all sessions.
+    pub locks: Vec<LockRow>,
     /// The open cursors.
     pub cursors: Vec<CursorRow>,
+}
+
+/// What a table or a materialized view takes, in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct RelationSize {
+    /// Its rows, deleted ones among them that were not cleared away yet.
+    pub rows: i64,
+    /// The orders of its rows that look-ups have asked for so far, by their columns.
+    pub orders: Vec<(Vec<usize>, i64)>,
+}
+
+impl RelationSize {
+    /// The rows and all orders.
+    pub fn total(&self) -> i64 {
+        self.rows + self.orders.iter().map(|(_, bytes)| *bytes).sum::<i64>()
+    }
+}
+
+type Measure = dyn Fn(u32) -> Option<RelationSize> + Send + Sync;
+
+/// Measures relations by OID, only those that somebody asks for.
+#[derive(Clone, Default)]
+pub struct Sizes(Option<Arc<Measure>>);
+
+impl Sizes {
+    /// What measures them: `None` for what holds no rows.
+    pub fn new(measure: impl Fn(u32) -> Option<RelationSize> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(measure)))
+    }
+
+    /// The size of a table or a materialized view.
+    pub(crate) fn of(&self, oid: u32) -> Option<RelationSize> {
+        self.0.as_ref()?(oid)
+    }
+}
+
+impl std::fmt::Debug for Sizes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sizes")
+    }
 }
 
 /// An open cursor.

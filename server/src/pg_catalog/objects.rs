@@ -205,9 +205,10 @@ impl Index {
         self.column_names.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// The statement that would make it.
-    pub(super) fn definition(&self) -> String {
-        let (schema, table) = (quote_identifier(&self.schema), quote_identifier(&self.table));
+    /// The statement that would make it, its table named with its schema or without.
+    pub(super) fn definition(&self, without_schema: bool) -> String {
+        let table = quote_identifier(&self.table);
+        let table = if without_schema { table } else { format!("{}.{table}", quote_identifier(&self.schema)) };
         let name = quote_identifier(&self.name);
         let columns = self.column_names.iter().zip(&self.orders).map(|(column, order)| {
             // As Postgres shows it: what goes without saying is not said.
@@ -221,7 +222,7 @@ impl Index {
         });
         let columns = columns.collect::<Vec<_>>().join(", ");
         let unique = if self.unique { "UNIQUE " } else { "" };
-        format!("CREATE {unique}INDEX {name} ON {schema}.{table} USING btree ({columns})")
+        format!("CREATE {unique}INDEX {name} ON {table} USING btree ({columns})")
     }
 }
 

@@ -127,7 +127,7 @@ fn may_be_one(sql: &str) -> bool {
     ["pg_", "information_schema", "reg"].iter().any(|part| lower.contains(part))
         || lower
             .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-            .any(|word| is_ours(word) || is_fact(word))
+            .any(|word| is_ours(word) || is_fact(word) || is_registry_type(word))
 }
 
 /// Whether only the catalog has a function of that name.
@@ -138,7 +138,7 @@ fn is_ours(name: &str) -> bool {
 /// Names that the planner has under another kind.
 fn is_shared(name: &str) -> bool {
     matches!(name, "unnest" | "generate_series" | "text" | "name" | "varchar" | "bpchar" | "extract" | "format" | "age")
-        || matches!(name, "position" | "substring" | "mod" | "ceiling" | "char_length" | "date_part")
+        || matches!(name, "to_char" | "position" | "substring" | "mod" | "ceiling" | "char_length" | "date_part")
 }
 
 /// Functions that say who asks whom.

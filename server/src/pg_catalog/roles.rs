@@ -116,18 +116,15 @@ pub(super) fn schema_owner_name(view: &CatalogView, schema: u32) -> Option<&str>
 
 /// What was granted on an object, as Postgres shows it; nothing as long as nothing was.
 pub(super) fn acl_of(view: &CatalogView, on: Privileged<'_>) -> Datum {
-    // What holds for `public` until somebody says otherwise was granted by nobody.
-    if let Privileged::Schema(oid) = on
-        && !view
-            .catalog
-            .schemas()
-            .iter()
-            .any(|(name, known)| *known == oid && view.catalog.schemas_with_access().contains_key(name))
-    {
-        return Datum::Null;
-    }
     let Some(items) = access_of(view, on).and_then(|(_, access)| access.acl) else { return Datum::Null };
     Datum::texts(items.iter().map(|item| item.shown(|oid| view.catalog.roles().name_of(oid))))
+}
+
+/// What may be done with a relation, and by whom; its owner may do everything with what is the server's own.
+pub(super) fn items(view: &CatalogView, object: &Object) -> Vec<AclItem> {
+    let of_server = || (ObjectClass::Relation, ObjectAccess { owner: RoleOid(object.owner), acl: None });
+    let (class, access) = access_of(view, Privileged::Relation(object)).unwrap_or_else(of_server);
+    access.effective(class)
 }
 
 /// Who may do what with an object; `None` for those of the catalog itself.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::ScalarValue;
@@ -14,8 +14,9 @@ use millstream_planner::statement::{OnConflict, StatementText};
 use millstream_planner::values::Shown;
 use millstream_runtime::plan::{Changes, InputRelation, RelationId};
 
-use super::{CatalogQuery, CatalogView, RoleRow, objects};
+use super::{CatalogQuery, CatalogView, RelationSize, RoleRow, Sizes, objects};
 use crate::session::settings::Settings;
+use crate::wire::values::ColumnType;
 
 fn relation(id: u32, name: &str, fields: Vec<Field>, kind: RelationKind, sql: &str) -> Relation {
     Relation {
@@ -76,7 +77,10 @@ fn view() -> CatalogView {
         process_id: 7,
         version: "PostgreSQL 15.0 (Millstream)".into(),
         roles: vec![RoleRow::only("me")],
-        sizes: vec![(16_385, 20 << 10)],
+        sizes: Sizes::new(|oid| {
+            let orders = vec![(vec![0], 3 << 10), (vec![1], 1 << 10)];
+            (oid == 16_385).then(|| RelationSize { rows: 20 << 10, orders })
+        }),
         ..CatalogView::default()
     }
 }
@@ -100,8 +104,12 @@ async fn answer_with(sql: &str, parameters: Vec<ScalarValue>) -> Vec<String> {
 
 fn line(batch: &RecordBatch, row: usize) -> String {
     let options = FormatOptions::default();
-    let values =
-        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap().value(row).to_string());
+    let values = batch.columns().iter().zip(batch.schema_ref().fields()).map(|(column, field)| {
+        // What is shown by name has it beside the number.
+        let is_registry = ColumnType::of_field(field).unwrap().kind().is_registry();
+        let shown = if is_registry { column.as_struct().column(1) } else { column };
+        ArrayFormatter::try_new(shown, &options).unwrap().value(row).to_string()
+    });
     values.collect::<Vec<_>>().join("|")
 }
 
@@ -164,6 +172,10 @@ WHERE c.relkind IN ('i','I','')"
     ) + "WHERE c.relkind IN ('r','p','')"
         + LIST_TAIL;
     assert_eq!(answer(&sizes).await[1..], ["public|t|table|me|permanent|heap|20 kB|"]);
+    let sums = "SELECT pg_relation_size('t'), pg_relation_size('t', 'vm'), pg_table_size('t'), pg_indexes_size('t'), \
+                pg_total_relation_size('t'), pg_relation_size('t_pkey'), pg_total_relation_size('mv'), \
+                pg_database_size('db'), pg_tablespace_size('pg_global')";
+    assert_eq!(answer(sums).await[1], "20480|0|20480|4096|24576|3072|0|24576|0");
     // \dS also shows what is the server's own.
     let system = format!(
         "{LIST_HEAD}WHERE c.relkind IN ('r','p','t','v','m','S','s','f','')\n  AND pg_catalog.pg_table_is_visible(c.oid)\nORDER BY 1,2;"
@@ -190,7 +202,7 @@ FROM pg_catalog.pg_namespace n
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY 1;"#,
     );
-    assert_eq!(lines.await[1..], ["public|me||"]);
+    assert_eq!(lines.await[1..], ["public|me|millstream=UC/millstream\n=U/millstream|"]);
     let lines = answer(
         r#"SELECT d.datname as "Name",
        pg_catalog.pg_get_userbyid(d.datdba) as "Owner",
@@ -216,7 +228,7 @@ FROM pg_catalog.pg_database d
   JOIN pg_catalog.pg_tablespace t on d.dattablespace = t.oid
 ORDER BY 1;"#,
     );
-    assert_eq!(lines.await[1..], ["db|20 kB|pg_default|"]);
+    assert_eq!(lines.await[1..], ["db|24 kB|pg_default|"]);
     let lines = answer(
         "SELECT r.rolname, r.rolsuper, r.rolinherit,
   r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
@@ -281,7 +293,7 @@ LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
 WHERE c.oid = '16387';",
     )
     .await;
-    assert_eq!(lines[1..], ["0|m|false|false|false|false|false|false|false||0||p|d|heap"]);
+    assert_eq!(lines[1..], ["0|m|false|true|false|false|false|false|false||0||p|d|heap"]);
     let columns = "SELECT a.attname,
   pg_catalog.format_type(a.atttypid, a.atttypmod),
   (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid, true)
@@ -314,7 +326,7 @@ ORDER BY i.indisprimary DESC, c2.relname;";
     assert_eq!(
         answer(indexes).await[1..],
         [
-            "t_pkey|true|true|false|true|CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)|PRIMARY KEY (id)|p|false|false|false|0"
+            "t_pkey|true|true|false|true|CREATE UNIQUE INDEX t_pkey ON t USING btree (id)|PRIMARY KEY (id)|p|false|false|false|0"
         ]
     );
     assert_eq!(

@@ -16,7 +16,9 @@ use super::{CommandTag, Outcome, Session, SqlError};
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
 use crate::pg_catalog::objects::{DATABASE_OID, primary_key, primary_key_index};
-use crate::pg_catalog::{CatalogQuery, CatalogView, CommentClass, CommentRow, Effect, MemberRow, RoleRow};
+use crate::pg_catalog::{
+    CatalogQuery, CatalogView, CommentClass, CommentRow, Effect, MemberRow, RelationSize, RoleRow, Sizes,
+};
 
 /// Bytes of users' rows that a query about the catalog may read beside it: they are held at once.
 const USER_BYTES: usize = 256 << 20;
@@ -122,11 +124,25 @@ impl Session {
                 None => facts.now_micros,
             },
             transaction: i64::try_from(self.seen.0).unwrap_or(i64::MAX),
-            sizes: Vec::new(),
+            sizes: sizes(&state),
             prepared: self.place.iter().flat_map(|place| place.seat.prepared()).chain(self.listed.clone()).collect(),
+            locks: self.locks.rows(),
             cursors: self.cursor_rows(),
         }
     }
+}
+
+/// Measures the newest versions of relations.
+fn sizes(state: &Arc<State>) -> Sizes {
+    let state = Arc::clone(state);
+    Sizes::new(move |oid| {
+        let relation = state.catalog.view.relations().find(|relation| relation.oid == oid)?;
+        let published = state.graph_of(relation.id)?.published();
+        let version = published.relations.get(&relation.id)?;
+        let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let orders = version.order_bytes().into_iter().map(|(columns, held)| (columns, bytes(held))).collect();
+        Some(RelationSize { rows: bytes(version.row_bytes()), orders })
+    })
 }
 
 /// What was said of objects, by the numbers that clients know them by.

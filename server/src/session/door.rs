@@ -119,6 +119,9 @@ impl Session {
         };
         let mut session = Self::of(engine, Identity::of(&role), role.superuser, database.to_string());
         session.counted = Some(counted);
+        if let Some(place) = place {
+            session.locks.belong_to(place.seat.process_id());
+        }
         session.place = place.cloned();
         Ok(session)
     }

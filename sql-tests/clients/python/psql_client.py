@@ -140,6 +140,39 @@ def _():
     assert host in said and f'at port "{port}"' in said, said
 
 
+# Each with what it can have behind it.
+LISTS = """
+da dA+ dAc+ dAf+ dAo+ dAp+ db+ dc+ dC+ dd dD+ ddp dE+ des+ det+ deu+ dew+ df+ dfa dfn dfp dft dfw dF+ dFd+ dFp+ dFt+ dg+ di+
+dl+ dL+ dm+ dn+ do+ dO+ dp dP+ dPi+ dPt+ drds dRp+ dRs+ ds+ dt+ dT+ du+ dv+ dx+ dX dy+ l+ z lo_list d+ dtvmsE+
+""".split()
+
+
+# Those that show what is the server's own by an S.
+SYSTEM_LISTS = "d da dc dC dd dD dE df dg di dL dm dn do dO ds dt dT du dv".split()
+
+
+@check("every command that lists things, with + and S: rows or none, never an error")
+def _():
+    scripts = []
+    for command in LISTS:
+        plain = command.rstrip("+")
+        forms = [command, plain] + ([plain + "S"] if plain in SYSTEM_LISTS else [])
+        # A bare \d with a pattern describes one relation after the other: there are hundreds.
+        patterns = [" plant.events"] if plain == "d" else [" *", " plant.*"]
+        scripts += [f"\\{form}" for form in forms] + [f"\\{command}{pattern}" for pattern in patterns]
+    _, errors = psql("\n".join(f"\\warn {script[1:]}\n{script}" for script in scripts))
+    # psql says by itself that it found nothing, or that a name has too many parts.
+    assert "ERROR" not in errors and "invalid command" not in errors, errors
+    if MAJOR >= 15:
+        assert "search_path|" in out("\\dconfig search*")
+    user = os.environ["PGUSER"]
+    equal(out("\\db"), f"pg_default|{user}|\npg_global|{user}|\n")
+    equal(out("\\lo_list"), "")
+    equal(out("\\dn+ public"), f"public|{user}|{user}=UC/{user}\n=U/{user}|\n")
+    shown = out("SELECT pg_relation_size('events') = 0;\n\\dt+ plant.events")
+    equal(shown, f"t\nplant|events|table|{user}|permanent|heap|0 bytes|what the machines said\n")
+
+
 @check("\\x \\gdesc \\gset \\gexec \\g \\crosstabview, several statements in one")
 def _():
     equal(out("\\x\nSELECT 7 AS seven, 8 AS eight;"), "seven|7\neight|8\n")

@@ -1,5 +1,7 @@
 //! Sessions and what they do.
 
+use millstream_planner::functions::AdvisoryKey;
+
 use super::{Row, row};
 use crate::pg_catalog::CatalogView;
 use crate::pg_catalog::objects::{DATABASE_OID, Objects};
@@ -82,9 +84,35 @@ pub(super) fn copies(view: &CatalogView, _: &Objects) -> Vec<Row> {
     rows.collect()
 }
 
-/// `pg_locks`: statements wait for each other at the log only, which is no lock.
-pub(super) fn locks(_: &CatalogView, _: &Objects) -> Vec<Row> {
-    Vec::new()
+/// `pg_stat_gssapi`: nobody connects by Kerberos.
+pub(super) fn kerberos(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let row = |session: &SessionRow| row! {"pid": session.process_id, "gss_authenticated": false, "encrypted": false};
+    view.sessions.iter().map(row).collect()
+}
+
+/// `pg_locks`: advisory locks, held and waited for. There are no others: readers wait for nobody, and writers for each
+/// other at the log only, in the order in which they come.
+pub(super) fn locks(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = view.locks.iter().map(|lock| {
+        // As Postgres shows the keys: a bigint as its two halves.
+        let (class, object, kind) = match lock.key {
+            AdvisoryKey::One(key) => ((key as u64 >> 32) as u32, key as u32, 1),
+            AdvisoryKey::Two(first, second) => (first as u32, second as u32, 2),
+        };
+        row! {
+            "locktype": "advisory",
+            "database": DATABASE_OID,
+            "classid": class,
+            "objid": object,
+            "objsubid": kind,
+            "virtualtransaction": format!("{}/0", lock.process_id),
+            "pid": lock.process_id,
+            "mode": if lock.shared { "ShareLock" } else { "ExclusiveLock" },
+            "granted": lock.granted,
+            "fastpath": false,
+        }
+    });
+    rows.collect()
 }
 
 /// `pg_prepared_statements`

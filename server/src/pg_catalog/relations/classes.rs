@@ -33,7 +33,6 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     let relations = objects.relations.iter().map(|object| {
         let method = if object.kind == "v" { 0 } else { HEAP_OID };
         let indexed = objects.indexes_on(object.oid).next().is_some();
-        let pages = pages(view, object.oid);
         let mut row = class(
             object.oid,
             object.name.as_str(),
@@ -41,12 +40,11 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
             object.owner,
             object.kind,
             method,
-            pages,
             [
                 object.columns.len().into(),
                 indexed.into(),
-                (object.kind == "v").into(),
-                if object.is_system() { "n" } else { "d" }.into(),
+                matches!(object.kind, "v" | "m").into(),
+                if object.is_system() || object.kind == "v" { "n" } else { "d" }.into(),
             ],
         );
         row.extend(row! {
@@ -63,16 +61,10 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
             index.owner,
             "i",
             BTREE_OID,
-            0,
             [index.columns.len().into(), false.into(), false.into(), "n".into()],
         )
     });
     relations.chain(indexes).collect()
-}
-
-/// Blocks of 8 KiB that a relation's rows would fill.
-fn pages(view: &CatalogView, oid: u32) -> i64 {
-    view.sizes.iter().find(|(known, _)| *known == oid).map_or(0, |(_, bytes)| (bytes + 8_191) / 8_192)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of a row, named where it is built")]
@@ -83,7 +75,6 @@ fn class(
     owner: u32,
     kind: &str,
     method: u32,
-    pages: i64,
     [columns, indexed, rules, identity]: [Datum; 4],
 ) -> Row {
     row! {
@@ -96,8 +87,8 @@ fn class(
         "relam": method,
         "relfilenode": 0u32,
         "reltablespace": 0u32,
-        "relpages": pages,
-        // Nothing is known of the rows before they are counted.
+        // As of a table that was never analyzed: nothing is known of the rows before they are counted.
+        "relpages": 0u32,
         "reltuples": Datum::Float(-1.0),
         "relallvisible": 0u32,
         "reltoastrelid": 0u32,
@@ -318,7 +309,7 @@ pub(super) fn index_texts(_: &CatalogView, objects: &Objects) -> Vec<Row> {
             "schemaname": index.schema.as_str(),
             "tablename": index.table.as_str(),
             "indexname": index.name.as_str(),
-            "indexdef": index.definition(),
+            "indexdef": index.definition(false),
         }
     });
     rows.collect()

@@ -1,5 +1,7 @@
 //! The standard's views of the catalog. Like Postgres they show what the user owns, which is everything.
 
+use millstream_planner::access::{PUBLIC, Privileges, RoleOid};
+
 use super::classes::type_of;
 use super::{Row, row};
 use crate::pg_catalog::CatalogView;
@@ -80,28 +82,44 @@ pub(super) fn collations(view: &CatalogView, _: &Objects) -> Vec<Row> {
     rows.collect()
 }
 
-const TABLE_PRIVILEGES: [&str; 7] = ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"];
-
-/// `table_privileges`, `role_table_grants`: what owners may do with what is theirs.
+/// `table_privileges`: what was granted on relations by or to a role that the current user is in, or to everybody.
 pub(super) fn table_privileges(view: &CatalogView, objects: &Objects) -> Vec<Row> {
-    let rows = objects.relations.iter().filter(|object| object.kind != "m").flat_map(|object| {
-        let owner = view.roles.iter().find(|role| role.oid == object.owner);
-        owner.into_iter().flat_map(move |owner| {
-            TABLE_PRIVILEGES.iter().map(move |privilege| {
+    let me = view.roles.iter().find(|role| role.name == view.user);
+    let is_mine = |role: RoleOid| me.is_some_and(|me| me.superuser || roles::is_member(view, me.oid, role.0));
+    let name = |role: RoleOid| match role {
+        PUBLIC => "PUBLIC".to_owned(),
+        role => view.catalog.roles().name_of(role),
+    };
+    let mut rows = Vec::new();
+    for object in objects.relations.iter().filter(|object| object.kind != "m") {
+        let items = roles::items(view, object);
+        let shown =
+            items.iter().filter(|item| item.grantee == PUBLIC || is_mine(item.grantee) || is_mine(item.grantor));
+        for item in shown {
+            let owns = item.grantee.0 == object.owner;
+            rows.extend(item.privileges.names().map(|(privilege, _)| {
+                let grantable = owns || Privileges::named(privilege).is_some_and(|one| item.grantable.and(one) == one);
                 row! {
-                    "grantor": owner.name.as_str(),
-                    "grantee": owner.name.as_str(),
+                    "grantor": name(item.grantor),
+                    "grantee": name(item.grantee),
                     "table_catalog": view.database.as_str(),
                     "table_schema": object.schema.as_str(),
                     "table_name": object.name.as_str(),
-                    "privilege_type": *privilege,
-                    "is_grantable": "YES",
-                    "with_hierarchy": if *privilege == "SELECT" { "YES" } else { "NO" },
+                    "privilege_type": privilege,
+                    "is_grantable": if grantable { "YES" } else { "NO" },
+                    "with_hierarchy": if privilege == "SELECT" { "YES" } else { "NO" },
                 }
-            })
-        })
-    });
-    rows.collect()
+            }));
+        }
+    }
+    rows
+}
+
+/// `role_table_grants`: the same without what everybody may do.
+pub(super) fn role_table_grants(view: &CatalogView, objects: &Objects) -> Vec<Row> {
+    let is_all = |value: &Datum| matches!(value, Datum::Text(name) if &**name == "PUBLIC");
+    let to_all = |row: &Row| row.iter().any(|(column, value)| *column == "grantee" && is_all(value));
+    table_privileges(view, objects).into_iter().filter(|row| !to_all(row)).collect()
 }
 
 /// `column_privileges`, `role_column_grants`: what the current user may do with columns of users' relations.

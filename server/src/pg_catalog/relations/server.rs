@@ -8,6 +8,9 @@ use crate::pg_catalog::{CatalogView, schema};
 /// The default tablespace.
 const TABLESPACE_OID: u32 = 1_663;
 
+/// Where Postgres has what all databases share; tools expect it.
+const GLOBAL_TABLESPACE_OID: u32 = 1_664;
+
 /// UTF8 in Postgres' numbering of encodings.
 const UTF8: i64 = 6;
 
@@ -123,7 +126,8 @@ pub(super) fn databases(view: &CatalogView, _: &Objects) -> Vec<Row> {
 
 /// `pg_tablespace`
 pub(super) fn tablespaces(_: &CatalogView, _: &Objects) -> Vec<Row> {
-    vec![row! {"oid": TABLESPACE_OID, "spcname": "pg_default", "spcowner": OWNER_OID}]
+    let row = |oid: u32, name: &str| row! {"oid": oid, "spcname": name, "spcowner": OWNER_OID};
+    vec![row(TABLESPACE_OID, "pg_default"), row(GLOBAL_TABLESPACE_OID, "pg_global")]
 }
 
 /// `pg_settings`

@@ -46,7 +46,7 @@ fn data_type(ty: &Type) -> DataType {
             let fields: Fields = fields.iter().map(|(name, ty)| field(name, ty)).collect();
             DataType::Struct(fields)
         }
-        registry if registry.is_registry() => DataType::Utf8,
+        registry if registry.is_registry() => DataType::Struct(registry_fields()),
         Type::Plain(oid) => match oid {
             16 => DataType::Boolean,
             21 => DataType::Int16,
@@ -64,6 +64,11 @@ fn data_type(ty: &Type) -> DataType {
             _ => DataType::Utf8,
         },
     }
+}
+
+/// The number goes out in binary, the name in text.
+fn registry_fields() -> Fields {
+    [Field::new("oid", DataType::Int64, true), Field::new("name", DataType::Utf8, true)].into_iter().collect()
 }
 
 fn types_precision() -> (u8, i8) {
@@ -131,6 +136,13 @@ fn scalar(datum: &Datum, ty: &Type, context: &Context) -> Result<ScalarValue> {
             let items = items.iter().map(|item| scalar(item, &element_type, context)).collect::<Result<Vec<_>>>()?;
             ScalarValue::List(ScalarValue::new_list_nullable(&items, element.data_type()))
         }
+        (Datum::Int(oid), DataType::Struct(fields)) => {
+            let name = ScalarValue::Utf8(Some(text::output(datum, ty, context)));
+            let columns = [ScalarValue::Int64(Some(*oid)).to_array(), name.to_array()].into_iter();
+            let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|error| internal(&error))?;
+            let array = arrow::array::StructArray::try_new(fields.clone(), columns, None);
+            ScalarValue::Struct(Arc::new(array.map_err(|error| internal(&error))?))
+        }
         (Datum::Record(values), DataType::Struct(fields)) => {
             let columns = values
                 .iter()
@@ -169,6 +181,10 @@ fn decimal(value: f64, scale: i8) -> Option<i128> {
 pub(super) fn parameter_type(ty: &Type) -> DataType {
     match ty {
         Type::Record(_) => DataType::Utf8,
+        registry if registry.is_registry() => DataType::Utf8,
+        Type::Array(element) if Type::Plain(*element).is_registry() => {
+            DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+        }
         ty => data_type(ty),
     }
 }

@@ -124,6 +124,7 @@ pub(in crate::pg_catalog) const TIMESTAMPTZ: Type = Type::Plain(1184);
 pub(in crate::pg_catalog) const INTERVAL: Type = Type::Plain(1186);
 pub(in crate::pg_catalog) const NUMERIC: Type = Type::Plain(1700);
 pub(in crate::pg_catalog) const REGCLASS: Type = Type::Plain(2205);
+pub(in crate::pg_catalog) const REGROLE: Type = Type::Plain(4096);
 pub(in crate::pg_catalog) const REGTYPE: Type = Type::Plain(2206);
 pub(in crate::pg_catalog) const JSONB: Type = Type::Plain(3802);
 

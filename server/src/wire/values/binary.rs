@@ -18,7 +18,7 @@ pub(super) fn put(output: &mut BytesMut, value: &Value<'_>) -> Result<(), SqlErr
         Value::Int2(value) => output.put_i16(*value),
         Value::Int4(value) => output.put_i32(*value),
         Value::Int8(value) => output.put_i64(*value),
-        Value::Oid(value) => output.put_u32(*value),
+        Value::Oid(value) | Value::Registry(value, _) => output.put_u32(*value),
         Value::Float4(value) => output.put_f32(*value),
         Value::Float8(value) => output.put_f64(*value),
         Value::Numeric(unscaled, scale, digits) => {

@@ -102,7 +102,7 @@ impl Reader<'_> {
             (Kind::Numeric, target) => numeric_value(&Decimal::parse(text)?, target),
             (Kind::Record, DataType::Struct(_)) => Ok(input::read(text, target, self.display.style)?),
             // OIDs have no sign.
-            (Kind::Oid | Kind::Regproc, _) => {
+            (Kind::Oid, _) => {
                 let number: Result<u32, _> = text.trim_ascii().parse();
                 let number = number.map_err(|_| errors::invalid_text("oid", text))?;
                 Ok(ScalarValue::Int64(Some(i64::from(number))))

@@ -27,7 +27,9 @@ pub(super) fn scalar(kind: Kind, bytes: &[u8]) -> Result<ScalarValue, SqlError> 
         Kind::Int2 => ScalarValue::Int16(Some(i16::from_be_bytes(exact(bytes, kind)?))),
         Kind::Int4 => ScalarValue::Int32(Some(i32::from_be_bytes(exact(bytes, kind)?))),
         Kind::Int8 => ScalarValue::Int64(Some(i64::from_be_bytes(exact(bytes, kind)?))),
-        Kind::Oid | Kind::Regproc => ScalarValue::Int64(Some(i64::from(u32::from_be_bytes(exact(bytes, kind)?)))),
+        // The number is read where names are.
+        kind if kind.is_registry() => ScalarValue::Utf8(Some(u32::from_be_bytes(exact(bytes, kind)?).to_string())),
+        Kind::Oid => ScalarValue::Int64(Some(i64::from(u32::from_be_bytes(exact(bytes, kind)?)))),
         Kind::Float4 => ScalarValue::Float32(Some(f32::from_be_bytes(exact(bytes, kind)?))),
         Kind::Float8 => ScalarValue::Float64(Some(f64::from_be_bytes(exact(bytes, kind)?))),
         Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name | Kind::Char => {
@@ -55,7 +57,14 @@ pub(super) fn scalar(kind: Kind, bytes: &[u8]) -> Result<ScalarValue, SqlError> 
             Interval { months, days, micros }.into_scalar()?
         }
         Kind::Regclass
+        | Kind::Regproc
+        | Kind::Regprocedure
+        | Kind::Regoper
+        | Kind::Regoperator
         | Kind::Regtype
+        | Kind::Regnamespace
+        | Kind::Regrole
+        | Kind::Regcollation
         | Kind::Int2Vector
         | Kind::OidVector
         | Kind::NodeTree

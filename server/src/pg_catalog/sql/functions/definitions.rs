@@ -121,7 +121,8 @@ fn rule_definition(call: &Call<'_>) -> Datum {
 fn index_definition(call: &Call<'_>) -> Result<Datum> {
     let Some(index) = call.context.objects.index(call.oid(0)) else { return Ok(Datum::Null) };
     Ok(match call.int(1) {
-        0 => index.definition().into(),
+        // For people a relation that is found without its schema is named without it.
+        0 => index.definition(call.is_true(2) && is_found(call, index.table_oid).is_some_and(|found| found)).into(),
         // One column, counted from 1; behind the last is nothing.
         column => {
             let position = usize::try_from(column - 1).ok();
@@ -215,10 +216,14 @@ fn describe_object(call: &Call<'_>) -> Result<Datum> {
 }
 
 fn relation_is_visible(call: &Call<'_>) -> Datum {
-    let (oid, objects, view) = (call.oid(0), &call.context.objects, &call.context.view);
-    let Some((schema, name)) = objects.name(oid) else { return Datum::Null };
-    let found = visible_schemas(view).contains(&schema) && objects.find(&quote_identifier(&name), view) == Some(oid);
-    found.into()
+    is_found(call, call.oid(0)).into()
+}
+
+/// Whether a relation is the one that its name means without a schema; nothing where there is none.
+fn is_found(call: &Call<'_>, oid: u32) -> Option<bool> {
+    let (objects, view) = (&call.context.objects, &call.context.view);
+    let (schema, name) = objects.name(oid)?;
+    Some(visible_schemas(view).contains(&schema) && objects.find(&quote_identifier(&name), view) == Some(oid))
 }
 
 fn looked_up(call: &Call<'_>, ty: &Type) -> Datum {

@@ -10,10 +10,10 @@ use super::super::types::{self, Family, Type};
 use super::Call;
 
 pub(super) const FUNCTIONS: super::Values = &[
-    ("to_json", |call| Ok(text_of(&of_datum(call.datum(0), call.ty(0), call.context), false))),
+    ("to_json", |call| Ok(in_order(call.datum(0), call.ty(0), call.context))),
     ("to_jsonb", |call| Ok(text_of(&of_datum(call.datum(0), call.ty(0), call.context), true))),
-    ("row_to_json", |call| Ok(text_of(&of_datum(call.datum(0), call.ty(0), call.context), false))),
-    ("array_to_json", |call| Ok(text_of(&of_datum(call.datum(0), call.ty(0), call.context), false))),
+    ("row_to_json", |call| Ok(in_order(call.datum(0), call.ty(0), call.context))),
+    ("array_to_json", |call| Ok(in_order(call.datum(0), call.ty(0), call.context))),
     ("json_build_object", |call| build_object(call, false)),
     ("jsonb_build_object", |call| build_object(call, true)),
     ("json_build_array", |call| Ok(build_array(call, false))),
@@ -46,6 +46,43 @@ pub(in crate::pg_catalog::sql) fn of_datum(datum: &Datum, ty: &Type, context: &C
         }
         Datum::Text(text) if ty.family() == Family::Json => serde_json::from_str(text).unwrap_or(Value::Null),
         other => Value::String(output(other, ty, context)),
+    }
+}
+
+/// A value as the text of its JSON, the fields of records in their order, which a [`Map`] does not keep.
+fn in_order(datum: &Datum, ty: &Type, context: &Context) -> Datum {
+    let mut text = String::new();
+    write_in_order(&mut text, datum, ty, context);
+    text.into()
+}
+
+fn write_in_order(text: &mut String, datum: &Datum, ty: &Type, context: &Context) {
+    match datum {
+        Datum::Array(items) => {
+            let element = ty.element().unwrap_or(types::TEXT);
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                text.push_str(if index > 0 { "," } else { "" });
+                write_in_order(text, item, &element, context);
+            }
+            text.push(']');
+        }
+        Datum::Record(values) => {
+            let fields = record_fields(ty);
+            text.push('{');
+            for (index, value) in values.iter().enumerate() {
+                text.push_str(if index > 0 { "," } else { "" });
+                let (name, ty) = match fields.get(index) {
+                    Some((name, ty)) => (name.clone(), ty.clone()),
+                    None => (format!("f{}", index + 1), types::TEXT),
+                };
+                text.push_str(&Value::String(name).to_string());
+                text.push(':');
+                write_in_order(text, value, &ty, context);
+            }
+            text.push('}');
+        }
+        plain => write(text, &of_datum(plain, ty, context), (":", ",")),
     }
 }
 

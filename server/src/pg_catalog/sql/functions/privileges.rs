@@ -4,6 +4,7 @@
 
 use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
+use super::super::Context;
 use super::super::datum::Datum;
 use super::super::registry;
 use super::super::types::{self, Family, Type};
@@ -25,8 +26,97 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("has_server_privilege", |call| asked(call, Class::Server, 0)),
     ("has_parameter_privilege", |call| asked(call, Class::Server, 0)),
     ("pg_has_role", has_role),
-    ("acldefault", |_| Ok(Datum::Null)),
+    ("acldefault", |call| default_acl(call)),
 ];
+
+/// Letters of access control lists, in the order of Postgres.
+const LETTERS: &[(char, &str)] = &[
+    ('a', "INSERT"),
+    ('r', "SELECT"),
+    ('w', "UPDATE"),
+    ('d', "DELETE"),
+    ('D', "TRUNCATE"),
+    ('x', "REFERENCES"),
+    ('t', "TRIGGER"),
+    ('X', "EXECUTE"),
+    ('U', "USAGE"),
+    ('C', "CREATE"),
+    ('T', "TEMPORARY"),
+    ('c', "CONNECT"),
+    ('s', "SET"),
+    ('A', "ALTER SYSTEM"),
+];
+
+/// Takes an entry of an access control list apart, as it is shown (`grantee=letters/grantor`): grantor, grantee, the
+/// name of a privilege and whether it may be granted on, a record for each privilege.
+pub(super) fn exploded(item: &Datum, context: &Context) -> Vec<Datum> {
+    let Datum::Text(text) = item else { return Vec::new() };
+    let Some((grantee, rest)) = cut_name(text) else { return Vec::new() };
+    let Some((letters, grantor)) = rest.strip_prefix('=').and_then(|rest| rest.split_once('/')) else {
+        return Vec::new();
+    };
+    let grantor = cut_name(grantor).map_or_else(String::new, |(name, _)| name);
+    let oid = |name: &str| {
+        let role = context.view.roles.iter().find(|role| role.name == name);
+        // Everybody is no role.
+        Datum::from(role.map_or(0, |role| role.oid))
+    };
+    let mut records = Vec::new();
+    let mut left = letters.chars().peekable();
+    while let Some(letter) = left.next() {
+        let grantable = left.next_if_eq(&'*').is_some();
+        let name = LETTERS.iter().find(|(known, _)| *known == letter).map_or("", |(_, name)| *name);
+        let fields = [oid(&grantor), oid(&grantee), name.into(), grantable.into()];
+        records.push(Datum::Record(fields.into()));
+    }
+    records
+}
+
+/// A name at the start of a text, perhaps between double quotes, and what is behind it.
+fn cut_name(text: &str) -> Option<(String, &str)> {
+    let Some(mut rest) = text.strip_prefix('"') else {
+        let end = text.find('=').unwrap_or(text.len());
+        return Some((text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return Some((name, rest)),
+        }
+    }
+}
+
+/// `acldefault(kind, owner)`: who may do what with an object on which nothing was granted.
+fn default_acl(call: &Call<'_>) -> Result<Datum> {
+    // What the owner has, and what everybody has.
+    let (own, everybody) = match call.text(0) {
+        "c" => ("", ""),
+        "r" => ("arwdDxt", ""),
+        "s" => ("rwU", ""),
+        "d" => ("CTc", "Tc"),
+        "f" => ("X", "X"),
+        "l" | "T" => ("U", "U"),
+        "L" => ("rw", ""),
+        "n" => ("UC", ""),
+        "p" => ("sA", ""),
+        "t" => ("C", ""),
+        "F" | "S" => ("U", ""),
+        other => {
+            let message = format!("unrecognized object type abbreviation: {other}");
+            return Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message));
+        }
+    };
+    let owner = registry::name_of(&types::REGROLE, call.int(1), call.context);
+    let items = [("", everybody), (owner.as_str(), own)].into_iter().filter(|(_, letters)| !letters.is_empty());
+    Ok(Datum::texts(items.map(|(grantee, letters)| format!("{grantee}={letters}/{owner}"))))
+}
 
 /// What a privilege is on.
 #[derive(Clone, Copy)]

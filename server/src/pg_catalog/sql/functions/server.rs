@@ -4,6 +4,7 @@ use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
 use super::super::datum::Datum;
 use super::Call;
+use crate::engine::advisory::LockRow;
 use crate::pg_catalog::Effect;
 use crate::pg_catalog::objects::visible_schemas;
 
@@ -19,7 +20,7 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("pg_backend_pid", |call| Ok(call.context.view.process_id.into())),
     ("pg_cancel_backend", |call| signal(call, false)),
     ("pg_terminate_backend", |call| signal(call, true)),
-    ("pg_blocking_pids", |_| Ok(Datum::Array([].into()))),
+    ("pg_blocking_pids", |call| Ok(blocking(call))),
     ("pg_safe_snapshot_blocking_pids", |_| Ok(Datum::Array([].into()))),
     ("pg_postmaster_start_time", |call| Ok(Datum::Moment(call.context.view.started_micros))),
     ("pg_conf_load_time", |call| Ok(Datum::Moment(call.context.view.started_micros))),
@@ -121,4 +122,14 @@ fn datetime_digits(call: &Call<'_>) -> Datum {
         1083 | 1114 | 1184 | 1186 => if call.int(1) >= 0 { call.int(1) } else { 6 }.into(),
         _ => Datum::Null,
     }
+}
+
+/// The sessions that hold the lock that one waits for.
+fn blocking(call: &Call<'_>) -> Datum {
+    let locks = &call.context.view.locks;
+    let of = |lock: &LockRow| i64::from(lock.process_id) == call.int(0);
+    let Some(waits) = locks.iter().find(|lock| !lock.granted && of(lock)) else { return Datum::Array([].into()) };
+    let against =
+        |lock: &&LockRow| lock.granted && lock.key == waits.key && !of(lock) && !(lock.shared && waits.shared);
+    Datum::Array(locks.iter().filter(against).map(|lock| Datum::from(lock.process_id)).collect())
 }

@@ -5,7 +5,7 @@ use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 use super::super::datum::Datum;
 use super::super::text::output;
 use super::super::types;
-use super::{Call, json, strings};
+use super::{Call, json, privileges, strings};
 
 /// The most rows that a series gives: as many as a query may make in all.
 const SERIES_ROWS: i128 = 10_000_000;
@@ -23,7 +23,9 @@ pub(super) const FUNCTIONS: super::Sets = &[
         let numbered = call.items(0).iter().zip(1i64..);
         Ok(numbered.map(|(item, at)| Datum::Record([item.clone(), Datum::Int(at)].into())).collect())
     }),
-    ("aclexplode", |_| Ok(Vec::new())),
+    ("aclexplode", |call| Ok(call.items(0).iter().flat_map(|item| privileges::exploded(item, call.context)).collect())),
+    // There is none to be had.
+    ("pg_available_extensions", |_| Ok(Vec::new())),
     ("pg_options_to_table", |call| {
         let option = |item: &Datum| {
             let Datum::Text(text) = item else { return Datum::Null };

@@ -1,4 +1,5 @@
-//! What relations take: bytes of the rows that are held.
+//! What relations take: bytes of the rows that are held, and of the orders that look-ups by an index made of them. An
+//! index takes nothing before it was used.
 
 use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
@@ -6,14 +7,26 @@ use super::super::datum::Datum;
 use super::super::registry;
 use super::super::types::{self, Family};
 use super::Call;
+use crate::pg_catalog::RelationSize;
+use crate::pg_catalog::objects::Index;
 
 pub(super) const FUNCTIONS: super::Values = &[
-    ("pg_relation_size", |call| relation_size(call)),
-    ("pg_table_size", |call| relation_size(call)),
-    ("pg_total_relation_size", |call| relation_size(call)),
-    ("pg_indexes_size", |call| relation_size(call).map(|size| if size.is_null() { size } else { 0.into() })),
-    ("pg_database_size", |call| Ok(call.context.view.sizes.iter().map(|(_, bytes)| *bytes).sum::<i64>().into())),
-    ("pg_tablespace_size", |call| Ok(call.context.view.sizes.iter().map(|(_, bytes)| *bytes).sum::<i64>().into())),
+    ("pg_relation_size", |call| match call.given(1) && call.text(1) != "main" {
+        // Free space and visibility are kept nowhere.
+        true => sized(call, |_, _| 0),
+        false => sized(call, |held, index| own_bytes(held, index)),
+    }),
+    ("pg_table_size", |call| sized(call, |held, index| own_bytes(held, index))),
+    ("pg_total_relation_size", |call| {
+        sized(call, |held, index| if index.is_some() { own_bytes(held, index) } else { held.total() })
+    }),
+    ("pg_indexes_size", |call| sized(call, |held, index| if index.is_some() { 0 } else { held.total() - held.rows })),
+    ("pg_database_size", |call| Ok(whole(call).into())),
+    ("pg_tablespace_size", |call| match (call.ty(0).family(), call.int(0), call.text(0)) {
+        // Of what all databases share only roles would count, which take nothing to speak of.
+        (Family::Text, _, "pg_global") | (_, 1_664, _) => Ok(0.into()),
+        _ => Ok(whole(call).into()),
+    }),
     ("pg_relation_filenode", |_| Ok(Datum::Null)),
     ("pg_relation_filepath", |_| Ok(Datum::Null)),
     ("pg_size_pretty", |call| Ok(pretty(call.float(0)).into())),
@@ -24,7 +37,20 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("pg_stat_get_last_analyze_time", |_| Ok(Datum::Null)),
 ];
 
-fn relation_size(call: &Call<'_>) -> Result<Datum> {
+/// The bytes that a relation itself takes: its rows, or those of an index that is an order of a table's.
+fn own_bytes(held: &RelationSize, index: Option<&Index>) -> i64 {
+    let Some(index) = index else { return held.rows };
+    held.orders.iter().filter(|(columns, _)| *columns == index.columns).map(|(_, bytes)| *bytes).sum()
+}
+
+/// All that the database holds.
+fn whole(call: &Call<'_>) -> i64 {
+    let relations = call.context.objects.relations.iter();
+    relations.filter_map(|object| call.context.view.sizes.of(object.oid)).map(|held| held.total()).sum()
+}
+
+/// A size of the relation or the index that a call names; nothing where there is none.
+fn sized(call: &Call<'_>, size: impl Fn(&RelationSize, Option<&Index>) -> i64) -> Result<Datum> {
     let oid = match call.ty(0).family() {
         Family::Text => registry::oid_of(&types::REGCLASS, call.text(0), call.context)?,
         _ => call.int(0),
@@ -34,8 +60,9 @@ fn relation_size(call: &Call<'_>) -> Result<Datum> {
     if objects.name(oid).is_none() {
         return Ok(Datum::Null);
     }
-    let size = call.context.view.sizes.iter().find(|(known, _)| *known == oid);
-    Ok(size.map_or(0, |(_, bytes)| *bytes).into())
+    let index = objects.indexes.iter().find(|index| index.oid == oid);
+    let held = call.context.view.sizes.of(index.map_or(oid, |index| index.table_oid));
+    Ok(held.map_or(0, |held| size(&held, index)).into())
 }
 
 /// Half a unit and more are rounded up, and the next unit is taken from 10240 on.

@@ -4,6 +4,7 @@ use chrono::{Datelike, Timelike};
 use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
 use super::super::datum::Datum;
+use super::super::types;
 use super::Call;
 
 pub(super) const FUNCTIONS: super::Values = &[
@@ -14,11 +15,69 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("date_trunc", |call| truncated(call)),
     ("date_part", |call| part(call.text(0), call.datum(1))),
     ("extract", |call| part(call.text(0), call.datum(1))),
+    ("to_char", |call| shown_as(call)),
     ("to_timestamp", |call| Ok(Datum::Moment((call.float(0) * 1e6) as i64))),
 ];
 
 fn civil(micros: i64) -> Option<chrono::NaiveDateTime> {
     chrono::DateTime::from_timestamp_micros(micros).map(|moment| moment.naive_utc())
+}
+
+/// `to_char(timestamp, pattern)`: the parts of a moment in the patterns that tools show moments in; what is none of
+/// them stands for itself, between double quotes whatever it is.
+fn shown_as(call: &Call<'_>) -> Result<Datum> {
+    let Datum::Moment(micros) = call.datum(0) else { return Ok(Datum::Null) };
+    let zoned = *call.ty(0) == types::TIMESTAMPTZ;
+    let zone = call.context.view.style.zone;
+    let ahead = if zoned { i64::from(zone.offset_at(*micros)) * 1_000_000 } else { 0 };
+    let Some(moment) = micros.checked_add(ahead).and_then(civil) else { return Ok(Datum::Null) };
+    let hour12 = (moment.hour() + 11) % 12 + 1;
+    let part = |pattern: &str| {
+        Some(match pattern {
+            "YYYY" => format!("{:04}", moment.year()),
+            "MM" => format!("{:02}", moment.month()),
+            "DD" => format!("{:02}", moment.day()),
+            "DDD" => format!("{:03}", moment.ordinal()),
+            "HH24" => format!("{:02}", moment.hour()),
+            "HH12" | "HH" => format!("{hour12:02}"),
+            "MI" => format!("{:02}", moment.minute()),
+            "SS" => format!("{:02}", moment.second()),
+            "MS" => format!("{:03}", moment.nanosecond() / 1_000_000),
+            "US" => format!("{:06}", moment.nanosecond() / 1_000),
+            "AM" | "PM" => if moment.hour() < 12 { "AM" } else { "PM" }.to_owned(),
+            "TZ" if zoned => zone.abbreviation_at(*micros).unwrap_or_default(),
+            "TZ" => String::new(),
+            _ => return None,
+        })
+    };
+    let (pattern, mut text) = (call.text(1), String::new());
+    let mut left = pattern;
+    while let Some(first) = left.chars().next() {
+        // The longest that fits: HH24 before HH.
+        let longest = (2..=4).rev().filter_map(|length| left.get(..length)).find_map(|word| Some((word, part(word)?)));
+        match longest {
+            Some((word, value)) => {
+                text.push_str(&value);
+                left = &left[word.len()..];
+            }
+            None if first == '"' => {
+                let (quoted, rest) = left[1..].split_once('"').unwrap_or((&left[1..], ""));
+                text.push_str(quoted);
+                left = rest;
+            }
+            None if first.is_ascii_alphabetic() => {
+                let message =
+                    format!("the pattern \"{pattern}\" of to_char is not supported in queries of the catalog");
+                let hint = "The parts are YYYY, MM, DD, DDD, HH24, HH12, MI, SS, MS, US, AM and TZ.";
+                return Err(PlanError::unsupported(message).with_hint(hint));
+            }
+            None => {
+                text.push(first);
+                left = &left[first.len_utf8()..];
+            }
+        }
+    }
+    Ok(Datum::text(text))
 }
 
 fn unknown_unit(unit: &str) -> PlanError {
