@@ -11,7 +11,7 @@ use millstream_runtime::plan::{Changes, EventTimeColumn, InputRelation, Relation
 use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AclItem, BOOTSTRAP, ObjectAccess, PUBLIC, Privileges, Roles};
+use crate::access::{AclItem, BOOTSTRAP, DefaultPrivileges, ObjectAccess, PUBLIC, Privileges, Roles};
 use crate::meant::MeantNames;
 use crate::secret::{Secret, SecretUses};
 use crate::settings::PlanSettings;
@@ -211,6 +211,7 @@ pub struct Catalog {
     names: BTreeMap<QualifiedName, RelationId>,
     roles: Roles,
     database_access: ObjectAccess,
+    default_privileges: DefaultPrivileges,
     indexes: BTreeMap<u32, Arc<Index>>,
     secrets: BTreeMap<u32, Arc<Secret>>,
     /// The relations whose connectors secrets give options to.
@@ -232,6 +233,7 @@ impl Catalog {
     pub fn remove_schema(&mut self, name: &str) {
         self.schemas.remove(name);
         self.schema_access.remove(name);
+        self.default_privileges.remove_schema(name);
     }
 
     /// The roles.
@@ -266,6 +268,16 @@ impl Catalog {
         &self.schema_access
     }
 
+    /// What is granted on what roles will make.
+    pub fn default_privileges(&self) -> &DefaultPrivileges {
+        &self.default_privileges
+    }
+
+    /// The same, for a change.
+    pub fn default_privileges_mut(&mut self) -> &mut DefaultPrivileges {
+        &mut self.default_privileges
+    }
+
     /// Who may connect and make schemas.
     pub fn database_access(&self) -> &ObjectAccess {
         &self.database_access
@@ -284,6 +296,7 @@ impl Catalog {
         if let Some(access) = self.schema_access.remove(old) {
             self.schema_access.insert(new.to_string(), access);
         }
+        self.default_privileges.rename_schema(old, new);
         let renamed = |name: &QualifiedName| QualifiedName { schema: new.to_string(), name: name.name.clone() };
         for relation in self.relations.values_mut().filter(|relation| relation.name.schema == old) {
             self.names.remove(&relation.name);

@@ -2,17 +2,19 @@
 //!
 //! What holds: a role is known by its OID, which is never given out again, so that a renamed role keeps what it
 //! has and a new one of an old name inherits nothing. A role that is not there has no privilege at all.
-//! Deliberately absent: privileges on columns, default privileges, row security.
+//! Deliberately absent: privileges on columns, row security.
 
 mod acl;
+mod defaults;
 mod roles;
 mod statement;
 
 use serde::{Deserialize, Serialize};
 
 pub use acl::{AclItem, Grant, Privileges, default_acl, grant, revoke};
+pub use defaults::{DefaultPrivileges, DefaultsFor, grant_item};
 pub use roles::{BOOTSTRAP, BOOTSTRAP_NAME, Membership, Predefined, Role, Roles, Verifier};
-pub use statement::{AccessStatement, GrantObjects, OwnedObject, Password, RoleOptions, RoleSpec};
+pub use statement::{AccessStatement, ChangeDefaults, GrantObjects, OwnedObject, Password, RoleOptions, RoleSpec};
 
 /// A role's number. 0 stands for PUBLIC where privileges are granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

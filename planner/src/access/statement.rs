@@ -182,6 +182,34 @@ pub enum AccessStatement {
         /// Whose they are from now on.
         owner: RoleSpec,
     },
+    /// `DROP OWNED BY`.
+    DropOwned {
+        /// Whose objects.
+        roles: Vec<RoleSpec>,
+        /// What depends on them goes along.
+        cascade: bool,
+    },
+    /// `ALTER DEFAULT PRIVILEGES`.
+    ChangeDefaults(ChangeDefaults),
+}
+
+/// `ALTER DEFAULT PRIVILEGES`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeDefaults {
+    /// Whose objects; none for those of who runs it.
+    pub owners: Vec<RoleSpec>,
+    /// In which schemas; none for any.
+    pub schemas: Vec<String>,
+    /// Relations or schemas.
+    pub class: ObjectClass,
+    /// Which privileges.
+    pub privileges: Privileges,
+    /// To whom, or from whom.
+    pub grantees: Vec<RoleSpec>,
+    /// `WITH GRANT OPTION`, `GRANT OPTION FOR`.
+    pub option: bool,
+    /// REVOKE, and whether CASCADE was said.
+    pub revoke: Option<bool>,
 }
 
 impl AccessStatement {
@@ -197,6 +225,8 @@ impl AccessStatement {
             Self::Revoke { .. } => "REVOKE".to_string(),
             Self::OwnerTo { tag, .. } => format!("ALTER {tag}"),
             Self::ReassignOwned { .. } => "REASSIGN OWNED".to_string(),
+            Self::DropOwned { .. } => "DROP OWNED".to_string(),
+            Self::ChangeDefaults(_) => "ALTER DEFAULT PRIVILEGES".to_string(),
         }
     }
 }

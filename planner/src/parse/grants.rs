@@ -2,7 +2,7 @@
 
 use sqlparser::tokenizer::Token;
 
-use crate::access::{AccessStatement, Privileges, RoleSpec};
+use crate::access::{AccessStatement, ChangeDefaults, Privileges, RoleSpec};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::statement::ObjectKind;
 
@@ -61,6 +61,62 @@ pub(super) fn reassign(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let owners = roles::specs(cursor)?;
     cursor.expect(&["TO"])?;
     Ok(AccessStatement::ReassignOwned { roles: owners, owner: roles::spec(cursor)? }.into())
+}
+
+/// `BY roles [CASCADE | RESTRICT]`, behind `DROP OWNED`.
+pub(super) fn drop_owned(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    cursor.expect(&["BY"])?;
+    let roles = roles::specs(cursor)?;
+    Ok(AccessStatement::DropOwned { roles, cascade: objects::cascade(cursor) }.into())
+}
+
+/// `[FOR ROLE roles] [IN SCHEMA schemas] GRANT | REVOKE privileges ON TABLES | SCHEMAS TO | FROM roles`, behind
+/// `ALTER DEFAULT PRIVILEGES`.
+pub(super) fn defaults(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let (mut owners, mut schemas) = (Vec::new(), Vec::new());
+    let mut in_schema = None;
+    loop {
+        if cursor.accept(&["FOR", "ROLE"]) || cursor.accept(&["FOR", "USER"]) {
+            owners = roles::specs(cursor)?;
+            continue;
+        }
+        let position = cursor.position();
+        if !cursor.accept(&["IN", "SCHEMA"]) {
+            break;
+        }
+        in_schema = Some(position);
+        schemas = cursor.comma_separated(Cursor::identifier)?.into_iter().map(|name| name.value).collect();
+    }
+    let revokes = cursor.accept(&["REVOKE"]);
+    if !revokes {
+        cursor.expect(&["GRANT"])?;
+    }
+    let option_only = revokes && cursor.accept(&["GRANT", "OPTION", "FOR"]);
+    let words = words(cursor)?;
+    cursor.expect(&["ON"])?;
+    let position = cursor.position();
+    let target = if cursor.accept(&["TABLES"]) {
+        GrantTarget::AllInSchemas(Vec::new())
+    } else if cursor.accept(&["SCHEMAS"]) {
+        GrantTarget::Schemas(Vec::new())
+    } else if ["SEQUENCES", "FUNCTIONS", "ROUTINES", "TYPES"].iter().any(|word| cursor.is_at(&[word])) {
+        return Err(PlanError::unsupported("default privileges on these objects are not supported")
+            .with_hint("There are default privileges on TABLES and SCHEMAS.")
+            .at(Some(position)));
+    } else {
+        return Err(cursor.expected("TABLES or SCHEMAS"));
+    };
+    if let (Some(position), GrantTarget::Schemas(_)) = (in_schema, &target) {
+        let message = "cannot use IN SCHEMA clause when using GRANT/REVOKE ON SCHEMAS";
+        return Err(PlanError::new(PlanErrorKind::InvalidGrant, message).at(Some(position)));
+    }
+    cursor.expect(if revokes { &["FROM"] } else { &["TO"] })?;
+    let grantees = roles::specs(cursor)?;
+    let option = option_only || (!revokes && cursor.accept(&["WITH", "GRANT", "OPTION"]));
+    let revoke = revokes.then(|| objects::cascade(cursor));
+    let (class, privileges) = (target.class(), privileges(words, &target)?);
+    let change = ChangeDefaults { owners, schemas, class, privileges, grantees, option, revoke };
+    Ok(AccessStatement::ChangeDefaults(change).into())
 }
 
 /// Privileges or roles: which of the two they are shows only behind them.

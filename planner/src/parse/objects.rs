@@ -7,7 +7,7 @@ use crate::statement::ObjectKind;
 
 use super::ast::{Name, NewName, Statement};
 use super::cursor::Cursor;
-use super::{index, refused, roles, secret};
+use super::{grants, index, refused, roles, secret};
 
 /// The kinds of relations with their words, longest first.
 const RELATION_KINDS: [(&[&str], ObjectKind); 5] = [
@@ -36,6 +36,9 @@ pub(super) fn create_schema(cursor: &mut Cursor<'_>) -> Result<Statement> {
 
 /// `DROP kind [IF EXISTS] names [CASCADE | RESTRICT]`.
 pub(super) fn drop(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    if cursor.accept(&["DROP", "OWNED"]) {
+        return grants::drop_owned(cursor);
+    }
     if let Some(error) = refused::drop(cursor) {
         return Err(error);
     }
@@ -78,6 +81,9 @@ pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     if ["ROLE", "USER", "GROUP"].iter().any(|word| cursor.is_at(&[word])) {
         return roles::alter(cursor);
+    }
+    if cursor.accept(&["DEFAULT", "PRIVILEGES"]) {
+        return grants::defaults(cursor);
     }
     if cursor.accept(&["SCHEMA"]) {
         return alter_schema(cursor);

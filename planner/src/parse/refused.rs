@@ -45,12 +45,6 @@ const OBJECTS: &[(&[&str], &str, &str)] = &[
     (&["TRIGGER"], "triggers are", "A materialized view is kept current by itself."),
     (&["RULE"], "rules are", ""),
     (&["POLICY"], "row security policies are", ""),
-    (&["OWNED"], "DROP OWNED is", "REASSIGN OWNED gives what a role owns to another one."),
-    (
-        &["DEFAULT", "PRIVILEGES"],
-        "default privileges are",
-        "GRANT ... ON ALL TABLES IN SCHEMA, again for what is made later.",
-    ),
     (&["EXTENSION"], "extensions are", ""),
     (&["FOREIGN"], "foreign tables are", "Use CREATE SOURCE."),
     (&["SERVER"], "foreign servers are", ""),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_planner::access::ObjectAccess;
 use millstream_planner::catalog::{Auxiliary, QualifiedName, RelationKind};
 use millstream_planner::secret::SecretUses;
 use millstream_planner::statement::Statement;
@@ -79,16 +80,21 @@ impl Engine {
             rows_follow: false,
             sealed_sql: planning.sealed_text(numbers.id, self.starter.secrets.keys())?,
         };
+        let access = access.unwrap_or_else(|| {
+            let defaults = planning.catalog().view.default_privileges();
+            let acl = defaults.of_new(placement.owner, Some(&creation.name.schema), true);
+            ObjectAccess { owner: placement.owner, acl }
+        });
         if let Some(replaced) = replaced {
             planning.add(None, Detail::Drop { relations: vec![replaced] })?;
         }
         planning.add(Some(numbers), Detail::CreateRelation(placement))?;
-        match access.filter(|access| access.acl.is_some()) {
-            Some(access) => {
+        match access.acl.is_some() {
+            true => {
                 let change = AccessChange::Relation { relation: numbers.id, access };
                 planning.add(None, Detail::Access { changes: vec![change] })
             }
-            None => Ok(()),
+            false => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use millstream_planner::access::AccessStatement;
+use millstream_planner::access::{AccessStatement, ObjectAccess, RoleSpec};
 use millstream_planner::catalog::QualifiedName;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{NewName, Statement};
@@ -20,7 +20,7 @@ use millstream_runtime::storage::DdlRelation;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Engine;
-use super::access::{self, Actor};
+use super::access::{self, AccessChange, Actor};
 use super::catalog::DurableCatalog;
 use super::creation::{creation, refuse_taken_or_reserved};
 use super::record::{Ddl, Detail};
@@ -176,10 +176,42 @@ impl Planning<'_> {
             return Ok(());
         }
         let (oid, owner) = (self.catalog().next_oid(), self.request.actor.current);
-        self.add(None, Detail::CreateSchema { name: name.to_string(), oid, owner })
+        self.add(None, Detail::CreateSchema { name: name.to_string(), oid, owner })?;
+        match self.catalog().view.default_privileges().of_new(owner, None, false) {
+            Some(acl) => {
+                let access = ObjectAccess { owner, acl: Some(acl) };
+                let changes = vec![AccessChange::Schema { name: name.to_string(), access }];
+                self.add(None, Detail::Access { changes })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn drop_owned(&mut self, roles: &[RoleSpec], cascade: bool) -> Result<(), SqlError> {
+        let (actor, view) = (self.request.actor, Arc::clone(&self.catalog().view));
+        let closed = |roots| with_dependents(self.catalog(), roots);
+        let owned = access::owned(&view, roles, cascade, actor, closed)?;
+        self.notices.extend(owned.cascaded.iter().map(|what| Notice::plain(format!("drop cascades to {what}"))));
+        if !owned.relations.is_empty() {
+            self.add(None, Detail::Drop { relations: owned.relations })?;
+        }
+        if !owned.schemas.is_empty() {
+            self.add(None, Detail::DropSchemas { names: owned.schemas, relations: Vec::new() })?;
+        }
+        if !owned.secrets.is_empty() {
+            self.add(None, Detail::DropSecrets { oids: owned.secrets })?;
+        }
+        let changes = access::revoked(&self.catalog().view, &owned.roles, actor)?;
+        match changes.is_empty() {
+            true => Ok(()),
+            false => self.add(None, Detail::Access { changes }),
+        }
     }
 
     fn change_access(&mut self, statement: &AccessStatement) -> Result<(), SqlError> {
+        if let AccessStatement::DropOwned { roles, cascade } = statement {
+            return self.drop_owned(roles, *cascade);
+        }
         let (catalog, request) = (self.catalog(), self.request);
         let planned = access::plan(&catalog.view, statement, request.actor, &request.database, catalog.next_oid())?;
         self.notices.extend(planned.notices);

@@ -32,7 +32,9 @@ impl Changing {
             AccessStatement::Grant { .. }
             | AccessStatement::Revoke { .. }
             | AccessStatement::OwnerTo { .. }
-            | AccessStatement::ReassignOwned { .. } => unreachable!("these are about objects"),
+            | AccessStatement::ReassignOwned { .. }
+            | AccessStatement::DropOwned { .. }
+            | AccessStatement::ChangeDefaults(_) => unreachable!("these are about objects"),
         }
     }
 
@@ -154,7 +156,7 @@ impl Changing {
             let message = format!("role \"{}\" cannot be dropped because some objects depend on it", role.name);
             return Err(SqlError::new(Condition::DependentObjectsStillExist, message)
                 .with_detail(rests.join("\n"))
-                .with_hint("REASSIGN OWNED gives what it owns to another role; REVOKE what it was granted."));
+                .with_hint("REASSIGN OWNED gives what it owns to another role; DROP OWNED drops it, and takes back what the role was granted."));
         }
         self.change(AccessChange::DropRole(role.oid))
     }

@@ -1,8 +1,8 @@
 //! GRANT and REVOKE of privileges, ALTER ... OWNER TO, REASSIGN OWNED.
 
 use millstream_planner::access::{
-    AccessStatement, Grant, GrantObjects, ObjectAccess, ObjectClass, OwnedObject, PUBLIC, Privileges, RoleOid,
-    RoleSpec, grant, revoke,
+    AccessStatement, AclItem, Grant, GrantObjects, ObjectAccess, ObjectClass, OwnedObject, PUBLIC, Privileges, RoleOid,
+    RoleSpec, grant, grant_item, revoke,
 };
 use millstream_planner::secret::Secret;
 use millstream_runtime::Error;
@@ -59,7 +59,9 @@ impl Changing {
             | AccessStatement::RenameRole { .. }
             | AccessStatement::DropRoles { .. }
             | AccessStatement::GrantRoles { .. }
-            | AccessStatement::RevokeRoles { .. } => unreachable!("these are about roles"),
+            | AccessStatement::RevokeRoles { .. }
+            | AccessStatement::DropOwned { .. }
+            | AccessStatement::ChangeDefaults(_) => unreachable!("these are planned elsewhere"),
         }
     }
 
@@ -254,11 +256,7 @@ impl Changing {
             for item in items {
                 let replaced = |oid: RoleOid| if oid == old { owner } else { oid };
                 let (grantee, grantor) = (replaced(item.grantee), replaced(item.grantor));
-                let whole = Grant { grantee, grantor, privileges: item.privileges, option_only: false };
-                grant(&mut acl, &whole);
-                if !item.grantable.is_empty() {
-                    grant(&mut acl, &Grant { privileges: item.grantable, option_only: true, ..whole });
-                }
+                grant_item(&mut acl, &AclItem { grantee, grantor, ..item });
             }
             access.acl = Some(acl);
         }
@@ -317,6 +315,14 @@ impl Changing {
             note(&secret.access, format!("secret {}", secret.name.name));
         }
         note(self.view.database_access(), "the database".to_string());
+        for (of, (_, acl)) in self.view.default_privileges().iter() {
+            let (roles, on) = (self.roles_known(), if of.relations { "relations" } else { "schemas" });
+            let mut what = format!("default privileges on new {on} belonging to role {}", roles.name_of(of.owner));
+            if let Some(schema) = &of.schema {
+                what.push_str(&format!(" in schema {schema}"));
+            }
+            note(&ObjectAccess { owner: of.owner, acl: Some(acl.clone()) }, what);
+        }
         found
     }
 }

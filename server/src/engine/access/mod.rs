@@ -8,14 +8,18 @@
 pub mod attempts;
 pub mod check;
 pub mod connections;
+mod defaults;
 mod define;
 mod first;
 mod grants;
+mod owned;
 pub mod password;
 #[cfg(test)]
 mod tests;
 
-use millstream_planner::access::{AccessStatement, BOOTSTRAP, ObjectAccess, Role, RoleOid, RoleSpec, Roles};
+use millstream_planner::access::{
+    AccessStatement, AclItem, BOOTSTRAP, DefaultsFor, ObjectAccess, Role, RoleOid, RoleSpec, Roles,
+};
 use millstream_planner::catalog::{Catalog, Relation};
 use millstream_planner::secret::Secret;
 use millstream_runtime::plan::RelationId;
@@ -24,6 +28,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::sqlstate::Condition;
 use crate::session::{Notice, SqlError};
+
+pub use owned::{owned, revoked};
 
 /// Who runs a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,15 @@ pub enum AccessChange {
     },
     /// Who may connect and make schemas now.
     Database(ObjectAccess),
+    /// What is granted on what a role will make.
+    Defaults {
+        /// On what.
+        of: DefaultsFor,
+        /// Its OID.
+        oid: u32,
+        /// The whole of it; `None`: what holds without a word.
+        acl: Option<Vec<AclItem>>,
+    },
     /// Whose a secret is now, and who may use it.
     Secret {
         /// Which one.
@@ -85,6 +100,7 @@ impl AccessChange {
             }
             Self::Schema { name, access } => view.set_schema_access(name.clone(), access.clone()),
             Self::Database(access) => view.set_database_access(access.clone()),
+            Self::Defaults { of, oid, acl } => view.default_privileges_mut().set(of.clone(), *oid, acl.clone()),
             Self::Secret { oid, access } => {
                 let old = view
                     .secret(*oid)
@@ -99,6 +115,7 @@ impl AccessChange {
     pub fn oid(&self) -> Option<u32> {
         match self {
             Self::PutRole(role) => Some(role.oid.0),
+            Self::Defaults { oid, .. } => Some(*oid),
             Self::DropRole(_)
             | Self::Relation { .. }
             | Self::Schema { .. }
@@ -124,6 +141,12 @@ pub fn stored(view: &Catalog) -> Vec<AccessChange> {
     if *view.database_access() != ObjectAccess::default() {
         changes.push(AccessChange::Database(view.database_access().clone()));
     }
+    let defaults = view.default_privileges().iter();
+    changes.extend(defaults.map(|(of, (oid, acl))| AccessChange::Defaults {
+        of: of.clone(),
+        oid: *oid,
+        acl: Some(acl.clone()),
+    }));
     changes
 }
 
@@ -155,6 +178,10 @@ pub fn plan(
         | AccessStatement::Revoke { .. }
         | AccessStatement::OwnerTo { .. }
         | AccessStatement::ReassignOwned { .. } => changing.privileges(statement, database)?,
+        AccessStatement::ChangeDefaults(said) => changing.default_privileges(said, next_oid)?,
+        AccessStatement::DropOwned { .. } => {
+            return Err(Error::internal("what DROP OWNED drops is planned elsewhere").into());
+        }
     }
     Ok(Planned { changes: changing.planned, notices: changing.notices })
 }

@@ -44,6 +44,7 @@ const FILLED: &[(&str, &str, Fill)] = &[
     ("pg_catalog", "pg_constraint", classes::constraints),
     ("pg_catalog", "pg_cursors", activity::cursors),
     ("pg_catalog", "pg_database", server::databases),
+    ("pg_catalog", "pg_default_acl", server::default_privileges),
     ("pg_catalog", "pg_depend", dependencies::dependencies),
     ("pg_catalog", "pg_description", dependencies::descriptions),
     ("pg_catalog", "pg_shdescription", dependencies::shared_descriptions),

@@ -105,6 +105,21 @@ pub(super) fn users(view: &CatalogView, _: &Objects) -> Vec<Row> {
     rows.collect()
 }
 
+/// `pg_default_acl`
+pub(super) fn default_privileges(view: &CatalogView, _: &Objects) -> Vec<Row> {
+    let rows = view.catalog.default_privileges().iter().map(|(of, (oid, acl))| {
+        let schema = of.schema.as_ref().and_then(|schema| view.catalog.schemas().get(schema)).copied();
+        row! {
+            "oid": *oid,
+            "defaclrole": of.owner.0,
+            "defaclnamespace": schema.unwrap_or(0),
+            "defaclobjtype": if of.relations { "r" } else { "n" },
+            "defaclacl": Datum::texts(acl.iter().map(|item| item.shown(|oid| view.catalog.roles().name_of(oid)))),
+        }
+    });
+    rows.collect()
+}
+
 /// `pg_database`
 pub(super) fn databases(view: &CatalogView, _: &Objects) -> Vec<Row> {
     vec![row! {
