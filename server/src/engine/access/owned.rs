@@ -92,7 +92,7 @@ pub fn revoked(view: &Catalog, roles: &[RoleOid], actor: Actor) -> Result<Vec<Ac
     let left = |access: &ObjectAccess| {
         let acl = access.acl.as_ref()?;
         let left = without(acl, roles, access.owner);
-        (left != *acl).then(|| ObjectAccess { owner: access.owner, acl: Some(left) })
+        (left != *acl).then_some(ObjectAccess { owner: access.owner, acl: Some(left) })
     };
     let relations = view.relations().filter_map(|relation| {
         left(&relation.access).map(|access| AccessChange::Relation { relation: relation.id, access })
