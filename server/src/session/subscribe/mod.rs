@@ -34,6 +34,7 @@ use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, RowStream, Session, SqlError};
 use crate::engine::Engine;
 use crate::engine::access::check::authorize;
+use crate::engine::definitions::is_provisional;
 use crate::engine::read::{Pinned, graph_failed};
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
@@ -81,7 +82,12 @@ impl Session {
     }
 
     async fn subscription(&mut self, subscribe: &Subscribe) -> Result<Subscription, SqlError> {
-        self.refuse_unmade(&subscribe.reads)?;
+        if subscribe.uses.iter().any(|one| is_provisional(one.relation)) {
+            let message = "cannot subscribe to what the same transaction creates";
+            return Err(
+                SqlError::new(Condition::FeatureNotSupported, message).with_hint("COMMIT first: it runs from then on.")
+            );
+        }
         if self.transaction.gathered().is_some_and(|gathered| !gathered.is_empty()) {
             let message = "cannot subscribe in a transaction that has written";
             return Err(SqlError::new(Condition::ActiveSqlTransaction, message)

@@ -91,6 +91,16 @@ async fn what_can_not_be_a_view_of_one_graph_is_refused_by_name() {
     let error = error_of(&engine, two).await;
     assert_eq!(error.detail.unwrap(), "The jobs of \"a\" and \"b\" have no epochs in common.");
     assert!(error.hint.unwrap().starts_with("CREATE MATERIALIZED VIEW for the query"));
+    client.tag("BEGIN").await;
+    client.tag("CREATE TABLE made (id INT)").await;
+    for sql in ["SUBSCRIBE made", "SUBSCRIBE (SELECT id FROM made)"] {
+        client.tag("SAVEPOINT s").await;
+        let error = client.error(sql).await;
+        let expected = ("0A000", "cannot subscribe to what the same transaction creates");
+        assert_eq!((error.sqlstate, error.message.as_str()), expected, "{sql}");
+        client.tag("ROLLBACK TO s").await;
+    }
+    client.tag("ROLLBACK").await;
     // What a materialized view has joined is one graph.
     client.tag("CREATE MATERIALIZED VIEW j AS SELECT id FROM a JOIN b USING (id)").await;
     let reader = Reader::start(&engine, two).await.unwrap();
