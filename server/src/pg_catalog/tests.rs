@@ -79,7 +79,7 @@ fn view() -> CatalogView {
         roles: vec![RoleRow::only("me")],
         sizes: Sizes::new(|oid| {
             let orders = vec![(vec![0], 3 << 10), (vec![1], 1 << 10)];
-            (oid == 16_385).then(|| RelationSize { rows: 20 << 10, orders })
+            (oid == 16_385).then_some(RelationSize { rows: 20 << 10, orders })
         }),
         ..CatalogView::default()
     }

@@ -67,7 +67,6 @@ pub(super) fn classes(view: &CatalogView, objects: &Objects) -> Vec<Row> {
     relations.chain(indexes).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "the fields of a row, named where it is built")]
 fn class(
     oid: u32,
     name: &str,

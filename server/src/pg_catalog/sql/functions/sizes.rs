@@ -14,9 +14,9 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("pg_relation_size", |call| match call.given(1) && call.text(1) != "main" {
         // Free space and visibility are kept nowhere.
         true => sized(call, |_, _| 0),
-        false => sized(call, |held, index| own_bytes(held, index)),
+        false => sized(call, own_bytes),
     }),
-    ("pg_table_size", |call| sized(call, |held, index| own_bytes(held, index))),
+    ("pg_table_size", |call| sized(call, own_bytes)),
     ("pg_total_relation_size", |call| {
         sized(call, |held, index| if index.is_some() { own_bytes(held, index) } else { held.total() })
     }),
