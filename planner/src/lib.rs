@@ -26,6 +26,7 @@ pub mod plan;
 pub mod secret;
 pub mod settings;
 pub mod statement;
+mod subqueries;
 pub mod subscribe;
 pub mod types;
 pub mod values;

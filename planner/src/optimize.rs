@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use datafusion::common::Column;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::{Sort as SortKey, WindowFunction};
 use datafusion::logical_expr::{
-    Distinct, DistinctOn, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Sort, Window,
+    Distinct, DistinctOn, Expr, FetchType, Limit, LogicalPlan, Projection, SkipType, Sort, Union, Window,
     WindowFunctionDefinition,
 };
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
@@ -32,6 +33,7 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use crate::bind::{plan_error, planner_options};
 use crate::error::Result;
 use crate::functions;
+use crate::subqueries;
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -66,6 +68,7 @@ pub(crate) fn batch_rules() -> Vec<Rule> {
 pub fn optimize_view(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = functions::fold_constants(plan).map_err(plan_error)?;
     let plan = settle_ties(plan).map_err(plan_error)?;
+    let plan = subqueries::as_joins(plan)?;
     let mut options: ConfigOptions = planner_options().clone();
     options.optimizer.skip_failed_rules = false;
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
@@ -83,6 +86,57 @@ pub fn settle_ties(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         other => Ok(Transformed::no(other)),
     })?;
     Ok(settled.data)
+}
+
+/// Gives the inputs of a UNION its own columns' names. A rule of DataFusion's that takes the union away where one input
+/// alone is not empty looks for the names in that one.
+pub(crate) fn name_unions(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let named = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Union(union) = node else { return Ok(Transformed::no(node)) };
+        let mut inputs = Vec::with_capacity(union.inputs.len());
+        for input in union.inputs {
+            if input.schema() == &union.schema {
+                inputs.push(input);
+                continue;
+            }
+            let columns = input.schema().columns().into_iter().zip(union.schema.iter());
+            let columns = columns.map(|(column, (qualifier, field))| {
+                Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
+            });
+            let named = Projection::try_new(columns.collect(), input)?;
+            inputs.push(Arc::new(LogicalPlan::Projection(named)));
+        }
+        Ok(Transformed::yes(LogicalPlan::Union(Union { inputs, schema: union.schema })))
+    })?;
+    Ok(named.data)
+}
+
+/// Makes columns of the keys of ORDER BY that have a CASE in them: DataFusion's last check of a plan takes rows that are
+/// sorted by some of those for unsorted where it merges them.
+pub(crate) fn compute_sort_keys(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let computed = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Sort(sort) = node else { return Ok(Transformed::no(node)) };
+        let has_case = |key: &SortKey| key.expr.exists(|expr| Ok(matches!(expr, Expr::Case(_))));
+        let odd = sort.expr.iter().map(has_case).collect::<DataFusionResult<Vec<bool>>>()?;
+        if !odd.contains(&true) {
+            return Ok(Transformed::no(LogicalPlan::Sort(sort)));
+        }
+        let shown: Vec<Expr> = sort.input.schema().columns().into_iter().map(Expr::Column).collect();
+        let (mut columns, mut keys) = (shown.clone(), Vec::with_capacity(sort.expr.len()));
+        for (index, (key, odd)) in sort.expr.into_iter().zip(odd).enumerate() {
+            if !odd {
+                keys.push(key);
+                continue;
+            }
+            let name = format!("\u{0}key {index}");
+            columns.push(key.expr.alias(name.as_str()));
+            keys.push(SortKey { expr: Expr::Column(Column::new_unqualified(name)), ..key });
+        }
+        let input = Arc::new(LogicalPlan::Projection(Projection::try_new(columns, sort.input)?));
+        let sorted = Arc::new(LogicalPlan::Sort(Sort { expr: keys, input, fetch: sort.fetch }));
+        Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(shown, sorted)?)))
+    })?;
+    Ok(computed.data)
 }
 
 fn settle_limit(limit: Limit) -> DataFusionResult<Transformed<LogicalPlan>> {

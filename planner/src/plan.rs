@@ -115,6 +115,12 @@ impl Planner<'_> {
 
     fn copy(&self, copy: ast::Copy) -> Result<Statement> {
         let options = copy.options;
+        if let CopyTarget::Relation { name, .. } = &copy.target
+            && let Err(error) = self.find(name)
+            && error.kind == PlanErrorKind::UndefinedSchema
+        {
+            return Err(error);
+        }
         let planned = match copy.target {
             CopyTarget::Statement(text) => Copy::Out { source: CopySource::Text(text), options },
             CopyTarget::Relation { name, columns } if copy.from => {

@@ -28,6 +28,7 @@ mod secrets;
 mod security;
 mod settings;
 mod slt;
+mod subqueries;
 mod subscribe;
 mod tidy;
 mod transactions;

@@ -2,9 +2,10 @@
 //!
 //! `SELECT ... FROM relation WHERE ... ORDER BY ... LIMIT ...`, through plain views and subqueries of the same shape,
 //! is a series of steps over the rows that an index finds, `SELECT 1` one over a row without columns: planning them
-//! anew at every execution would cost many times what they do. So its steps are compiled when it is bound, and only what has parameters is compiled again with their
-//! values. Constants are folded and arithmetic is checked as in every other query, so that both ways give the same
-//! rows; where a query does not fit, or no index serves it, the other way is taken.
+//! anew at every execution would cost many times what they do. So its steps are compiled when it is bound, and only
+//! what has parameters is compiled again with their values. Constants are folded and arithmetic is checked as in every
+//! other query, so that both ways give the same rows; where a query does not fit, or no index serves it, the other way
+//! is taken.
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ mod key_look_up;
 mod look_up;
 mod row_steps;
 mod series_exec;
+mod subquery_exec;
 mod window_exec;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::bind::{self, RelationTable, client_schema, plan_error};
 use crate::error::Result;
 use crate::functions::{self, SessionFacts};
 use crate::optimize;
+use crate::subqueries::{self, SubqueryNode};
 
 pub use look_up::{BoundLookUp, LookUp};
 pub use row_steps::RowStep;
@@ -130,13 +132,7 @@ impl BatchQuery {
         let schema = client_schema(plan);
         let optimized = self.optimized(plan, parameters)?;
         let bound = with_providers(optimized, provider)?;
-        let checked = functions::checked_functions(bound).map_err(plan_error)?;
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
-            Arc::new(window_exec::WindowExtension),
-            Arc::new(series_exec::SeriesExtension),
-        ]);
-        let physical = planner.create_physical_plan(&checked, &self.state).await.map_err(plan_error)?;
-        let physical = with_yielding_joins(physical).map_err(plan_error)?;
+        let physical = physical_of(bound, &self.state).await.map_err(plan_error)?;
         Ok(BatchPlan { physical, schema, task: self.state.task_ctx() })
     }
 
@@ -147,6 +143,9 @@ impl BatchQuery {
             return Ok(plan);
         }
         let plan = optimize::settle_ties(plan).map_err(plan_error)?;
+        let plan = optimize::name_unions(plan).map_err(plan_error)?;
+        let plan = subqueries::as_columns(plan)?;
+        let plan = optimize::compute_sort_keys(plan).map_err(plan_error)?;
         self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(plan_error)
     }
 }
@@ -170,6 +169,20 @@ impl BatchPlan {
     pub fn display(&self) -> String {
         displayable(self.physical.as_ref()).indent(false).to_string()
     }
+}
+
+/// An optimised plan, its relations with their rows, made runnable.
+async fn physical_of(
+    plan: LogicalPlan,
+    state: &SessionState,
+) -> std::result::Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let checked = functions::checked_functions(plan)?;
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+        Arc::new(window_exec::WindowExtension),
+        Arc::new(series_exec::SeriesExtension),
+        Arc::new(subquery_exec::SubqueryExtension { state: state.clone() }),
+    ]);
+    with_yielding_joins(planner.create_physical_plan(&checked, state).await?)
 }
 
 /// Lets joins give way to other tasks every so many batches. DataFusion's scans do, but a join makes any number
@@ -228,6 +241,14 @@ fn with_providers(
             scan.source = provider_as_source(provider);
             Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
         }
+        LogicalPlan::Extension(extension) => Ok(match SubqueryNode::of(&extension) {
+            Some(node) => {
+                let subquery = with_providers(node.subquery.as_ref().clone(), provider);
+                let subquery = subquery.map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Transformed::yes(node.with_subquery(subquery))
+            }
+            None => Transformed::no(LogicalPlan::Extension(extension)),
+        }),
         other => Ok(Transformed::no(other)),
     })
     .map(|transformed| transformed.data)

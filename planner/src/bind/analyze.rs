@@ -10,9 +10,9 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use super::check_types::CheckTypes;
 use super::context::planner_options;
@@ -87,15 +87,17 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
 
 /// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says.
 pub(super) fn analyze(plan: LogicalPlan, style: TextStyle) -> Result<LogicalPlan> {
-    let analyzer = Analyzer::with_rules(vec![
+    let rules: [Arc<dyn AnalyzerRule>; 6] = [
         Arc::new(NarrowLiterals),
         Arc::new(CheckTypes),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(PostgresCasts { style }),
         Arc::new(functions::OrderedAggregates),
-    ]);
-    analyzer.execute_and_check(plan, planner_options(), |_, _| {}).map_err(plan_error)
+    ];
+    // DataFusion's own way to run them refuses subqueries that [`crate::subqueries`] takes.
+    let analyzed = rules.iter().try_fold(plan, |plan, rule| rule.analyze(plan, planner_options()));
+    analyzed.map_err(plan_error)
 }
 
 /// Casts the output columns that clients have no type for: DataFusion's unsigned counters, its other encodings

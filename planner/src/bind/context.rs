@@ -1,6 +1,6 @@
 //! The catalog as DataFusion's planner asks for it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -17,13 +17,13 @@ use millstream_runtime::plan::RelationId;
 
 use super::Binder;
 use super::diagnose::{nearest, refuse};
-use super::operators::Operators;
+use super::operators::{NamedCasts, Operators};
 use super::relation::{RelationTable, UsedViews, ViewTable};
 use super::series::SeriesPlanner;
 use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::registry;
+use crate::functions::{ARRAY_OF_ROWS, array_of_rows, registry};
 use crate::meant::MeantNames;
 use crate::settings::PlanSettings;
 use crate::statement::Read;
@@ -43,6 +43,8 @@ pub(super) struct Context<'a> {
     path: Vec<RelationId>,
     planned: RefCell<BTreeMap<RelationId, Arc<ViewTable>>>,
     names: RefCell<MeantNames>,
+    /// Whether a cast is part of the name of the aggregate over it.
+    pub names_casts: Cell<bool>,
 }
 
 impl<'a> Context<'a> {
@@ -51,7 +53,9 @@ impl<'a> Context<'a> {
     }
 
     fn within(binder: &'a Binder<'a>, path: Vec<RelationId>) -> Self {
-        Self { binder, used: UsedViews::default(), path, planned: RefCell::default(), names: RefCell::default() }
+        let names = RefCell::default();
+        let names_casts = Cell::new(false);
+        Self { binder, used: UsedViews::default(), path, planned: RefCell::default(), names, names_casts }
     }
 
     /// The settings of the text that is planned.
@@ -174,6 +178,13 @@ static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(
     planners
 });
 
+/// The same, with [`NamedCasts`].
+static CAST_NAMING_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Operators), Arc::new(NamedCasts)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
+});
+
 static RELATION_PLANNERS: LazyLock<Vec<Arc<dyn RelationPlanner>>> =
     LazyLock::new(|| vec![Arc::new(WindowPlanner) as _, Arc::new(SeriesPlanner) as _]);
 
@@ -244,7 +255,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        &EXPRESSION_PLANNERS
+        if self.names_casts.get() { &CAST_NAMING_PLANNERS } else { &EXPRESSION_PLANNERS }
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
@@ -256,6 +267,9 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == ARRAY_OF_ROWS {
+            return Some(array_of_rows());
+        }
         registry().scalar(name)
     }
 

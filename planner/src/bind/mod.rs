@@ -22,6 +22,8 @@ mod operators;
 mod relation;
 mod rewrite;
 mod series;
+mod sorted_names;
+mod subqueries;
 mod varchars;
 mod view;
 mod whole_row;
@@ -31,7 +33,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::datatype::DataTypeExt;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use millstream_runtime::plan::RelationId;
 use sqlparser::ast::{self, Statement as SqlStatement};
@@ -180,7 +182,13 @@ impl<'a> Binder<'a> {
         let mut query = written.clone();
         whole_row::write_out(&mut query, self);
         normalize::query(&mut query, &mut parameters, self.settings)?;
-        let plan_once = |parameters: &[Option<DataType>]| context.query_plan(&query, parameters);
+        let plan_once = |parameters: &[Option<DataType>]| match context.query_plan(&query, parameters) {
+            // Perhaps two aggregates differ in a cast only, which is no part of their names.
+            Err(error) if error.kind == PlanErrorKind::DuplicateColumn && !context.names_casts.replace(true) => {
+                context.query_plan(&query, parameters)
+            }
+            planned => planned,
+        };
         let TypedParameters { plan, parameters } = analyze::with_parameters(parameters, plan_once)?;
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
         let mut described = described::columns(&plan, &context.planned_views(), self.catalog);
@@ -218,7 +226,17 @@ impl Context<'_> {
         let mut query = crate::parse::parse_query(text)?;
         whole_row::write_out(&mut query, self.binder);
         normalize::query(&mut query, &mut Vec::new(), self.settings())?;
-        self.query_plan(&query, &[])
+        let plan = self.query_plan(&query, &[])?;
+        if plan.schema().fields().iter().all(|field| visible_name(field.name()) == field.name()) {
+            return Ok(plan);
+        }
+        // The queries around know its columns by the names that they show.
+        let columns = plan.schema().columns().into_iter().map(|column| {
+            let name = visible_name(&column.name).to_string();
+            Expr::Column(column).alias(name)
+        });
+        let columns = columns.collect();
+        Projection::try_new(columns, Arc::new(plan)).map(LogicalPlan::Projection).map_err(plan_error)
     }
 }
 

@@ -19,11 +19,12 @@ use sqlparser::tokenizer::Span;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
+use super::{sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::settings::PlanSettings;
 
 /// Stands before a number that makes a repeated column name unique inside the planner; clients never see it.
-const REPEATED: char = '\u{0}';
+pub(super) const REPEATED: char = '\u{0}';
 
 /// The name of an output column as the client sees it.
 pub fn visible_name(name: &str) -> &str {
@@ -79,6 +80,9 @@ impl VisitorMut for Pass<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.depth += 1;
+        if self.depth == 1 {
+            sorted_names::mark(query);
+        }
         if let (SetExpr::Values(values), true) = (query.body.as_mut(), self.typed_literals) {
             values.rows.iter_mut().flat_map(|row| &mut row.content).for_each(literal::narrow_integer);
         }
@@ -247,6 +251,7 @@ impl Pass<'_> {
         }
         match expr {
             Expr::Function(function) => {
+                subqueries::as_array(function);
                 self.type_json_arguments(function);
                 self.check_function(function)
             }
@@ -265,6 +270,15 @@ impl Pass<'_> {
                     *data_type = ast::DataType::Text;
                     *expr = first_characters(expr.clone(), length);
                 }
+                Ok(())
+            }
+            Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => {
+                sorted_names::mark(subquery);
+                Ok(())
+            }
+            Expr::InSubquery { expr, subquery, .. } => {
+                sorted_names::mark(subquery);
+                subqueries::as_rows(expr, subquery);
                 Ok(())
             }
             Expr::CompoundFieldAccess { access_chain, .. } => {
@@ -414,6 +428,7 @@ fn name_columns(select: &mut Select, top: bool) {
     let mut columns: HashSet<String> = HashSet::new();
     let mut column_names: HashSet<String> = HashSet::new();
     let mut other_names: HashSet<String> = HashSet::new();
+    let mut bare_names: HashSet<String> = HashSet::new();
     let mut marks = 0_usize;
     let has_wildcard = select
         .projection
@@ -432,8 +447,14 @@ fn name_columns(select: &mut Select, top: bool) {
         };
         // `a.x, b.x` are different columns to the planner and keep their qualifiers for the queries around.
         let repeated = if plain {
-            let taken = other_names.contains(&name) || !columns.insert(expr.to_string());
+            // `x` and `a.x` may be the same one.
+            let bare = matches!(expr, Expr::Identifier(_));
+            let same = bare_names.contains(&name) || (bare && column_names.contains(&name));
+            let taken = other_names.contains(&name) || !columns.insert(expr.to_string()) || same;
             column_names.insert(name.clone());
+            if bare {
+                bare_names.insert(name.clone());
+            }
             taken
         } else {
             column_names.contains(&name) || !other_names.insert(name.clone())
@@ -487,7 +508,7 @@ fn name_field(access: &mut AccessExpr) {
 }
 
 /// The name that Postgres gives to an output column without AS; `None` is `?column?`.
-fn column_name(expr: &Expr) -> Option<String> {
+pub(super) fn column_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(folded(ident)),
         Expr::CompoundIdentifier(idents) => idents.last().map(folded),
@@ -512,7 +533,7 @@ fn column_name(expr: &Expr) -> Option<String> {
         Expr::Overlay { .. } => Some("overlay".to_string()),
         Expr::AtTimeZone { .. } => Some("timezone".to_string()),
         Expr::Array(_) => Some("array".to_string()),
-        Expr::Exists { .. } => Some("exists".to_string()),
+        Expr::Exists { negated: false, .. } => Some("exists".to_string()),
         Expr::Tuple(_) => Some("row".to_string()),
         Expr::Subquery(query) => match query.body.as_ref() {
             SetExpr::Select(select) => match select.projection.as_slice() {

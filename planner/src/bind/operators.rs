@@ -10,7 +10,9 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Diagnostic, ScalarValue, Span};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Cast, Placeholder};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr,
+};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator};
 
 use super::diagnose::refuse;
@@ -24,6 +26,21 @@ use crate::types::{JSON, JSONB, UUID};
 /// would refuse what a literal makes possible.
 #[derive(Debug)]
 pub(super) struct Operators;
+
+/// Aggregates of casts, named by the casts, too.
+#[derive(Debug)]
+pub(super) struct NamedCasts;
+
+impl ExprPlanner for NamedCasts {
+    fn plan_aggregate(&self, mut expr: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        for argument in &mut expr.args {
+            if argument.exists(|part| Ok(matches!(part, Expr::Cast(_))))? {
+                *argument = argument.clone().alias(argument.to_string());
+            }
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+}
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {

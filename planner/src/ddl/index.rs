@@ -141,6 +141,7 @@ fn unknown(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> PlanError
     }
     match find(name, catalog, settings) {
         Ok(_) => PlanError::new(PlanErrorKind::WrongObjectType, format!("\"{}\" is not an index", name.name)).at(at),
+        Err(error) if error.kind == PlanErrorKind::UndefinedSchema => error,
         Err(_) => {
             PlanError::new(PlanErrorKind::UndefinedObject, format!("index \"{}\" does not exist", name.name)).at(at)
         }

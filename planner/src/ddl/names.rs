@@ -90,7 +90,7 @@ pub(crate) fn find(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> R
 }
 
 /// What definitions say of a name that is not there: of its schema first, other than queries.
-pub(super) fn unknown(name: &Name, catalog: &Catalog) -> PlanError {
+pub(crate) fn unknown(name: &Name, catalog: &Catalog) -> PlanError {
     let of_schema = |schema: &String| catalog.relations().any(|relation| relation.name.schema == *schema);
     let error = match &name.schema {
         Some(schema) if !catalog.schemas().contains_key(schema) && !of_schema(schema) => unknown_schema(schema),

@@ -5,6 +5,7 @@
 //! query and a view agree to the bit; the other aggregates of DataFusion serve ad hoc queries only.
 
 mod aggregate;
+mod array_of_rows;
 mod cast;
 mod checked;
 mod expansion;
@@ -37,6 +38,7 @@ use crate::bind::plan_error;
 use crate::error::Result;
 
 pub use aggregate::{ExactAggregate, ExactKind};
+pub(crate) use array_of_rows::{ARRAY_OF_ROWS, array_of_rows, rows_of_array};
 pub(crate) use checked::folded;
 pub use checked::{checked_functions, fold_constants};
 pub(crate) use expansion::is_stand_in;

@@ -2,6 +2,7 @@
 //!
 //! - `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), …))` becomes `TUMBLE(t, ts, …)`;
 //! - `PARTITION BY k` and `PARTITION BY (a, b)` in a window function become `, partition_by(…)`;
+//! - `TABLE t`, where a query can begin, becomes `SELECT * FROM t`;
 //! - `ROW<…>` as a type becomes `STRUCT<…>`;
 //! - a semicolon, which no statement contains, is put before the clauses that end a query in our statements
 //!   (`EMIT …`, `WITH (…)`, `FORMAT … ENCODE …`): sqlparser would read them as aliases or table hints.
@@ -69,6 +70,8 @@ impl Rewrite {
             if self.words(0, &["TABLE"]) && matches!(self.token(1), Some(Token::Word(_))) {
                 self.at += 1;
             }
+        } else if self.words(0, &["TABLE"]) && self.begins_query() && matches!(self.token(1), Some(Token::Word(_))) {
+            self.whole_table();
         } else if self.open.last() == Some(&Open::Window) && self.is_descriptor() {
             self.at += 2;
             self.copy(1);
@@ -129,6 +132,24 @@ impl Rewrite {
                 (self.token(1), self.token(2), self.token(3)),
                 (Some(Token::LParen), Some(Token::Word(_)), Some(Token::RParen))
             )
+    }
+
+    /// Whether a query can begin here, and no statement that begins with TABLE's kind of object.
+    fn begins_query(&self) -> bool {
+        const BEFORE: [&str; 7] = ["UNION", "EXCEPT", "INTERSECT", "ALL", "DISTINCT", "AS", "EXPLAIN"];
+        match self.output.last().map(|before| &before.token) {
+            None => true,
+            Some(Token::LParen) => self.open.last() == Some(&Open::Plain),
+            Some(token) => BEFORE.iter().any(|word| is_word(token, word)),
+        }
+    }
+
+    fn whole_table(&mut self) {
+        let span = self.input[self.at].span;
+        for token in [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")] {
+            self.output.push(TokenWithSpan { token, span });
+        }
+        self.at += 1;
     }
 
     /// `PARTITION BY key` or `PARTITION BY (key, …)`.
