@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use millstream_runtime::plan::RelationId;
 use sqlparser::ast::{self as sql, SetExpr, Spanned};
 
-use crate::bind::{Binder, at_operator};
+use crate::bind::{Binder, at_sign};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::copy::{Copy, CopySource};
 use crate::ddl;
@@ -24,7 +24,7 @@ pub fn plan(
     parameter_types: &[Option<DataType>],
 ) -> Result<Statement> {
     let planner = Planner { catalog, settings, parameter_types };
-    planner.statement(parse_statement(text)?).map_err(|error| at_operator(error, text))
+    planner.statement(parse_statement(text)?).map_err(|error| at_sign(error, text))
 }
 
 /// Plans the arguments of an EXECUTE: one row with the types that the parameters of its statement have.

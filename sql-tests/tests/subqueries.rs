@@ -191,11 +191,11 @@ fn compared(operator: &str, left: Value, right: Value) -> Option<bool> {
 
 /// Whether any is true: unknown where none is and one is unknown.
 fn any(found: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    found.fold(Some(false), |so_far, one| match (so_far, one) {
-        (Some(true), _) | (_, Some(true)) => Some(true),
-        (None, _) | (_, None) => None,
-        (Some(false), Some(false)) => Some(false),
-    })
+    let found: Vec<Option<bool>> = found.collect();
+    if found.contains(&Some(true)) {
+        return Some(true);
+    }
+    (!found.contains(&None)).then_some(false)
 }
 
 impl Number {

@@ -12,6 +12,9 @@ use super::normalize::folded;
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
 use crate::functions::registry;
 
+/// What is said of a subquery that stands for a value.
+pub(super) const ONE_COLUMN: &str = "subquery must return only one column";
+
 /// The place in the first clause that an error can be about.
 pub(super) fn clause_place(error: &PlanError, query: &Query) -> Option<TextPosition> {
     match Visit::visit(query, &mut Search(Mistake::of(error)?)) {
@@ -33,6 +36,8 @@ enum Mistake {
     /// By how many columns were named.
     WithColumns(usize),
     ValuesLength,
+    /// Points at the first word of the subquery.
+    SubqueryColumns,
 }
 
 impl Mistake {
@@ -57,6 +62,7 @@ impl Mistake {
                 Self::WithTwice(message.strip_prefix("WITH query name \"")?.split('"').next()?.to_string())
             }
             PlanErrorKind::SyntaxError if message.starts_with("VALUES lists") => Self::ValuesLength,
+            PlanErrorKind::SyntaxError if message == ONE_COLUMN => Self::SubqueryColumns,
             _ => return None,
         })
     }
@@ -111,11 +117,14 @@ impl Visitor for Search {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<TextPosition> {
-        let (Mistake::NestedAggregate, Expr::Function(call)) = (&self.0, expr) else {
-            return ControlFlow::Continue(());
+        let found = match (&self.0, expr) {
+            (Mistake::NestedAggregate, Expr::Function(call)) if is_aggregate(call) => {
+                arguments(call).find_map(aggregate_in)
+            }
+            (Mistake::SubqueryColumns, Expr::Subquery(query)) if !is_one_column(query) => span_position(query.span()),
+            _ => None,
         };
-        let nested = is_aggregate(call).then(|| arguments(call).find_map(aggregate_in));
-        nested.flatten().map_or(ControlFlow::Continue(()), ControlFlow::Break)
+        found.map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 }
 
@@ -151,7 +160,8 @@ fn is_aggregate(call: &Function) -> bool {
     call.over.is_none() && name.is_some_and(|name| registry().aggregate(&name).is_some())
 }
 
-fn arguments(call: &Function) -> impl Iterator<Item = &Expr> {
+/// The values that a function is called with.
+pub(super) fn arguments(call: &Function) -> impl Iterator<Item = &Expr> {
     let list = match &call.args {
         FunctionArguments::List(list) => list.args.as_slice(),
         FunctionArguments::None | FunctionArguments::Subquery(_) => &[],
@@ -162,20 +172,37 @@ fn arguments(call: &Function) -> impl Iterator<Item = &Expr> {
     })
 }
 
-/// The first call of an aggregate within an expression, beside its subqueries.
+/// Whether a query may well give one column.
+fn is_one_column(query: &Query) -> bool {
+    query.body.as_select().is_none_or(|select| {
+        matches!(select.projection[..], [SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }])
+    })
+}
+
 fn aggregate_in(expr: &Expr) -> Option<TextPosition> {
-    match Visit::visit(expr, &mut Aggregates { depth: 0 }) {
+    call_in(expr, is_aggregate)
+}
+
+/// The first window function within an expression, beside its subqueries.
+pub(super) fn window_in(expr: &Expr) -> Option<TextPosition> {
+    call_in(expr, |call| call.over.is_some())
+}
+
+/// The first call of such a function within an expression, beside its subqueries.
+fn call_in(expr: &Expr, wanted: fn(&Function) -> bool) -> Option<TextPosition> {
+    match Visit::visit(expr, &mut Calls { depth: 0, wanted }) {
         ControlFlow::Break(position) => Some(position),
         ControlFlow::Continue(()) => None,
     }
 }
 
-struct Aggregates {
+struct Calls {
     /// How many subqueries are around.
     depth: usize,
+    wanted: fn(&Function) -> bool,
 }
 
-impl Visitor for Aggregates {
+impl Visitor for Calls {
     type Break = TextPosition;
 
     fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<TextPosition> {
@@ -190,7 +217,7 @@ impl Visitor for Aggregates {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<TextPosition> {
         match expr {
-            Expr::Function(call) if self.depth == 0 && is_aggregate(call) => {
+            Expr::Function(call) if self.depth == 0 && (self.wanted)(call) => {
                 span_position(call.name.span()).map_or(ControlFlow::Continue(()), ControlFlow::Break)
             }
             _ => ControlFlow::Continue(()),

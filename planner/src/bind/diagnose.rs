@@ -7,11 +7,12 @@ use datafusion::common::{Diagnostic, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use sqlparser::ast::{Expr, Ident, Query, Spanned, UnaryOperator, Value, Visit, Visitor};
 
-use super::clause_places::clause_place;
+use super::clause_places::{ONE_COLUMN, clause_place};
 use super::operators::NO_OPERATOR;
+use super::type_places::type_place;
 
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
-use crate::parse::operator_after;
+use crate::parse::{operator_after, parenthesis_before};
 use crate::statement::StatementText;
 
 /// An error of ours on its way through DataFusion.
@@ -35,7 +36,7 @@ pub(super) fn located(error: PlanError, query: &Query) -> PlanError {
         return error;
     }
     let Some(subject) = Subject::of(&error) else {
-        let place = clause_place(&error, query);
+        let place = clause_place(&error, query).or_else(|| type_place(&error, query));
         return error.at(place);
     };
     match Visit::visit(query, &mut Search(subject)) {
@@ -45,8 +46,12 @@ pub(super) fn located(error: PlanError, query: &Query) -> PlanError {
 }
 
 /// The same error under the operator, where it is about one and stands under its left operand, as the errors of
-/// expressions do: the tree does not know where operators stand.
-pub(crate) fn at_operator(mut error: PlanError, text: &StatementText) -> PlanError {
+/// expressions do; and under the parenthesis, where it is about a subquery: the tree does not know where those stand.
+pub(crate) fn at_sign(mut error: PlanError, text: &StatementText) -> PlanError {
+    if error.message == ONE_COLUMN {
+        let opening = error.position.and_then(|place| parenthesis_before(text, place));
+        return PlanError { position: opening.or(error.position), ..error };
+    }
     let Some(Subject::Operator(symbol)) = Subject::of(&error) else { return error };
     let spellings: &[&str] = match symbol.as_str() {
         "~~" | "!~~" => &["LIKE"],
@@ -194,10 +199,6 @@ fn classify(error: &DataFusionError) -> PlanError {
 }
 
 fn not_implemented(message: &str) -> PlanError {
-    if message.contains("logical expression WindowFunction") {
-        return PlanError::new(PlanErrorKind::WindowingError, "window functions are not allowed in WHERE")
-            .with_hint("Compute it in a subquery and compare outside of it.");
-    }
     if let Some(error) = clause_message(first_line(message)) {
         return error;
     }
@@ -349,7 +350,7 @@ fn clause_message(line: &str) -> Option<PlanError> {
         let operation = line.split(' ').next().unwrap_or("UNION");
         (PlanErrorKind::SyntaxError, format!("each {operation} query must have the same number of columns"))
     } else if has("oo many columns! The subquery should only return one column") {
-        (PlanErrorKind::SyntaxError, "subquery must return only one column".to_string())
+        (PlanErrorKind::SyntaxError, ONE_COLUMN.to_string())
     } else if has("WITH query name") {
         (PlanErrorKind::DuplicateAlias, lower_first(line))
     } else if has("names given as column alias") {

@@ -16,6 +16,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
+use super::clause_places::window_in;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
@@ -197,7 +198,15 @@ impl Pass<'_> {
             (grouping_modifiers, "a modifier of GROUP BY"),
             (select.flavor != SelectFlavor::Standard, "FROM before SELECT"),
         ];
-        dropped.into_iter().try_for_each(|(present, construct)| self.refuse_if(present, construct, span))
+        dropped.into_iter().try_for_each(|(present, construct)| self.refuse_if(present, construct, span))?;
+        match select.selection.as_ref().and_then(window_in) {
+            None => Ok(()),
+            Some(place) => {
+                Err(PlanError::new(PlanErrorKind::WindowingError, "window functions are not allowed in WHERE")
+                    .with_hint("Compute it in a subquery and compare outside of it.")
+                    .at(Some(place)))
+            }
+        }
     }
 
     fn check_table_factor(&self, factor: &TableFactor) -> Result<()> {

@@ -48,8 +48,8 @@ use crate::statement::StatementText;
 
 pub use cursor::folded;
 pub use normalize::PARTITION_BY_FUNCTION;
-pub(crate) use split::operator_after;
 pub use split::{literal_position, split};
+pub(crate) use split::{operator_after, parenthesis_before};
 
 /// Parses one statement. An error carries its position in what the client sent.
 pub fn parse_statement(text: &StatementText) -> Result<ast::Statement> {

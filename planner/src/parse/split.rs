@@ -48,6 +48,13 @@ pub(crate) fn operator_after(text: &StatementText, place: TextPosition, spelling
     None
 }
 
+/// Where the parenthesis stands that opens what begins at a place.
+pub(crate) fn parenthesis_before(text: &StatementText, place: TextPosition) -> Option<TextPosition> {
+    let before: Vec<char> = text.sql.chars().take(place.0.checked_sub(text.start.0)?).collect();
+    let at = before.iter().rposition(|character| !character.is_whitespace())?;
+    (before[at] == '(').then_some(TextPosition(text.start.0 + at))
+}
+
 /// Where a quoted literal of this text first stands in a statement.
 pub fn literal_position(text: &StatementText, literal: &str) -> Option<TextPosition> {
     let characters: Vec<char> = text.sql.chars().collect();

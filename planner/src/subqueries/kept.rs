@@ -102,7 +102,7 @@ pub(super) fn scalars(expr: &Expr) -> bool {
             (Some(subquery), Expr::ScalarSubquery(_)) => {
                 // DataFusion takes the value for NOT NULL where the column is, although there may be no row.
                 let nullable = subquery.subquery.schema().fields().iter().all(|field| field.is_nullable());
-                !(nullable && is_uncorrelated(&subquery.subquery)) && !is_plain_aggregate(&subquery.subquery)
+                !(is_plain_aggregate(&subquery.subquery) || nullable && is_uncorrelated(&subquery.subquery))
             }
             (Some(_), _) => true,
         })
@@ -146,7 +146,7 @@ fn plain_nodes(plan: &LogicalPlan, takes: impl Fn(&Expr) -> bool) -> bool {
         odd |= match node {
             LogicalPlan::Filter(filter) => {
                 let conditions = split_conjunction(&filter.predicate);
-                conditions.into_iter().any(|expr| names_outer(expr) && !(takes(expr) && !has_subquery(expr)))
+                conditions.into_iter().any(|expr| names_outer(expr) && (has_subquery(expr) || !takes(expr)))
             }
             LogicalPlan::Join(join) => outer || join.join_type != JoinType::Inner,
             LogicalPlan::Sort(sort) => outer || sort.fetch.is_some(),
