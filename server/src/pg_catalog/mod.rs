@@ -189,4 +189,4 @@ pub fn system_relations() -> impl Iterator<Item = SystemRelation> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::ScalarValue;
@@ -102,14 +102,21 @@ async fn answer_with(sql: &str, parameters: Vec<ScalarValue>) -> Vec<String> {
     lines
 }
 
+/// The columns of an answer as they are shown: what is shown by name has it beside the number.
+pub(crate) fn shown_columns(batch: &RecordBatch) -> Vec<ArrayRef> {
+    let columns = batch.columns().iter().zip(batch.schema_ref().fields());
+    let shown = columns.map(|(column, field)| {
+        let is_registry = ColumnType::of_field(field).is_ok_and(|known| known.kind().is_registry());
+        Arc::clone(if is_registry { column.as_struct().column(1) } else { column })
+    });
+    shown.collect()
+}
+
 fn line(batch: &RecordBatch, row: usize) -> String {
     let options = FormatOptions::default();
-    let values = batch.columns().iter().zip(batch.schema_ref().fields()).map(|(column, field)| {
-        // What is shown by name has it beside the number.
-        let is_registry = ColumnType::of_field(field).unwrap().kind().is_registry();
-        let shown = if is_registry { column.as_struct().column(1) } else { column };
-        ArrayFormatter::try_new(shown, &options).unwrap().value(row).to_string()
-    });
+    let values = shown_columns(batch)
+        .into_iter()
+        .map(|column| ArrayFormatter::try_new(&column, &options).unwrap().value(row).to_string());
     values.collect::<Vec<_>>().join("|")
 }
 

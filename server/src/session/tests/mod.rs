@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CommandTag, Prepared, Session, SqlError};
 use crate::engine::{Engine, EngineConfig};
+use crate::pg_catalog::tests::shown_columns;
 
 /// What a statement gave: its tag, its rows as text, its notices.
 #[derive(Debug)]
@@ -55,8 +56,9 @@ impl Client {
             let batches: Vec<_> = stream.try_collect().await?;
             for batch in &batches {
                 let options = FormatOptions::new().with_null("null");
+                let shown = shown_columns(batch);
                 let columns: Vec<_> =
-                    batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+                    shown.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
                 for row in 0..batch.num_rows() {
                     let cells: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
                     rows.push(cells.join("|"));
