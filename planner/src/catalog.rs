@@ -479,6 +479,15 @@ impl Catalog {
 }
 
 impl Relation {
+    /// The columns that tell the rows apart that it keeps: empty where none are known to, `None` where it keeps none.
+    pub fn key(&self) -> Option<&[usize]> {
+        match &self.kind {
+            RelationKind::Table(table) => Some(&table.input.primary_key),
+            RelationKind::MaterializedView(view) => Some(&view.key),
+            RelationKind::Source(_) | RelationKind::View { .. } | RelationKind::Sink(_) | RelationKind::System => None,
+        }
+    }
+
     /// What the declared type of a column says beyond Arrow's.
     pub fn shown(&self, column: usize) -> Shown {
         self.shown.get(column).copied().unwrap_or_default()

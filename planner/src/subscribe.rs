@@ -115,14 +115,7 @@ pub(crate) fn subscribe(parsed: &ast::Subscribe, catalog: &Catalog, settings: &P
 fn stored(parsed: &ast::Subscribe, catalog: &Catalog, settings: &PlanSettings) -> Option<(RelationId, Vec<usize>)> {
     let SubscribeTarget::Relation(name) = &parsed.target else { return None };
     let relation = ddl::find(name, catalog, settings).ok()?;
-    let key = match &relation.kind {
-        RelationKind::Table(table) => table.input.primary_key.clone(),
-        RelationKind::MaterializedView(view) => view.key.clone(),
-        RelationKind::View { .. } | RelationKind::Source(_) | RelationKind::Sink(_) | RelationKind::System => {
-            return None;
-        }
-    };
-    Some((relation.id, key))
+    Some((relation.id, relation.key()?.to_vec()))
 }
 
 /// Refuses relations whose changes nobody knows.

@@ -1,17 +1,23 @@
 //! The frame of plan nodes of ours with one input that make other rows of its rows, batch by batch.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::Stream;
 
 /// What makes the rows. Its `Display` is what EXPLAIN shows of it.
@@ -26,6 +32,41 @@ pub(super) trait Expansion: fmt::Debug + fmt::Display + Clone + Send + Sync + 's
         schema: SchemaRef,
         batch_rows: usize,
     ) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static;
+}
+
+/// What plans the logical nodes of one kind, given the node, its input and the schema of its rows.
+pub(super) fn planner<N, F>(plan: F) -> Arc<dyn ExtensionPlanner + Send + Sync>
+where
+    N: UserDefinedLogicalNode + 'static,
+    F: Fn(&N, Arc<dyn ExecutionPlan>, SchemaRef) -> Result<Arc<dyn ExecutionPlan>> + Send + Sync + 'static,
+{
+    Arc::new(Planner { plan, node: PhantomData })
+}
+
+struct Planner<N, F> {
+    plan: F,
+    node: PhantomData<fn(&N)>,
+}
+
+#[async_trait]
+impl<N, F> ExtensionPlanner for Planner<N, F>
+where
+    N: UserDefinedLogicalNode + 'static,
+    F: Fn(&N, Arc<dyn ExecutionPlan>, SchemaRef) -> Result<Arc<dyn ExecutionPlan>> + Send + Sync,
+{
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _planning_ctx: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let (Some(known), [input]) = (node.as_any().downcast_ref::<N>(), physical_inputs) else { return Ok(None) };
+        let schema = Arc::new(node.schema().as_arrow().clone());
+        (self.plan)(known, Arc::clone(input), schema).map(Some)
+    }
 }
 
 /// See the module's text.

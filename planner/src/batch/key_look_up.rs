@@ -5,7 +5,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Volatility};
 
 use crate::bind::RelationTable;
-use crate::catalog::{RelationKind, Resolved};
+use crate::catalog::Resolved;
 use crate::functions;
 
 /// Whether a plan, its parameters put in, is `SELECT ... FROM relation WHERE key = constant` for every column of the
@@ -16,13 +16,7 @@ pub(super) fn is_key_look_up(plan: &LogicalPlan) -> bool {
     let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return false };
     let Some(table) = scan.source.downcast_ref::<RelationTable>() else { return false };
     let Resolved::Relation(relation) = &table.resolved else { return false };
-    let key = match &relation.kind {
-        RelationKind::Table(table) => &table.input.primary_key,
-        RelationKind::MaterializedView(view) => &view.key,
-        RelationKind::Source(_) | RelationKind::View { .. } | RelationKind::Sink(_) | RelationKind::System => {
-            return false;
-        }
-    };
+    let Some(key) = relation.key() else { return false };
     let conjuncts = split_conjunction(&filter.predicate);
     let is_given = |column: &usize| {
         let field = relation.schema.field(*column);

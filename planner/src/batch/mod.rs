@@ -177,10 +177,11 @@ async fn physical_of(
     state: &SessionState,
 ) -> std::result::Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let checked = functions::checked_functions(plan)?;
+    let of_subqueries = state.clone();
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
-        Arc::new(window_exec::WindowExtension),
-        Arc::new(series_exec::SeriesExtension),
-        Arc::new(subquery_exec::SubqueryExtension { state: state.clone() }),
+        expand_exec::planner(window_exec::plan),
+        expand_exec::planner(series_exec::plan),
+        expand_exec::planner(move |node, input, schema| subquery_exec::plan(node, &of_subqueries, input, schema)),
     ]);
     with_yielding_joins(planner.create_physical_plan(&checked, state).await?)
 }

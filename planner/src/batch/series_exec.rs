@@ -5,43 +5,25 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, Scalar};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, IntervalMonthDayNanoType, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{Stream, StreamExt, TryFutureExt, TryStreamExt};
 
 use super::expand_exec::{ExpandExec, Expansion};
 use crate::bind::SeriesNode;
 use crate::error::{PlanError, PlanErrorKind};
 
-/// Plans [`SeriesNode`]s.
-pub(super) struct SeriesExtension;
-
-#[async_trait]
-impl ExtensionPlanner for SeriesExtension {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _planning_ctx: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let (Some(series), [input]) = (node.as_any().downcast_ref::<SeriesNode>(), physical_inputs) else {
-            return Ok(None);
-        };
-        let schema = Arc::new(UserDefinedLogicalNode::schema(series).as_arrow().clone());
-        // A series never waits: it gives way to others by itself.
-        Ok(Some(Arc::new(CooperativeExec::new(Arc::new(ExpandExec::new(Arc::clone(input), SeriesOfRows, schema))))))
-    }
+/// Plans a [`SeriesNode`].
+pub(super) fn plan(
+    _node: &SeriesNode,
+    input: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    // A series never waits: it gives way to others by itself.
+    Ok(Arc::new(CooperativeExec::new(Arc::new(ExpandExec::new(input, SeriesOfRows, schema)))))
 }
 
 /// See the module's text.

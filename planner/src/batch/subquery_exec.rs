@@ -10,19 +10,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::Session;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::functions::core::expr_fn::get_field;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, UserDefinedLogicalNode};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::lock::Mutex;
 use futures::{Stream, StreamExt, TryStreamExt};
 
@@ -35,30 +31,15 @@ use crate::subqueries::{Answer, SubqueryNode, with_outer_values};
 /// Different sets of outer values whose answers are remembered: beyond, the memory starts anew.
 const REMEMBERED: usize = 16_384;
 
-/// Plans [`SubqueryNode`]s.
-pub(super) struct SubqueryExtension {
-    /// What subqueries are planned and run with.
-    pub(super) state: SessionState,
-}
-
-#[async_trait]
-impl ExtensionPlanner for SubqueryExtension {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _planning_ctx: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let (Some(node), [input]) = (node.as_any().downcast_ref::<SubqueryNode>(), physical_inputs) else {
-            return Ok(None);
-        };
-        let schema = Arc::new(UserDefinedLogicalNode::schema(node).as_arrow().clone());
-        let answers = Answers(Arc::new(Asked::of(node, self.state.clone())?));
-        Ok(Some(Arc::new(ExpandExec::new(Arc::clone(input), answers, schema))))
-    }
+/// Plans a [`SubqueryNode`]; `state` is what its subquery is planned and run with.
+pub(super) fn plan(
+    node: &SubqueryNode,
+    state: &SessionState,
+    input: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let answers = Answers(Arc::new(Asked::of(node, state.clone())?));
+    Ok(Arc::new(ExpandExec::new(input, answers, schema)))
 }
 
 /// See the module's text.

@@ -5,40 +5,22 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
-use async_trait::async_trait;
-use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{Stream, StreamExt};
 
 use super::expand_exec::{ExpandExec, Expansion};
 use crate::bind::{WindowNode, WindowShape};
 
-/// Plans [`WindowNode`]s.
-pub(super) struct WindowExtension;
-
-#[async_trait]
-impl ExtensionPlanner for WindowExtension {
-    async fn plan_extension(
-        &self,
-        _planner: &dyn PhysicalPlanner,
-        node: &dyn UserDefinedLogicalNode,
-        _logical_inputs: &[&LogicalPlan],
-        physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _planning_ctx: &PhysicalPlanningContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let (Some(window), [input]) = (node.as_any().downcast_ref::<WindowNode>(), physical_inputs) else {
-            return Ok(None);
-        };
-        let schema = Arc::new(UserDefinedLogicalNode::schema(window).as_arrow().clone());
-        let windows = Windows { time: window.time_index(), shape: window.shape };
-        Ok(Some(Arc::new(ExpandExec::new(Arc::clone(input), windows, schema))))
-    }
+/// Plans a [`WindowNode`].
+pub(super) fn plan(
+    node: &WindowNode,
+    input: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let windows = Windows { time: node.time_index(), shape: node.shape };
+    Ok(Arc::new(ExpandExec::new(input, windows, schema)))
 }
 
 /// See the module's text.

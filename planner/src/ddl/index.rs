@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 use millstream_runtime::relation::can_sort;
 
 use crate::bind::search_schemas;
-use crate::catalog::{Catalog, Index, IndexColumn, QualifiedName, Relation, RelationKind};
+use crate::catalog::{Catalog, Index, IndexColumn, QualifiedName, Relation};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{IndexItem, IndexStatement, Name};
 use crate::settings::PlanSettings;
@@ -86,14 +86,10 @@ fn column(item: &IndexItem, relation: &Relation) -> Result<IndexColumn> {
 }
 
 fn check(relation: &Relation, columns: &[IndexColumn], unique: bool) -> Result<()> {
-    let key = match &relation.kind {
-        RelationKind::Table(table) => &table.input.primary_key,
-        RelationKind::MaterializedView(view) => &view.key,
-        RelationKind::Source(_) | RelationKind::View { .. } | RelationKind::Sink(_) | RelationKind::System => {
-            let message = format!("cannot create index on {}", described(relation));
-            return Err(PlanError::new(PlanErrorKind::WrongObjectType, message)
-                .with_detail("Only tables and materialized views keep rows that an index could find."));
-        }
+    let Some(key) = relation.key() else {
+        let message = format!("cannot create index on {}", described(relation));
+        return Err(PlanError::new(PlanErrorKind::WrongObjectType, message)
+            .with_detail("Only tables and materialized views keep rows that an index could find."));
     };
     if columns.len() > INDEX_COLUMNS_MAX {
         let message = format!("cannot use more than {INDEX_COLUMNS_MAX} columns in an index");

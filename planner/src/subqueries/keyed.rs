@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use super::kept::names_outer;
 use super::node::{Answer, outer_columns, subquery_of};
 use crate::bind::RelationTable;
-use crate::catalog::{RelationKind, Resolved};
+use crate::catalog::Resolved;
 use crate::functions;
 
 /// What an expression with a subquery became.
@@ -169,9 +169,9 @@ impl Keyed {
 
     fn exists(self, input: &LogicalPlan, name: &str) -> Result<Joined> {
         if self.keys.is_empty() {
-            let counted = self.counted(Vec::new(), None)?;
-            let plan = self.join(input, counted, name, Vec::new())?;
-            return Ok(Joined { answer: of(name, "rows").gt(lit(0_i64)), plan });
+            let found = self.any(Vec::new(), lit(true), "found")?;
+            let plan = self.join(input, found, name, Vec::new())?;
+            return Ok(Joined { answer: of(name, "found").is_not_null(), plan });
         }
         let columns = self.key_columns().chain([lit(true).alias("found")]).collect::<Vec<_>>();
         let found = LogicalPlanBuilder::from(self.plan.clone()).project(columns)?.distinct()?.build()?;
@@ -179,12 +179,12 @@ impl Keyed {
         Ok(Joined { answer: of(name, "found").is_not_null(), plan })
     }
 
-    /// How many rows each key has, and how many values that are not NULL.
-    fn counted(&self, groups: Vec<Expr>, value: Option<Expr>) -> Result<LogicalPlan> {
-        let count = functions::registry().aggregate("count").expect("there is count");
-        let mut counts = vec![count.call(vec![lit(1_i64)]).alias("rows")];
-        counts.extend(value.map(|value| count.call(vec![value]).alias("values")));
-        LogicalPlanBuilder::from(self.plan.clone()).aggregate(groups, counts)?.build()
+    /// Whether a condition holds for any row of each key; NULL where there is no row. A count would do as well, but it
+    /// changes with every row, and all rows around with it.
+    fn any(&self, groups: Vec<Expr>, condition: Expr, name: &str) -> Result<LogicalPlan> {
+        let any = functions::registry().aggregate("bool_or").expect("there is bool_or");
+        let any = any.call(vec![condition]).alias(name);
+        LogicalPlanBuilder::from(self.plan.clone()).aggregate(groups, vec![any])?.build()
     }
 
     fn contains(self, left: &Expr, input: &LogicalPlan, name: &str) -> Result<Option<Joined>> {
@@ -204,11 +204,10 @@ impl Keyed {
         let set = format!("{name} values");
         let plan = self.join(input, found, &set, vec![left.clone().eq(of(&set, "value"))])?;
         let groups = self.key_columns().collect();
-        let counted = self.counted(groups, Some(value))?;
-        let plan = self.join(&plan, counted, name, Vec::new())?;
-        let (rows, values) = (of(name, "rows"), of(name, "values"));
-        let empty = rows.clone().is_null().or(rows.clone().eq(lit(0_i64)));
-        let open = left.clone().is_null().or(values.lt(rows));
+        let nulls = self.any(groups, value.is_null(), "nulls")?;
+        let plan = self.join(&plan, nulls, name, Vec::new())?;
+        let empty = of(name, "nulls").is_null();
+        let open = left.clone().is_null().or(of(name, "nulls"));
         let when = |condition: Expr, value: Expr| (Box::new(condition), Box::new(value));
         let no = || Box::new(lit(false));
         let cases = vec![
@@ -234,13 +233,7 @@ impl Keyed {
             self.keys.iter().map(|(_, column)| column_of_scan(&self.plan, column)).collect();
         let (Some(columns), Some(table)) = (columns, scanned(&self.plan)) else { return false };
         let Resolved::Relation(relation) = &table.resolved else { return false };
-        let key = match &relation.kind {
-            RelationKind::Table(table) => &table.input.primary_key,
-            RelationKind::MaterializedView(view) => &view.key,
-            RelationKind::Source(_) | RelationKind::View { .. } | RelationKind::Sink(_) | RelationKind::System => {
-                return false;
-            }
-        };
+        let Some(key) = relation.key() else { return false };
         !key.is_empty() && key.iter().all(|column| columns.contains(relation.schema.field(*column).name()))
     }
 }
