@@ -68,63 +68,40 @@ async fn swap_names(session: Session, from: i64, acknowledged: watch::Sender<i64
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_are_swapped_as_a_whole_and_readers_follow_after_kills() {
-    let seed = 20_261_122;
-    eprintln!("seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let folder = tempfile::tempdir().unwrap();
-    let launch = Launch::new(folder.path().to_str().unwrap());
-    let mut server = launch.start().await;
-    let session = server.connect().await;
-    session.run("CREATE TABLE ledger (round BIGINT PRIMARY KEY)").await;
-    session.run("CREATE MATERIALIZED VIEW x AS SELECT 'first' AS who, count(*) AS n FROM ledger").await;
-    session.run("CREATE MATERIALIZED VIEW y AS SELECT 'second' AS who, count(*) AS n FROM ledger").await;
-    session.run("CREATE VIEW of_first AS SELECT x.who, n FROM x").await;
-    session.run("CREATE MATERIALIZED VIEW of_second AS SELECT y.who, n FROM y").await;
-    let mut last = 0;
-    for kill in 0..KILLS {
-        let (acknowledged, mut progress) = watch::channel(last);
-        let writer = connect(server.address()).await.unwrap();
-        let writing = tokio::spawn(swap_names(writer, last + 1, acknowledged));
-        let target = last + random.random_range(1..9);
-        progress.wait_for(|round| *round >= target).await.unwrap();
-        if kill % 2 == 0 {
-            let _ = server.connect().await.client().batch_execute("CHECKPOINT").await;
-        }
-        server.kill().await;
-        writing.await.unwrap();
-        let acknowledged = *progress.borrow();
-        server = launch.start().await;
-        let session = server.connect().await;
-        last = session.number("SELECT count(*) FROM ledger").await;
-        assert!(last == acknowledged || last == acknowledged + 1, "{last} stand, {acknowledged} were acknowledged");
-        let (under_x, under_y) = if last % 2 == 0 { ("first", "second") } else { ("second", "first") };
-        for (relation, who) in [("x", under_x), ("y", under_y), ("of_first", "first"), ("of_second", "second")] {
-            let rows = session.rows(&format!("SELECT who, n FROM {relation}")).await;
-            assert_eq!(rows, [[who.to_string(), last.to_string()]], "{relation} after round {last}");
-        }
+/// What stands after a start: the last round, and every name where it leaves them.
+async fn swapped_rounds(session: &Session) -> i64 {
+    let last = session.number("SELECT count(*) FROM ledger").await;
+    let (under_x, under_y) = if last % 2 == 0 { ("first", "second") } else { ("second", "first") };
+    for (relation, who) in [("x", under_x), ("y", under_y), ("of_first", "first"), ("of_second", "second")] {
+        let rows = session.rows(&format!("SELECT who, n FROM {relation}")).await;
+        assert_eq!(rows, [[who.to_string(), last.to_string()]], "{relation} after round {last}");
     }
-    server.kill().await;
+    last
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transactions_with_definitions_are_whole_after_kills() {
-    let seed = 20_261_121;
+/// Kills the server again and again while `write` goes through its rounds from the one that it is given and says which
+/// were acknowledged; `whole` checks what stands behind each start and tells the last round of it.
+async fn killed_amid_rounds<W: Future<Output = ()> + Send + 'static>(
+    seed: u64,
+    definitions: &[&str],
+    write: fn(Session, i64, watch::Sender<i64>) -> W,
+    whole: impl AsyncFn(&Session) -> i64,
+) {
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir().unwrap();
     let launch = Launch::new(folder.path().to_str().unwrap());
     let mut server = launch.start().await;
     let session = server.connect().await;
-    session.run("CREATE TABLE ledger (round BIGINT PRIMARY KEY)").await;
-    session.run("CREATE MATERIALIZED VIEW newest AS SELECT count(*) AS n, 0 AS round FROM ledger").await;
+    for definition in definitions {
+        session.run(definition).await;
+    }
     let mut last = 0;
     for kill in 0..KILLS {
         let (acknowledged, mut progress) = watch::channel(last);
         let writer = connect(server.address()).await.unwrap();
-        let writing = tokio::spawn(define_and_write(writer, last + 1, acknowledged));
-        let target = last + random.random_range(1..5);
+        let writing = tokio::spawn(write(writer, last + 1, acknowledged));
+        let target = last + random.random_range(1..7);
         progress.wait_for(|round| *round >= target).await.unwrap();
         if kill % 2 == 0 {
             // Some start from a checkpoint that has part of what the log holds.
@@ -134,8 +111,29 @@ async fn transactions_with_definitions_are_whole_after_kills() {
         writing.await.unwrap();
         let acknowledged = *progress.borrow();
         server = launch.start().await;
-        last = whole_rounds(&server.connect().await).await;
+        last = whole(&server.connect().await).await;
         assert!(last == acknowledged || last == acknowledged + 1, "{last} stand, {acknowledged} were acknowledged");
     }
     server.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_swapped_as_a_whole_and_readers_follow_after_kills() {
+    let definitions = [
+        "CREATE TABLE ledger (round BIGINT PRIMARY KEY)",
+        "CREATE MATERIALIZED VIEW x AS SELECT 'first' AS who, count(*) AS n FROM ledger",
+        "CREATE MATERIALIZED VIEW y AS SELECT 'second' AS who, count(*) AS n FROM ledger",
+        "CREATE VIEW of_first AS SELECT x.who, n FROM x",
+        "CREATE MATERIALIZED VIEW of_second AS SELECT y.who, n FROM y",
+    ];
+    killed_amid_rounds(20_261_122, &definitions, swap_names, swapped_rounds).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_with_definitions_are_whole_after_kills() {
+    let definitions = [
+        "CREATE TABLE ledger (round BIGINT PRIMARY KEY)",
+        "CREATE MATERIALIZED VIEW newest AS SELECT count(*) AS n, 0 AS round FROM ledger",
+    ];
+    killed_amid_rounds(20_261_121, &definitions, define_and_write, whole_rounds).await;
 }

@@ -84,7 +84,7 @@ fn qualified_names(keys: &[OrderByExpr]) -> HashSet<String> {
     }
     let mut names = Names(HashSet::new());
     for key in keys {
-        let _ = key.expr.visit(&mut names);
+        let _: ControlFlow<()> = key.expr.visit(&mut names);
     }
     names.0
 }

@@ -166,6 +166,13 @@ async fn a_view_goes_with_its_cursor() {
     engine.stop().await;
 }
 
+/// Its reader is told which relation is gone.
+async fn assert_ended_by_the_drop(mut reader: Reader, relation: &str) {
+    let error = reader.read_to(NEVER).await.unwrap_err();
+    let message = format!("relation \"{relation}\" was dropped while it was subscribed to");
+    assert_eq!((error.sqlstate, error.message), ("42P01", message));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_to_a_query_ends_by_name() {
     let engine = open("subscribe_query_ends").await;
@@ -175,32 +182,20 @@ async fn a_subscription_to_a_query_ends_by_name() {
     client.tag("CREATE MATERIALIZED VIEW m AS SELECT t.v FROM t JOIN u ON t.v = u.v").await;
     client.tag("CREATE VIEW plain AS SELECT v FROM u").await;
     let both = "SUBSCRIBE (SELECT t.v FROM t LEFT JOIN u ON t.v = u.v) WITH (PROGRESS)";
-    let mut of_view = Reader::start(&engine, "SUBSCRIBE (SELECT v FROM m) WITH (PROGRESS)").await.unwrap();
+    let of_view = Reader::start(&engine, "SUBSCRIBE (SELECT v FROM m) WITH (PROGRESS)").await.unwrap();
     let mut of_tables = Reader::start(&engine, both).await.unwrap();
-    let mut of_plain = Reader::start(&engine, "SUBSCRIBE (SELECT v FROM plain) WITH (PROGRESS)").await.unwrap();
+    let of_plain = Reader::start(&engine, "SUBSCRIBE (SELECT v FROM plain) WITH (PROGRESS)").await.unwrap();
     // It is no dependent: the drop is not refused.
     client.tag("DROP MATERIALIZED VIEW m").await;
-    let error = of_view.read_to(NEVER).await.unwrap_err();
-    assert_eq!(
-        (error.sqlstate, error.message.as_str()),
-        ("42P01", "relation \"m\" was dropped while it was subscribed to")
-    );
+    assert_ended_by_the_drop(of_view, "m").await;
     client.tag("INSERT INTO t VALUES (1)").await;
     let now = newest(&mut client).await;
     of_tables.read_to(now).await.unwrap();
     assert_eq!(of_tables.rows(), ["1"], "the others go on");
     client.tag("DROP VIEW plain").await;
-    let error = of_plain.read_to(NEVER).await.unwrap_err();
-    assert_eq!(
-        (error.sqlstate, error.message.as_str()),
-        ("42P01", "relation \"plain\" was dropped while it was subscribed to")
-    );
+    assert_ended_by_the_drop(of_plain, "plain").await;
     client.tag("DROP TABLE u").await;
-    let error = of_tables.read_to(NEVER).await.unwrap_err();
-    assert_eq!(
-        (error.sqlstate, error.message.as_str()),
-        ("42P01", "relation \"u\" was dropped while it was subscribed to")
-    );
+    assert_ended_by_the_drop(of_tables, "u").await;
     let mut last = Reader::start(&engine, "SUBSCRIBE (SELECT v FROM t) WITH (PROGRESS)").await.unwrap();
     client.tag("DROP TABLE t").await;
     assert_eq!(last.read_to(NEVER).await.unwrap_err().sqlstate, "42P01", "with its graph");

@@ -1,6 +1,6 @@
 //! SUBSCRIBE over sockets: streams in both protocols and as a COPY, slow readers, cancels, clients that vanish.
 
-use super::raw::{Reply, bind, execute, message, parse, query, sync};
+use super::raw::{RawClient, Reply, bind, execute, message, parse, query, sync};
 use super::served::Served;
 use futures::StreamExt;
 
@@ -140,40 +140,45 @@ async fn a_client_that_vanishes_ends_its_subscription() {
     }
 }
 
-/// Whoever stops reading is told so when it reads again, and meanwhile nothing is kept for it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stops_is_ended_with_a_reason() {
-    let server = Served::start().await;
+/// A table of ten megabytes, who changes it, and who has sent a SUBSCRIBE and reads no further than its columns.
+async fn reader_that_stops(server: &Served, subscribe: &str) -> (tokio_postgres::Client, RawClient) {
     let client = server.client().await;
     client.batch_execute("CREATE TABLE wide (v TEXT)").await.unwrap();
     let filled = "INSERT INTO wide SELECT repeat('x', 10000) FROM generate_series(1, 1000) AS g(i)";
     client.batch_execute(filled).await.unwrap();
     let mut slow = server.raw().await;
-    slow.send(&query("SUBSCRIBE wide")).await;
+    slow.send(&query(subscribe)).await;
     assert_eq!(slow.next().await.unwrap().tag, 'T');
+    (client, slow)
+}
+
+/// It reads on: rows, why there are no more, and that it may go on.
+async fn assert_ended_with_a_reason(mut slow: RawClient, of: &str) {
+    let replies = slow.until_ready().await;
+    let [rows @ .., error, last] = replies.as_slice() else { panic!("{} replies", replies.len()) };
+    assert_eq!(last.tag, 'Z');
+    assert_eq!((error.tag, error.sqlstate().as_str()), ('E', "55000"));
+    let message = error.field('M');
+    assert!(message.starts_with(&format!("can no longer get changes of {of} after ")), "{message}");
+    assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
+}
+
+/// Whoever stops reading is told so when it reads again, and meanwhile nothing is kept for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stops_is_ended_with_a_reason() {
+    let server = Served::start().await;
+    let (client, slow) = reader_that_stops(&server, "SUBSCRIBE wide").await;
     for _ in 0..10 {
         client.batch_execute("UPDATE wide SET v = v || 'x'").await.unwrap();
     }
-    let replies = slow.until_ready().await;
-    let (last, rest) = replies.split_last().unwrap();
-    assert_eq!(last.tag, 'Z');
-    let (error, rows) = rest.split_last().unwrap();
-    assert_eq!((error.tag, error.sqlstate().as_str()), ('E', "55000"));
-    assert!(error.field('M').starts_with("can no longer get changes of \"wide\" after "), "{}", error.field('M'));
-    assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
+    assert_ended_with_a_reason(slow, "\"wide\"").await;
 }
 
 /// The same for a query: what was kept current for a reader that has stopped goes long before it reads again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_of_a_query_that_stops_is_ended_with_a_reason() {
     let server = Served::start().await;
-    let client = server.client().await;
-    client.batch_execute("CREATE TABLE wide (v TEXT)").await.unwrap();
-    let filled = "INSERT INTO wide SELECT repeat('x', 10000) FROM generate_series(1, 1000) AS g(i)";
-    client.batch_execute(filled).await.unwrap();
-    let mut slow = server.raw().await;
-    slow.send(&query("SUBSCRIBE (SELECT v, length(v) AS n FROM wide)")).await;
-    assert_eq!(slow.next().await.unwrap().tag, 'T');
+    let (client, slow) = reader_that_stops(&server, "SUBSCRIBE (SELECT v, length(v) AS n FROM wide)").await;
     let kept = || {
         let state = server.engine.state();
         let shown: Vec<_> = state.graphs.values().map(|graph| graph.published()).collect();
@@ -187,13 +192,7 @@ async fn a_reader_of_a_query_that_stops_is_ended_with_a_reason() {
         assert!(updates < 30, "64 MiB are kept for it, and 20 more are superseded by every update");
     }
     assert_eq!(server.engine.temporary_views(), 1, "it is not told yet");
-    let replies = slow.until_ready().await;
-    let (last, rest) = replies.split_last().unwrap();
-    assert_eq!(last.tag, 'Z');
-    let (error, rows) = rest.split_last().unwrap();
-    assert_eq!((error.tag, error.sqlstate().as_str()), ('E', "55000"));
-    assert!(error.field('M').starts_with("can no longer get changes of the query after "), "{}", error.field('M'));
-    assert!(!error.field('H').is_empty() && rows.iter().all(|reply| reply.tag == 'D'));
+    assert_ended_with_a_reason(slow, "the query").await;
     until_nobody_subscribes(&server).await;
 }
 
