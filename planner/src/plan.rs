@@ -80,6 +80,7 @@ impl Planner<'_> {
                     .map_err(|error| PlanError { hint: None, ..error })?;
                 Ok(Statement::Refresh { relation: relation.id })
             }
+            Parsed::Maintain(maintenance) => ddl::maintain(&maintenance, catalog, settings).map(Statement::Maintain),
             Parsed::Index(statement) => ddl::index(&statement, catalog, settings),
             Parsed::Explain { mode, format, statement } => {
                 let statement = self.statement(*statement)?;

@@ -125,6 +125,8 @@ pub enum Statement {
         /// The watermark.
         micros: i64,
     },
+    /// `VACUUM`, `ANALYZE` and `REINDEX`.
+    Maintain(Maintain),
     /// SQL-level `PREPARE name AS statement`.
     Prepare {
         /// Its name.
@@ -144,6 +146,77 @@ pub enum Statement {
     Command(Command),
     /// A statement without text.
     Empty,
+}
+
+/// What is to be kept in order: there is nothing to do for any of it, but what is named must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Maintain {
+    /// `VACUUM`.
+    Vacuum {
+        /// Which relations; nothing: all of them.
+        targets: Vec<MaintainTarget>,
+    },
+    /// `ANALYZE`.
+    Analyze {
+        /// Which relations; nothing: all of them.
+        targets: Vec<MaintainTarget>,
+    },
+    /// `REINDEX`.
+    Reindex {
+        /// What.
+        target: ReindexTarget,
+        /// `CONCURRENTLY`.
+        concurrently: bool,
+    },
+}
+
+/// A relation of `VACUUM` or `ANALYZE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaintainTarget {
+    /// One that this catalog knows.
+    Relation(RelationId),
+    /// One that may be Postgres' own: the server knows those.
+    OfPostgres {
+        /// As it was written.
+        schema: Option<String>,
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        position: TextPosition,
+    },
+}
+
+/// What `REINDEX` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReindexTarget {
+    /// An index of a relation.
+    Index {
+        /// Its name.
+        name: String,
+        /// What it stands on.
+        relation: RelationId,
+    },
+    /// A table or a materialized view.
+    Table {
+        /// Which one.
+        relation: RelationId,
+        /// Whether it has a key or an index.
+        has_indexes: bool,
+    },
+    /// All of a schema.
+    Schema {
+        /// Its name.
+        name: String,
+    },
+    /// All of a database, or its catalog: only the server knows what it is called.
+    Database {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        position: TextPosition,
+        /// `SYSTEM`.
+        is_system: bool,
+    },
 }
 
 /// What a relation is called from here on. Whoever reads it goes on to read it.

@@ -151,7 +151,22 @@ impl Pass<'_> {
         if let SetExpr::Table(_) = query.body.as_ref() {
             self.refuse_if(true, "TABLE name", span).map_err(|error| error.with_hint("Write SELECT * FROM name."))?;
         }
-        Ok(())
+        query.with.iter().flat_map(|with| &with.cte_tables).try_for_each(|cte| self.check_common_table(cte))
+    }
+
+    /// What changes rows is refused here, which names its place: the planner would give its text back.
+    fn check_common_table(&self, cte: &ast::Cte) -> Result<()> {
+        let body = &cte.query.body;
+        if !matches!(**body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)) {
+            return Ok(());
+        }
+        if self.depth > 1 {
+            let message = "WITH clause containing a data-modifying statement must be at the top level";
+            return Err(PlanError::unsupported(message).at(span_position(cte.alias.name.span)));
+        }
+        Err(PlanError::unsupported("a data-modifying statement in WITH is not supported")
+            .with_hint("Send it by itself, with RETURNING, and what reads its rows behind it, both in one transaction.")
+            .at(span_position(body.span())))
     }
 
     fn fetch_to_limit(&self, query: &mut Query, fetch: Fetch) -> Result<()> {

@@ -99,6 +99,8 @@ pub enum Statement {
         /// Which one.
         name: Name,
     },
+    /// `VACUUM`, `ANALYZE` and `REINDEX`.
+    Maintain(Maintenance),
     /// `EXPLAIN`.
     Explain {
         /// The mode.
@@ -194,6 +196,52 @@ pub struct Name {
     pub name: String,
     /// Where it stands.
     pub position: TextPosition,
+}
+
+/// What is to be kept in order.
+#[derive(Clone, Debug)]
+pub enum Maintenance {
+    /// `VACUUM`.
+    Vacuum {
+        /// Which relations; none: all.
+        names: Vec<VacuumName>,
+    },
+    /// `ANALYZE`.
+    Analyze {
+        /// Which relations; none: all.
+        names: Vec<VacuumName>,
+    },
+    /// `REINDEX`.
+    Reindex {
+        /// What.
+        name: ReindexName,
+        /// `CONCURRENTLY`.
+        concurrently: bool,
+    },
+}
+
+/// A relation of `VACUUM` or `ANALYZE`.
+#[derive(Clone, Debug)]
+pub struct VacuumName {
+    /// The relation.
+    pub name: Name,
+    /// The columns that were named.
+    pub columns: Vec<Identifier>,
+}
+
+/// What `REINDEX` names.
+#[derive(Clone, Debug)]
+pub enum ReindexName {
+    /// An index.
+    Index(Name),
+    /// A table or a materialized view.
+    Table(Name),
+    /// All of a schema.
+    Schema(Identifier),
+    /// All of a database.
+    Database(Identifier),
+    /// The catalog of a database.
+    System(Identifier),
 }
 
 /// What a comment is on.

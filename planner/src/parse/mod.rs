@@ -27,6 +27,7 @@ mod explain;
 mod grants;
 mod index;
 mod limits;
+mod maintenance;
 mod normalize;
 mod objects;
 mod options;

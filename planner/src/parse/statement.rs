@@ -9,8 +9,8 @@ use crate::statement::Command;
 use super::ast::Statement;
 use super::cursor::Cursor;
 use super::{
-    comment, copy, create_relation, create_view, cursors, explain, grants, index, objects, prepared, refused, roles,
-    secret, session, subscribe,
+    comment, copy, create_relation, create_view, cursors, explain, grants, index, maintenance, objects, prepared,
+    refused, roles, secret, session, subscribe,
 };
 
 /// A whole text: one statement, or nothing.
@@ -65,6 +65,9 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "CHECKPOINT" => alone(cursor, Command::Checkpoint.into()),
         "COMMENT" => comment::comment(cursor),
         "REFRESH" => comment::refresh(cursor),
+        "VACUUM" => maintenance::vacuum(cursor),
+        "ANALYZE" | "ANALYSE" => maintenance::analyze(cursor),
+        "REINDEX" => maintenance::reindex(cursor),
         _ => Err(refused::statement(cursor).unwrap_or_else(|| cursor.unexpected())),
     }
 }
@@ -160,13 +163,16 @@ fn explained(cursor: &mut Cursor<'_>) -> Result<Statement> {
         | Statement::Insert(_)
         | Statement::Update(_)
         | Statement::Delete(_)
+        | Statement::Command(Command::Execute { .. })
         | Statement::CreateSink(_) => true,
         Statement::CreateView(view) => view.materialized,
         _ => false,
     };
     if !explainable {
         return Err(PlanError::unsupported("this statement has no plan to explain")
-            .with_hint("EXPLAIN takes queries, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW and CREATE SINK.")
+            .with_hint(
+                "EXPLAIN takes queries, INSERT, UPDATE, DELETE, EXECUTE, CREATE MATERIALIZED VIEW and CREATE SINK.",
+            )
             .at(Some(position)));
     }
     let explain::Options { mode, format } = options;

@@ -32,6 +32,11 @@ use crate::engine::advisory::LockRow;
 use crate::session::registry::{Ends, PreparedRow, SessionRow, Sessions};
 use crate::session::settings::SettingData;
 
+/// Whether there is a relation of Postgres' of this name.
+pub fn is_relation(schema: &str, name: &str) -> bool {
+    schema::position(schema, name).is_some()
+}
+
 /// What the system relations are made from.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogView {

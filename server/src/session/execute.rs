@@ -112,6 +112,7 @@ impl Session {
                 Ok(Outcome::fixed("ADVANCE WATERMARK"))
             }
             Statement::Refresh { relation } => self.refresh(*relation, &stop).await,
+            Statement::Maintain(maintain) => self.maintain(maintain),
             Statement::Prepare { name, parameter_types, text } => {
                 let types: Vec<_> = parameter_types.iter().cloned().map(Some).collect();
                 self.name_statement(name, text, &types, prepared.text())
@@ -230,7 +231,7 @@ impl Session {
     }
 
     /// A named statement with the values of its arguments, which are evaluated as a query without tables.
-    async fn bound(
+    pub(super) async fn bound(
         &mut self,
         name: &str,
         arguments: &[StatementText],

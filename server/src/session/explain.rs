@@ -9,11 +9,11 @@ use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
 use millstream_planner::batch::with_values;
 use millstream_planner::explain;
-use millstream_planner::statement::{Explain, ExplainFormat, ExplainMode, Query, Statement};
+use millstream_planner::statement::{Command, Explain, ExplainFormat, ExplainMode, Query, Statement, StatementText};
 use millstream_planner::types::JSON;
 
 use super::change::one_batch;
-use super::prepare::texts;
+use super::prepare::{Work, texts};
 use super::query::Run;
 use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, Session, SqlError};
@@ -26,6 +26,9 @@ impl Session {
         parameters: Vec<ScalarValue>,
         stop: Stop,
     ) -> Result<Outcome, SqlError> {
+        if let Statement::Command(Command::Execute { name, arguments }) = &explain.statement {
+            return Box::pin(self.explain_named(explain, name, arguments, stop)).await;
+        }
         let text = match &explain.statement {
             Statement::Query(query) => stop.race(self.explain_query(query, explain.mode, parameters)).await?,
             Statement::CreateMaterializedView(create) => explain::dataflow(&create.dataflow, explain.mode).into(),
@@ -44,6 +47,26 @@ impl Session {
         };
         let rows = RecordBatch::try_new(columns(explain.format), vec![lines])?;
         Ok(Outcome { rows: Some(one_batch(rows)), ..Outcome::tagged(CommandTag::Fixed("EXPLAIN".to_string())) })
+    }
+
+    /// `EXPLAIN EXECUTE`: of the statement that the name stands for, with the values that it would get.
+    async fn explain_named(
+        &mut self,
+        explain: &Explain,
+        name: &str,
+        arguments: &[StatementText],
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let (prepared, values) = stop.race(self.bound(name, arguments)).await?;
+        let prepared = self.current(&prepared)?;
+        let Work::Statement(statement) = &prepared.inner.work else {
+            let message = format!("prepared statement \"{name}\" has no plan to explain");
+            return Err(SqlError::new(Condition::FeatureNotSupported, message)
+                .with_detail("It asks the catalog, which the server answers by itself."));
+        };
+        self.authorize(statement)?;
+        let explain = Explain { statement: statement.clone(), ..explain.clone() };
+        self.explain(&explain, values, stop).await
     }
 
     async fn explain_query(

@@ -19,6 +19,7 @@ mod execute;
 mod explain;
 mod identity;
 mod look_up;
+mod maintain;
 mod prepare;
 mod query;
 pub mod registry;

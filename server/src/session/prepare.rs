@@ -222,6 +222,7 @@ impl Session {
             | Statement::DropSchema { .. }
             | Statement::Comment { .. }
             | Statement::Refresh { .. }
+            | Statement::Maintain(_)
             | Statement::Rename { .. }
             | Statement::RenameSchema { .. }
             | Statement::Access(_)

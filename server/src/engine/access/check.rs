@@ -6,7 +6,9 @@ use millstream_planner::access::{ObjectClass, Predefined, Privileges, RoleOid, R
 use millstream_planner::catalog::{Catalog, Relation, RelationKind};
 use millstream_planner::copy::{Copy, CopySource};
 use millstream_planner::secret::{Secret, SecretChange, SecretUses};
-use millstream_planner::statement::{Command, CommentTarget, IndexChange, NewName, Statement, Use};
+use millstream_planner::statement::{
+    Command, CommentTarget, IndexChange, Maintain, NewName, ReindexTarget, Statement, Use,
+};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::source::ConnectorSpec;
 
@@ -109,6 +111,7 @@ pub fn authorize(catalog: &Catalog, role: RoleOid, statement: &Statement) -> Res
         Statement::ShowCreate { relation } => check.looks_into(*relation),
         Statement::Describe { .. } => Ok(()),
         Statement::Refresh { relation } => check.owns(check.relation(*relation)?),
+        Statement::Maintain(maintain) => check.maintain(maintain),
         Statement::AdvanceClock { .. } => Err(must_be_superuser("move the clock")),
         Statement::AdvanceWatermark { relation, .. } => check.owns(check.relation(*relation)?),
         // What they say is asked about when it is run.
@@ -193,6 +196,29 @@ impl Check<'_> {
             IndexChange::Drop { oids, .. } => oids.iter().try_for_each(of_index),
             IndexChange::Rename { oid, .. } => of_index(oid),
             IndexChange::Exists { .. } => Ok(()),
+        }
+    }
+
+    /// VACUUM and ANALYZE leave out what is another's, and say so.
+    fn maintain(&self, maintain: &Maintain) -> Result<(), SqlError> {
+        match maintain {
+            Maintain::Vacuum { .. } | Maintain::Analyze { .. } => Ok(()),
+            Maintain::Reindex { target, .. } => match target {
+                ReindexTarget::Index { name, relation } => {
+                    match self.roles.owns(self.role, &self.relation(*relation)?.access) {
+                        true => Ok(()),
+                        false => Err(denied(format!("must be owner of index {name}"))),
+                    }
+                }
+                ReindexTarget::Table { relation, .. } => self.owns(self.relation(*relation)?),
+                ReindexTarget::Schema { name } => self.owns_schema(name),
+                ReindexTarget::Database { name, .. } => {
+                    match self.roles.owns(self.role, self.catalog.database_access()) {
+                        true => Ok(()),
+                        false => Err(denied(format!("must be owner of database {name}"))),
+                    }
+                }
+            },
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod damage;
+mod maintain;
 mod memory;
 mod oracle;
 mod random;
