@@ -23,6 +23,9 @@ pub struct PlanSettings {
     /// `bigint`, or with an exponent, `numeric` without digits behind the point. No session can change this, either:
     /// entries of older logs do not say so, and what is kept of their rows has the types that their literals had.
     pub typed_literals: bool,
+    /// Rows are compared column by column, and a NULL leaves the answer open. No session can change it: what was
+    /// defined when rows were compared as structs, to which NULL is a value, goes on to hold what it holds.
+    pub rows_by_columns: bool,
 }
 
 /// As a log has them, of whatever release.
@@ -34,14 +37,16 @@ struct StoredSettings {
     text_lengths: Option<bool>,
     #[serde(default)]
     typed_literals: bool,
+    #[serde(default)]
+    rows_by_columns: bool,
 }
 
 impl From<StoredSettings> for PlanSettings {
     fn from(stored: StoredSettings) -> Self {
-        let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals } = stored;
+        let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals, rows_by_columns } = stored;
         // Lengths came with the forms, before they had a field of their own.
         let text_lengths = text_lengths.unwrap_or(forms.is_some());
-        Self { search_path, time_zone, forms: forms.unwrap_or_default(), text_lengths, typed_literals }
+        Self { search_path, time_zone, forms: forms.unwrap_or_default(), text_lengths, typed_literals, rows_by_columns }
     }
 }
 
@@ -53,6 +58,7 @@ impl Default for PlanSettings {
             forms: TextForms::default(),
             text_lengths: true,
             typed_literals: true,
+            rows_by_columns: true,
         }
     }
 }
@@ -77,6 +83,23 @@ mod tests {
         assert!(lengths(&newest));
         let old = PlanSettings { text_lengths: false, ..PlanSettings::default() };
         assert!(!lengths(&serde_json::to_string(&old).unwrap()), "a snapshot keeps what the log said");
+    }
+
+    #[test]
+    fn rows_of_older_logs_are_compared_as_structs() {
+        let older = r#"{ "search_path": ["public"], "time_zone": "UTC" }"#;
+        let older: PlanSettings = serde_json::from_str(older).expect("older logs are read");
+        assert!(!older.rows_by_columns && PlanSettings::default().rows_by_columns);
+        let text = "SELECT 1 FROM (VALUES (1, 2)) AS v(a, b) WHERE (a, b) < (1, 3)".to_string();
+        let plan_under = |settings: &PlanSettings| {
+            let text = StatementText { sql: text.clone(), start: TextPosition(1) };
+            let Ok(Statement::Query(query)) = plan(&text, &Catalog::default(), settings, &[]) else {
+                panic!("a query was planned: {}", text.sql);
+            };
+            query.plan.display_indent().to_string()
+        };
+        assert!(plan_under(&older).contains("struct("), "{}", plan_under(&older));
+        assert!(plan_under(&PlanSettings::default()).contains(" OR "), "{}", plan_under(&PlanSettings::default()));
     }
 
     fn types(sql: &str, settings: &PlanSettings) -> Vec<DataType> {

@@ -8,6 +8,7 @@
 mod expand_exec;
 mod key_look_up;
 mod look_up;
+mod look_up_steps;
 mod row_steps;
 mod series_exec;
 mod subquery_exec;
@@ -41,8 +42,8 @@ use crate::functions::{self, SessionFacts};
 use crate::optimize;
 use crate::subqueries::{self, SubqueryNode};
 
-pub use look_up::{BoundLookUp, LookUp};
-pub use row_steps::RowStep;
+pub use look_up::{AskedFirst, BoundLookUp, FirstRows, LookUp, LookUpValues};
+pub use row_steps::{Aggregates, RowStep};
 
 /// What the batch queries of a process share: their memory, and all of their surroundings that is no statement's own.
 #[derive(Clone, Debug)]

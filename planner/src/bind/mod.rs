@@ -21,6 +21,7 @@ mod normalize;
 mod operators;
 mod relation;
 mod rewrite;
+mod rows;
 mod series;
 mod sorted_names;
 mod subqueries;

@@ -20,7 +20,7 @@ use super::clause_places::window_in;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
-use super::{sorted_names, subqueries};
+use super::{rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::settings::PlanSettings;
 
@@ -42,8 +42,8 @@ pub(super) fn without_marks(text: &str) -> String {
 
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
 pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>, settings: &PlanSettings) -> Result<()> {
-    let PlanSettings { text_lengths, typed_literals, .. } = *settings;
-    let mut pass = Pass { parameters, text_lengths, typed_literals, depth: 0 };
+    let PlanSettings { text_lengths, typed_literals, rows_by_columns, .. } = *settings;
+    let mut pass = Pass { parameters, text_lengths, typed_literals, rows_by_columns, depth: 0 };
     match VisitMut::visit(query, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -56,8 +56,8 @@ pub(super) fn expression(
     parameters: &mut Vec<Option<DataType>>,
     settings: &PlanSettings,
 ) -> Result<()> {
-    let PlanSettings { text_lengths, typed_literals, .. } = *settings;
-    let mut pass = Pass { parameters, text_lengths, typed_literals, depth: 0 };
+    let PlanSettings { text_lengths, typed_literals, rows_by_columns, .. } = *settings;
+    let mut pass = Pass { parameters, text_lengths, typed_literals, rows_by_columns, depth: 0 };
     match VisitMut::visit(expr, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -72,6 +72,8 @@ struct Pass<'a> {
     depth: usize,
     /// See [`PlanSettings`].
     typed_literals: bool,
+    /// See [`PlanSettings`].
+    rows_by_columns: bool,
 }
 
 type Flow = ControlFlow<PlanError>;
@@ -105,6 +107,9 @@ impl VisitorMut for Pass<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        if self.rows_by_columns {
+            rows::write_out(expr);
+        }
         flow(self.check_expression(expr))
     }
 }

@@ -51,6 +51,7 @@ pub(crate) use json::{
 pub(crate) use moment_cast::{moment_cast, needs_moment_cast};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
+pub(crate) use session::{fact_value, is_fact};
 pub use settings::{SessionSettings, changes_settings};
 pub(crate) use text_in::{needs_text_in, text_in};
 pub(crate) use text_out::{needs_text_out, text_out};
@@ -183,6 +184,11 @@ static STANDALONE: LazyLock<ExecutionProps> = LazyLock::new(|| {
     properties.config_options = Some(Arc::new(crate::bind::planner_options().clone()));
     properties
 });
+
+/// What such expressions are made with.
+pub(crate) fn standalone() -> &'static ExecutionProps {
+    &STANDALONE
+}
 
 /// The checked physical expression of an analyzed one: overflow and division by zero are errors of the row.
 pub fn physical_expression(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {

@@ -101,6 +101,19 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     facts.chain([Arc::new(ScalarUDF::new_from_impl(type_of))]).collect()
 }
 
+/// Whether a function's value is one of [`SessionFacts`].
+pub(crate) fn is_fact(function: &ScalarUDF) -> bool {
+    function.inner().downcast_ref::<FactFunction>().is_some()
+}
+
+/// The value of such a function.
+pub(crate) fn fact_value(function: &ScalarUDF, facts: Option<&SessionFacts>) -> Result<ScalarValue> {
+    match function.inner().downcast_ref::<FactFunction>() {
+        Some(function) => function.value(facts),
+        None => Err(DataFusionError::Internal(format!("{} is no fact of the session", function.name()))),
+    }
+}
+
 /// Whether a function asks for the time.
 pub(super) fn asks_for_time(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<FactFunction>().is_some_and(|function| match function.fact {
@@ -123,6 +136,30 @@ struct FactFunction {
 }
 
 const DAY_MICROS: i64 = 86_400_000_000;
+
+impl FactFunction {
+    fn value(&self, facts: Option<&SessionFacts>) -> Result<ScalarValue> {
+        let facts = facts.ok_or_else(|| {
+            DataFusionError::Execution(format!("{}() has a value only where a statement runs", self.name))
+        })?;
+        let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
+        Ok(match self.fact {
+            Fact::Now => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), Some("UTC".into())),
+            Fact::LocalNow => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), None),
+            Fact::Today => {
+                let day = i32::try_from(facts.now_micros.div_euclid(DAY_MICROS))
+                    .map_err(|_| DataFusionError::Execution("date out of range".to_string()))?;
+                ScalarValue::Date32(Some(day))
+            }
+            Fact::TimeOfDay => ScalarValue::Time64Microsecond(Some(facts.now_micros.rem_euclid(DAY_MICROS))),
+            Fact::User => text(&facts.user),
+            Fact::SessionUser => text(&facts.session_user),
+            Fact::Database => text(&facts.database),
+            Fact::Schema => text(&facts.schema),
+            Fact::Version => text(&facts.version),
+        })
+    }
+}
 
 impl ScalarUDFImpl for FactFunction {
     fn name(&self) -> &str {
@@ -148,26 +185,7 @@ impl ScalarUDFImpl for FactFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let facts = args.config_options.extensions.get::<SessionFacts>().ok_or_else(|| {
-            DataFusionError::Execution(format!("{}() has a value only where a statement runs", self.name))
-        })?;
-        let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
-        let value = match self.fact {
-            Fact::Now => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), Some("UTC".into())),
-            Fact::LocalNow => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), None),
-            Fact::Today => {
-                let day = i32::try_from(facts.now_micros.div_euclid(DAY_MICROS))
-                    .map_err(|_| DataFusionError::Execution("date out of range".to_string()))?;
-                ScalarValue::Date32(Some(day))
-            }
-            Fact::TimeOfDay => ScalarValue::Time64Microsecond(Some(facts.now_micros.rem_euclid(DAY_MICROS))),
-            Fact::User => text(&facts.user),
-            Fact::SessionUser => text(&facts.session_user),
-            Fact::Database => text(&facts.database),
-            Fact::Schema => text(&facts.schema),
-            Fact::Version => text(&facts.version),
-        };
-        Ok(ColumnarValue::Scalar(value))
+        self.value(args.config_options.extensions.get::<SessionFacts>()).map(ColumnarValue::Scalar)
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn joined(
 }
 
 /// The part of a subquery that decides whether it has a row.
-fn rows_only(plan: &LogicalPlan) -> Result<&LogicalPlan> {
+pub(crate) fn rows_only(plan: &LogicalPlan) -> Result<&LogicalPlan> {
     match plan {
         LogicalPlan::Projection(projection) => rows_only(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => rows_only(&alias.input),

@@ -19,9 +19,10 @@ use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuant
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    EmptyRelation, Expr, Extension, Filter, Join, LogicalPlan, Operator, Projection, Subquery, Union, Values,
+    EmptyRelation, Expr, Extension, Filter, Join, LogicalPlan, Operator, Projection, Subquery, Union, Values, lit,
 };
 
+pub(crate) use self::keyed::rows_only;
 pub(crate) use self::node::{Answer, SubqueryNode, with_outer_values};
 use self::node::{outer_columns, subquery_of};
 use crate::bind::{plan_error, refuse};
@@ -30,7 +31,27 @@ use crate::functions::rows_of_array;
 
 /// The plan of a batch query with the subqueries that DataFusion can't run made columns.
 pub(crate) fn as_columns(plan: LogicalPlan) -> Result<LogicalPlan> {
-    rewritten(plan, Pass { made: Cell::new(0), of_view: false })
+    rewritten(rows_of_exists(plan).map_err(plan_error)?, Pass { made: Cell::new(0), of_view: false })
+}
+
+/// `EXISTS` asks for a row and for no column of it: what its subquery selects is not computed, and can't fail.
+fn rows_of_exists(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let reduced = |expr: Expr| -> DataFusionResult<Transformed<Expr>> {
+        let Expr::Exists(Exists { subquery, negated }) = expr else { return Ok(Transformed::no(expr)) };
+        let rows = Arc::new(rows_only(&subquery.subquery)?.clone());
+        let plan = LogicalPlan::Projection(Projection::try_new(vec![lit(true).alias("found")], rows)?);
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        let subquery = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: subquery.spans };
+        Ok(Transformed::yes(Expr::Exists(Exists { subquery, negated })))
+    };
+    let changed = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(expr.transform_up(reduced)?.update_data(|expr| name.restore(expr)))
+        })
+    });
+    changed.map(|changed| changed.data)
 }
 
 /// The plan of a view with the subqueries that DataFusion makes no join of made joins.

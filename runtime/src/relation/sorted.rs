@@ -220,6 +220,82 @@ impl RelationVersion {
     }
 }
 
+/// The rows of one chunk that are next in the order.
+struct Ahead {
+    sorted: Arc<SortedRows>,
+    /// The places that are left.
+    places: std::ops::Range<usize>,
+    chunk: usize,
+}
+
+impl Ahead {
+    fn next(&self, descending: bool) -> Option<usize> {
+        let place = if descending { self.places.end.checked_sub(1)? } else { self.places.start };
+        self.places.contains(&place).then_some(place)
+    }
+
+    fn pass(&mut self, descending: bool) {
+        match descending {
+            true => self.places.end -= 1,
+            false => self.places.start += 1,
+        }
+    }
+}
+
+impl RelationVersion {
+    /// The first rows of a range in the order of an index, or in the opposite one: `count` of them, and those that
+    /// equal the last in the first `tied` columns. Whether these are all rows of the range.
+    pub fn first(
+        &self,
+        columns: &[usize],
+        range: &KeyRange,
+        descending: bool,
+        tied: usize,
+        count: usize,
+    ) -> Result<(FoundRows, bool)> {
+        let mut ahead = Vec::new();
+        for (number, chunk) in self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.batch.num_rows() > 0) {
+            let sorted = match chunk.batch.num_rows() > UNSORTED_ROWS {
+                true => chunk.orders.get_or_sort(&chunk.batch, columns)?,
+                // For this time only.
+                false => Arc::new(SortedRows::of(&chunk.batch, columns)?),
+            };
+            let places = sorted.places(range);
+            ahead.push(Ahead { sorted, places, chunk: number });
+        }
+        let mut found: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let (mut taken, mut last) = (0, None::<Vec<u8>>);
+        let complete = loop {
+            let next = ahead.iter().enumerate().filter_map(|(index, ahead)| Some((index, ahead.next(descending)?)));
+            let key = |(index, place): &(usize, usize)| ahead[*index].sorted.key(*place);
+            let next = match descending {
+                true => next.max_by(|left, right| key(left).cmp(key(right))),
+                false => next.min_by(|left, right| key(left).cmp(key(right))),
+            };
+            let Some((index, place)) = next else { break true };
+            let (chunk, row) = (ahead[index].chunk, ahead[index].sorted.rows[place]);
+            if last.as_ref().is_some_and(|last| !ahead[index].sorted.key(place).starts_with(last)) {
+                break false;
+            }
+            ahead[index].pass(descending);
+            if self.chunks[chunk].live.as_ref().is_some_and(|live| !live.value(row as usize)) {
+                continue;
+            }
+            found.entry(chunk).or_default().push(row);
+            taken += 1;
+            if taken == count {
+                let batch = self.chunks[chunk].batch.slice(row as usize, 1).project(&columns[..tied])?;
+                last = encoded_keys(&batch.schema(), &(0..tied).collect::<Vec<_>>(), batch.columns())?.pop();
+            }
+        };
+        let found = found.into_iter().map(|(chunk, mut rows)| {
+            rows.sort_unstable();
+            (Arc::clone(&self.chunks[chunk]), UInt32Array::from(rows))
+        });
+        Ok((found.collect(), complete))
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -323,6 +399,53 @@ mod tests {
                 let second = |row: &Row| row.1 == Some(k) && row.2.as_deref().is_some_and(|found| found >= t.as_str());
                 let range = KeyRange { start: edge(both, false), end: edge(whole, true) };
                 assert_eq!(looked_up(&version, range, second), expected(&second), "= and >=, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_rows_are_those_of_a_sorted_scan() {
+        for seed in 0..20 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut store = RelationStore::new(schema(), vec![0]).unwrap();
+            let mut model: Vec<Row> = Vec::new();
+            for step in 0..10 {
+                let gone: Vec<Row> = model.extract_if(.., |_| random.random_ratio(1, 8)).collect();
+                let ids = model.len() as i64 * 100 + step * 1_000_000;
+                let new: Vec<Row> = (0..random.random_range(1..900))
+                    .map(|row| (ids + row, random.random_ratio(9, 10).then(|| random.random_range(-9..9)), None))
+                    .collect();
+                model.extend(new.iter().cloned());
+                store.apply(&[batch(&gone, -1), batch(&new, 1)]).unwrap();
+                let version = store.version();
+                let (from, count) = (random.random_range(-10..10), random.random_range(1..400));
+                let (descending, tied) = (random.random_ratio(1, 2), random.random_range(1..3));
+                let start = Some(Edge { key: key(&[1], from, None), behind: true });
+                let range = KeyRange { start, end: None };
+                let (found, complete) = version.first(&[1, 0], &range, descending, tied, count).unwrap();
+                let mut ids = Vec::new();
+                for (chunk, rows) in found {
+                    let batch = arrow::compute::take_record_batch(&chunk.batch, &rows).unwrap();
+                    ids.extend(batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
+                }
+                ids.sort_unstable();
+                let mut wanted: Vec<(Option<i64>, i64)> =
+                    model.iter().filter(|row| row.1.is_some_and(|k| k > from)).map(|row| (row.1, row.0)).collect();
+                wanted.sort_unstable();
+                if descending {
+                    wanted.reverse();
+                }
+                let last = wanted.get(count - 1).copied();
+                let within = |place: usize, row: &(Option<i64>, i64)| {
+                    place < count || (tied == 1 && last.is_some_and(|last| last.0 == row.0))
+                };
+                let mut expected: Vec<i64> = (wanted.iter().enumerate())
+                    .filter(|(place, row)| within(*place, row))
+                    .map(|(_, row)| row.1)
+                    .collect();
+                expected.sort_unstable();
+                assert_eq!(complete, expected.len() == wanted.len(), "seed {seed}");
+                assert_eq!(ids, expected, "seed {seed}");
             }
         }
     }

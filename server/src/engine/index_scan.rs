@@ -7,11 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute;
+use arrow::compute::{self, SortOptions};
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::ScalarValue;
 use datafusion::common::stats::{Precision, Statistics};
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
@@ -42,10 +42,19 @@ pub struct IndexColumns {
 struct Bounds {
     /// The values that it may have; empty when nothing says so.
     equal: Vec<ScalarValue>,
-    /// The lower bound, and whether it is itself within.
-    above: Option<(ScalarValue, bool)>,
-    /// The upper bound, the same.
-    below: Option<(ScalarValue, bool)>,
+    /// The lower bound.
+    above: Option<Bound>,
+    /// The upper bound.
+    below: Option<Bound>,
+}
+
+/// Where the rows of a range begin or end: by a value of the column, or by one of a row that begins with the column.
+#[derive(Clone, Debug)]
+struct Bound {
+    /// The columns, the first the bounded one, and their values.
+    row: Vec<(usize, ScalarValue)>,
+    /// Whether it is itself within.
+    within: bool,
 }
 
 /// Rows that an index has found.
@@ -54,6 +63,8 @@ pub struct Found<'a> {
     pub index: &'a IndexColumns,
     /// The rows, by chunk.
     rows: FoundRows,
+    /// They are all that there are.
+    pub complete: bool,
 }
 
 /// The rows that may meet some conditions, found by the index that serves these best; `None` where none does, or
@@ -68,8 +79,7 @@ pub async fn find<'a>(
     if conditions.is_empty() || indexes.is_empty() {
         return Ok(None);
     }
-    let mut bounds = vec![Bounds::default(); declared.fields().len()];
-    conditions.iter().for_each(|condition| note(condition, declared, &mut bounds));
+    let bounds = Bounds::of(conditions, declared);
     let score = |index: &&IndexColumns| {
         let equal = index.columns.iter().take_while(|column| !bounds[**column].equal.is_empty()).count();
         let next = index.columns.get(equal).map(|column| &bounds[*column]);
@@ -79,14 +89,101 @@ pub async fn find<'a>(
     let best = indexes.iter().rev().max_by_key(score).filter(|index| score(index) > 0);
     let Some(index) = best else { return Ok(None) };
     let Some(ranges) = ranges(declared, &index.columns, &bounds)? else { return Ok(None) };
-    if version.unsorted_chunks(&index.columns) > CHUNKS_SORTED_IN_PLACE {
-        let (version, columns) = (Arc::clone(version), index.columns.clone());
+    sort(version, &index.columns).await?;
+    let rows_max = (version.rows / INDEX_ROWS_SHARE).max(1_024).min(rows_max);
+    let found = version.look_up(&index.columns, &ranges, rows_max).map_err(external)?;
+    Ok(found.map(|rows| Found { index, rows, complete: true }))
+}
+
+/// The first rows in an order that may meet some conditions, `count` of them or a few more where those are equal in
+/// it; `None` where no index has the order.
+pub async fn find_first<'a>(
+    version: &Arc<RelationVersion>,
+    declared: &SchemaRef,
+    indexes: &'a [IndexColumns],
+    conditions: &[Expr],
+    wanted: FirstOrder<'_>,
+    count: usize,
+) -> Result<Option<Found<'a>>> {
+    let bounds = Bounds::of(conditions, declared);
+    let ordered = indexes.iter().filter_map(|index| Some((index, order_of(index, declared, &bounds, wanted.keys)?)));
+    let ordered = ordered.filter(|(_, order)| order.bounds > 0 || !wanted.bounded);
+    // The one whose range is the smallest, and of equal ones the first.
+    let best = ordered.collect::<Vec<_>>().into_iter().rev().max_by_key(|(_, order)| order.bounds);
+    let Some((index, order)) = best else { return Ok(None) };
+    let range = ranges(declared, &index.columns, &bounds)?.and_then(|mut ranges| ranges.pop());
+    let Some(range) = range else { return Ok(None) };
+    sort(version, &index.columns).await?;
+    let (rows, complete) =
+        version.first(&index.columns, &range, order.descending, order.tied, count.max(1)).map_err(external)?;
+    Ok(Some(Found { index, rows, complete }))
+}
+
+/// The order in which rows are the first.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstOrder<'a> {
+    /// Columns.
+    pub keys: &'a [(usize, SortOptions)],
+    /// Only by an index whose range the conditions bound.
+    pub bounded: bool,
+}
+
+/// How an index gives an order of rows.
+struct Order {
+    /// From its end to its beginning.
+    descending: bool,
+    /// Its columns that say where rows stand.
+    tied: usize,
+    /// Conditions that its range serves.
+    bounds: usize,
+}
+
+/// The order of an index as far as it is the one that is asked for. Its columns before those of the order have one
+/// value each.
+fn order_of(
+    index: &IndexColumns,
+    declared: &SchemaRef,
+    bounds: &[Bounds],
+    keys: &[(usize, SortOptions)],
+) -> Option<Order> {
+    let fixed = index.columns.iter().take_while(|column| bounds[**column].equal.len() == 1).count();
+    let (fixed_columns, rest) = index.columns.split_at(fixed);
+    // A list of values for the next column would be several ranges.
+    if rest.first().is_some_and(|column| !bounds[*column].equal.is_empty()) {
+        return None;
+    }
+    let mut keys = keys.iter().filter(|(column, _)| !fixed_columns.contains(column));
+    let mut descending = None;
+    let mut ordered = 0;
+    for column in rest {
+        let Some((_, options)) = keys.next().filter(|(key, _)| key == column) else { break };
+        // NULL is the first of an index. Where the column has bounds there is none.
+        let bounded = bounds[*column].above.is_some() || bounds[*column].below.is_some();
+        let nulls_fit = options.nulls_first != options.descending;
+        if (declared.field(*column).is_nullable() && !bounded && !nulls_fit)
+            || *descending.get_or_insert(options.descending) != options.descending
+        {
+            break;
+        }
+        ordered += 1;
+    }
+    let next = rest.first().map(|column| &bounds[*column]);
+    let bounded = next.is_some_and(|next| next.above.is_some() || next.below.is_some());
+    (ordered > 0).then_some(Order {
+        descending: descending.unwrap_or(false),
+        tied: fixed + ordered,
+        bounds: fixed * 2 + usize::from(bounded),
+    })
+}
+
+/// Sorts what a look-up needs sorted, beside the other tasks where it is much.
+async fn sort(version: &Arc<RelationVersion>, columns: &[usize]) -> Result<()> {
+    if version.unsorted_chunks(columns) > CHUNKS_SORTED_IN_PLACE {
+        let (version, columns) = (Arc::clone(version), columns.to_vec());
         let sorted = tokio::task::spawn_blocking(move || version.sort_by(&columns)).await;
         sorted.map_err(|error| DataFusionError::External(Box::new(error)))?.map_err(external)?;
     }
-    let rows_max = (version.rows / INDEX_ROWS_SHARE).max(1_024).min(rows_max);
-    let found = version.look_up(&index.columns, &ranges, rows_max).map_err(external)?;
-    Ok(found.map(|rows| Found { index, rows }))
+    Ok(())
 }
 
 impl Found<'_> {
@@ -132,22 +229,32 @@ fn note(filter: &Expr, schema: &SchemaRef, bounds: &mut [Bounds]) {
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let sides = match (left.as_ref(), right.as_ref()) {
-                (Expr::Column(column), Expr::Literal(value, _)) => Some((column, *op, value)),
-                (Expr::Literal(value, _), Expr::Column(column)) => op.swap().map(|op| (column, op, value)),
+                (side, Expr::Literal(value, _)) => column_of(side).map(|column| (column, *op, value)),
+                (Expr::Literal(value, _), side) => {
+                    column_of(side).and_then(|column| op.swap().map(|op| (column, op, value)))
+                }
                 _ => None,
             };
-            if let Some((column, op, value)) = sides
-                && let Some(bounds) = column_bounds(&column.name, value, schema, bounds)
-            {
-                bounds.compare(op, value);
+            if let Some((column, op, value)) = sides {
+                note_comparison(column, op, value, schema, bounds);
             } else if *op == Operator::Or {
                 note_alternatives(filter, schema, bounds);
+                if let Some((row, op)) = row_comparison(filter, schema) {
+                    bounds[row[0].0].compare_row(op, row);
+                }
             }
         }
         Expr::InList(list) if !list.negated => {
-            let Expr::Column(column) = list.expr.as_ref() else { return };
+            let Some(column) = column_of(&list.expr) else { return };
             let values: Option<Vec<ScalarValue>> = list.list.iter().map(literal).collect();
             let Some(values) = values.filter(|values| !values.is_empty()) else { return };
+            // What no value of the column equals need not be looked for, as long as another is.
+            let own = values.iter().filter_map(|value| match within_type(column, Operator::Eq, value, schema)? {
+                (value, Operator::Eq) => Some(value),
+                _ => None,
+            });
+            let own: Vec<ScalarValue> = own.collect();
+            let values = if own.is_empty() { values } else { own };
             if let Some(bounds) = column_bounds(&column.name, &values[0], schema, bounds)
                 && values.iter().all(|value| value.data_type() == values[0].data_type())
             {
@@ -155,19 +262,104 @@ fn note(filter: &Expr, schema: &SchemaRef, bounds: &mut [Bounds]) {
             }
         }
         Expr::Between(between) if !between.negated => {
-            let (Expr::Column(column), Some(low), Some(high)) =
-                (between.expr.as_ref(), literal(&between.low), literal(&between.high))
+            let (Some(column), Some(low), Some(high)) =
+                (column_of(&between.expr), literal(&between.low), literal(&between.high))
             else {
                 return;
             };
-            if let Some(bounds) = column_bounds(&column.name, &low, schema, bounds)
-                && high.data_type() == low.data_type()
-            {
-                bounds.compare(Operator::GtEq, &low);
-                bounds.compare(Operator::LtEq, &high);
+            for (op, value) in [(Operator::GtEq, low), (Operator::LtEq, high)] {
+                note_comparison(column, op, &value, schema, bounds);
             }
         }
         _ => {}
+    }
+}
+
+fn note_comparison(column: &Column, op: Operator, value: &ScalarValue, schema: &SchemaRef, bounds: &mut [Bounds]) {
+    if let Some((value, op)) = within_type(column, op, value, schema)
+        && let Ok(column) = schema.index_of(&column.name)
+    {
+        bounds[column].compare(op, column, value);
+    }
+}
+
+/// `a > x OR a = x AND b > y`, which is what a comparison of rows is: the row of values, and the comparison.
+fn row_comparison(filter: &Expr, schema: &SchemaRef) -> Option<(Vec<(usize, ScalarValue)>, Operator)> {
+    let one = |expr: &Expr, wanted: &[Operator]| {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
+        let (Expr::Literal(value, _), true) = (right.as_ref(), wanted.contains(op)) else { return None };
+        let column = column_of(left)?;
+        // A value beyond the type's range gives another comparison, which is no part of a row.
+        let (value, same) = within_type(column, *op, value, schema).filter(|(value, _)| !value.is_null())?;
+        (same == *op).then_some(())?;
+        Some((schema.index_of(&column.name).ok()?, value, *op))
+    };
+    let (mut row, mut rest, mut strict) = (Vec::new(), filter, None);
+    loop {
+        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) = rest else { break };
+        let Expr::BinaryExpr(BinaryExpr { left: equal, op: Operator::And, right: behind }) = right.as_ref() else {
+            return None;
+        };
+        let (column, value, op) = one(left, &[Operator::Gt, Operator::Lt])?;
+        let (equal_column, equal_value, _) = one(equal, &[Operator::Eq])?;
+        if (column, &value) != (equal_column, &equal_value) || *strict.get_or_insert(op) != op {
+            return None;
+        }
+        row.push((column, value));
+        rest = behind;
+    }
+    let last = match strict? {
+        Operator::Gt => [Operator::Gt, Operator::GtEq],
+        _ => [Operator::Lt, Operator::LtEq],
+    };
+    let (column, value, op) = one(rest, &last)?;
+    row.push((column, value));
+    Some((row, op))
+}
+
+/// The column that an expression is; where it is cast its values stay what they are ([`within_type`]).
+fn column_of(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) => Some(column),
+        Expr::Cast(cast) if cast.field.data_type().is_signed_integer() => match cast.expr.as_ref() {
+            Expr::Column(column) => Some(column),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A comparison of a column of integers with a value of a wider type, in the column's own: drivers send every number
+/// as `bigint`. Beyond the column's range the comparison is never true, and becomes one that is not either, or always
+/// is, and says nothing.
+fn within_type(
+    column: &Column,
+    op: Operator,
+    value: &ScalarValue,
+    schema: &SchemaRef,
+) -> Option<(ScalarValue, Operator)> {
+    let own = schema.field(schema.index_of(&column.name).ok()?).data_type();
+    if value.data_type() == *own {
+        return Some((value.clone(), op));
+    }
+    let given = match value.cast_to(&DataType::Int64) {
+        Ok(ScalarValue::Int64(Some(given))) if own.is_signed_integer() && value.data_type().is_signed_integer() => {
+            given
+        }
+        _ => return None,
+    };
+    let (least, most) = match own {
+        DataType::Int16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        DataType::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let of = |value: i64| ScalarValue::Int64(Some(value)).cast_to(own).ok();
+    match op {
+        _ if (least..=most).contains(&given) => Some((of(given)?, op)),
+        Operator::Eq => Some((of(least)?, Operator::Lt)),
+        Operator::Gt | Operator::GtEq if given > most => Some((of(most)?, Operator::Gt)),
+        Operator::Lt | Operator::LtEq if given < least => Some((of(least)?, Operator::Lt)),
+        _ => None,
     }
 }
 
@@ -217,20 +409,33 @@ fn column_bounds<'a>(
 }
 
 impl Bounds {
-    fn compare(&mut self, op: Operator, value: &ScalarValue) {
+    /// Those of every column.
+    fn of(conditions: &[Expr], declared: &SchemaRef) -> Vec<Self> {
+        let mut bounds = vec![Self::default(); declared.fields().len()];
+        conditions.iter().for_each(|condition| note(condition, declared, &mut bounds));
+        bounds
+    }
+
+    fn compare(&mut self, op: Operator, column: usize, value: ScalarValue) {
         // A comparison with NULL is never true: the filter leaves nothing, whatever is read.
         if value.is_null() {
             return;
         }
         match op {
-            Operator::Eq => self.one_of(vec![value.clone()]),
-            Operator::Gt | Operator::GtEq if self.above.is_none() => {
-                self.above = Some((value.clone(), op == Operator::GtEq));
-            }
-            Operator::Lt | Operator::LtEq if self.below.is_none() => {
-                self.below = Some((value.clone(), op == Operator::LtEq));
-            }
-            _ => {}
+            Operator::Eq => self.one_of(vec![value]),
+            op => self.compare_row(op, vec![(column, value)]),
+        }
+    }
+
+    /// Of several such conditions the one of the longest row, else the first.
+    fn compare_row(&mut self, op: Operator, row: Vec<(usize, ScalarValue)>) {
+        let (bound, within) = match op {
+            Operator::Gt | Operator::GtEq => (&mut self.above, op == Operator::GtEq),
+            Operator::Lt | Operator::LtEq => (&mut self.below, op == Operator::LtEq),
+            _ => return,
+        };
+        if bound.as_ref().is_none_or(|known| known.row.len() < row.len()) {
+            *bound = Some(Bound { row, within });
         }
     }
 
@@ -261,14 +466,17 @@ fn ranges(schema: &SchemaRef, columns: &[usize], bounds: &[Bounds]) -> Result<Op
     }
     let next = columns.get(fixed).map(|column| &bounds[*column]);
     let (above, below) = next.map_or((None, None), |next| (next.above.as_ref(), next.below.as_ref()));
-    let edge = |prefix: &[ScalarValue], bound: Option<&(ScalarValue, bool)>, end: bool| -> Result<Option<Edge>> {
-        let values: Vec<&ScalarValue> = prefix.iter().chain(bound.map(|(value, _)| value)).collect();
+    let edge = |prefix: &[ScalarValue], bound: Option<&Bound>, end: bool| -> Result<Option<Edge>> {
+        // As far as the row has the columns of the index: beyond, what equals is within.
+        let row = bound.map_or(&[][..], |bound| &bound.row);
+        let served = row.iter().zip(&columns[fixed..]).take_while(|((column, _), indexed)| column == *indexed).count();
+        let values: Vec<&ScalarValue> = prefix.iter().chain(row[..served].iter().map(|(_, value)| value)).collect();
         if values.is_empty() {
             return Ok(None);
         }
         let arrays = values.iter().map(|value| value.to_array()).collect::<Result<Vec<_>>>()?;
         let key = encoded_keys(schema, &columns[..arrays.len()], &arrays).map_err(external)?.swap_remove(0);
-        let within = bound.is_none_or(|(_, within)| *within);
+        let within = bound.is_none_or(|bound| bound.within || served < bound.row.len());
         Ok(Some(Edge { key, behind: within == end }))
     };
     let ranges = prefixes

@@ -34,6 +34,10 @@ pub const INDEX_ROWS_SHARE: usize = 10;
 /// Rows that a look-up may find and still be run at once, without giving way to other tasks: about a millisecond.
 pub const LOOK_UP_ROWS: usize = 8_192;
 
+/// Rows that are read in the order of an index before all rows are read instead: taking them one by one from between
+/// all chunks costs about a tenth of a millisecond for so many in a relation of a million rows.
+pub const FIRST_ROWS: usize = 2_048;
+
 /// Seconds between two looks at the storage: how long what a checkpoint has made superfluous stays there.
 pub const MAINTENANCE_SECONDS: u64 = 30;
 

@@ -83,12 +83,13 @@ impl Session {
             (Run::Found(found), mode) => {
                 let millis = millis_since(started);
                 let plan = explain::query(&with_values(&query.plan, parameters)?);
-                let plan = match &found.by {
-                    Some((index, relation)) => {
-                        let scan = format!("{LOOK_UP}{index} on {relation}");
-                        format!("Look-up\n{}", indented(&with_index_scans(&plan, &scan)))
+                let plan = match found.by.is_empty() {
+                    false => {
+                        let scans =
+                            found.by.iter().map(|(index, relation)| format!("{LOOK_UP}{index} on {relation}\n"));
+                        format!("Look-up\n{}", indented(&with_index_scans(&plan, &scans.collect::<String>())))
                     }
-                    None => plan,
+                    true => plan,
                 };
                 let run = (mode == ExplainMode::Analyze).then(|| (found.rows.num_rows(), millis));
                 Ok(Explained { plan, run })

@@ -289,6 +289,7 @@ impl Settings {
             forms: self.style.forms,
             text_lengths: true,
             typed_literals: true,
+            rows_by_columns: true,
         }
     }
 
