@@ -56,7 +56,7 @@ impl Planner<'_> {
             Parsed::Update(update) => self.binder().update(&update, self.parameter_types).map(boxed(Statement::Update)),
             Parsed::Delete(delete) => self.binder().delete(&delete, self.parameter_types).map(boxed(Statement::Delete)),
             Parsed::Copy(copy) => self.copy(*copy),
-            Parsed::Subscribe(parsed) => crate::subscribe::subscribe(&parsed, catalog, settings),
+            Parsed::Subscribe(parsed) => crate::subscribe::subscribe(&parsed, catalog, settings, self.parameter_types),
             Parsed::Truncate { names } => self.truncate(&names),
             Parsed::CreateSchema { name, if_not_exists } => ddl::create_schema(name, if_not_exists, catalog),
             Parsed::CreateRelation(mut relation) => {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
+use millstream_runtime::graph::{Part, Series};
 use millstream_runtime::plan::{Dataflow, InputRelation, RelationId};
 use millstream_runtime::source::ConnectorSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessStatement, Privileges, RoleOid};
 use crate::batch::LookUp;
-use crate::catalog::{IndexColumn, QualifiedName, ViewDefinition};
+use crate::catalog::{Auxiliary, IndexColumn, QualifiedName, ViewDefinition};
 use crate::copy::Copy;
 use crate::cursor::{Declare, Fetch};
 use crate::error::TextPosition;
@@ -609,7 +610,19 @@ pub struct Read {
     /// The relation, or the owner of the auxiliary one.
     pub relation: RelationId,
     /// Set for `$rejected`, `$late`, `$refused`.
-    pub auxiliary: Option<crate::catalog::Auxiliary>,
+    pub auxiliary: Option<Auxiliary>,
+}
+
+impl Read {
+    /// What a graph keeps of it.
+    pub fn series(self) -> Series {
+        let part = match self.auxiliary {
+            None => Part::Rows,
+            Some(Auxiliary::Rejected | Auxiliary::Refused) => Part::Rejected,
+            Some(Auxiliary::Late) => Part::Late,
+        };
+        Series { relation: self.relation, part }
+    }
 }
 
 /// A relation that a statement names, and what the one who runs it must be allowed there.

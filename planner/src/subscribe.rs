@@ -4,17 +4,20 @@
 //! then `weight`, or with an envelope `op`; behind them are those of the relation. Every column may be null: a row
 //! that only tells of progress has nothing else.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use millstream_runtime::plan::{Dataflow, RelationId};
+use datafusion::common::ScalarValue;
+use millstream_runtime::plan::Dataflow;
 use millstream_runtime::time::Epoch;
 
-use crate::bind::{Binder, reads, view, with_descriptions};
+use crate::batch::with_values;
+use crate::bind::{Binder, BoundQuery, reads, view, with_descriptions};
 use crate::catalog::{Catalog, Relation, RelationKind, Resolved};
 use crate::ddl;
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
-use crate::parse::ast::{self, Name, SubscribeTarget};
+use crate::parse::ast::{self, Name, SubscribeEnvelope, SubscribeTarget};
 use crate::settings::PlanSettings;
 use crate::statement::{Read, Statement, Use};
 
@@ -39,15 +42,26 @@ pub struct Subscribe {
     pub reads: Vec<Read>,
     /// What it names, itself and through views.
     pub uses: Vec<Use>,
+    /// The types of `$1`, `$2`, ...
+    pub parameters: Vec<Option<DataType>>,
 }
 
 /// What a subscription follows.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A table or a materialized view.
-    Relation(RelationId),
+    /// A table, a materialized view, or rows of one that did not get through.
+    Relation(Read),
     /// A query, as a view that lives as long as the subscription.
     Query(Box<Temporary>),
+    /// A query with parameters: see [`Subscribe::with_values`].
+    Open(Box<Open>),
+}
+
+/// A query with parameters, to be made a view once their values are known.
+#[derive(Clone, Debug)]
+pub struct Open {
+    bound: BoundQuery,
+    envelope: Option<SubscribeEnvelope>,
 }
 
 /// A view that only one subscription knows.
@@ -76,27 +90,38 @@ pub enum Envelope {
     },
 }
 
-/// Plans a SUBSCRIBE.
-pub(crate) fn subscribe(parsed: &ast::Subscribe, catalog: &Catalog, settings: &PlanSettings) -> Result<Statement> {
+/// Plans a SUBSCRIBE. `parameter_types` are those that the client named for the parameters of a query.
+pub(crate) fn subscribe(
+    parsed: &ast::Subscribe,
+    catalog: &Catalog,
+    settings: &PlanSettings,
+    parameter_types: &[Option<DataType>],
+) -> Result<Statement> {
     let binder = Binder::new(catalog, settings);
     let (bound, position) = match &parsed.target {
         SubscribeTarget::Relation(name) => {
             refuse_kind(name, catalog, settings)?;
             (binder.all_of(name)?, name.position)
         }
-        SubscribeTarget::Query { query, position } => (binder.definition(query)?, *position),
+        SubscribeTarget::Query { query, position } => (binder.named_columns(query, parameter_types)?, *position),
     };
     let at = |error: PlanError| error.at(Some(position));
     let read = reads(&bound.plan).map_err(crate::bind::plan_error).map_err(at)?;
-    let (target, known_key) = match stored(parsed, catalog, settings) {
-        Some((relation, key)) => (Target::Relation(relation), key),
+    let said = parsed.envelope.as_ref();
+    let (target, envelope) = match stored(parsed, catalog, settings) {
+        Some((relation, key)) => (Target::Relation(relation), envelope(said, &bound.schema, &key)?),
         None => {
-            let view = view(&bound, None).map_err(at)?;
-            let key = view.definition.key;
-            (Target::Query(Box::new(Temporary { dataflow: view.dataflow, key: key.clone() })), key)
+            refuse_beside(&read, catalog).map_err(at)?;
+            match bound.parameters.is_empty() {
+                true => made(&bound, said).map_err(at)?,
+                false => {
+                    let open = Open { bound: bound.clone(), envelope: said.cloned() };
+                    // Which columns are a key is known when the values are: nothing that is shown depends on it.
+                    (Target::Open(Box::new(open)), of_kind(said, Vec::new()))
+                }
+            }
         }
     };
-    let envelope = envelope(parsed, &bound.schema, &known_key)?;
     let progress = parsed.progress.unwrap_or(false);
     Ok(Statement::Subscribe(Box::new(Subscribe {
         target,
@@ -108,14 +133,39 @@ pub(crate) fn subscribe(parsed: &ast::Subscribe, catalog: &Catalog, settings: &P
         envelope,
         reads: read,
         uses: bound.uses,
+        parameters: bound.parameters.into_iter().map(Some).collect(),
     })))
 }
 
-/// The table or materialized view that was named, with its key.
-fn stored(parsed: &ast::Subscribe, catalog: &Catalog, settings: &PlanSettings) -> Option<(RelationId, Vec<usize>)> {
+impl Subscribe {
+    /// The same with values for its parameters; as it is where it has none.
+    pub fn with_values(&self, values: Vec<ScalarValue>) -> Result<Cow<'_, Self>> {
+        let Target::Open(open) = &self.target else { return Ok(Cow::Borrowed(self)) };
+        let plan = with_values(&open.bound.plan, values)?;
+        let bound = BoundQuery { plan, ..open.bound.clone() };
+        // Positions count in the text that was prepared.
+        let made = made(&bound, open.envelope.as_ref());
+        let (target, envelope) = made.map_err(|error| PlanError { position: None, ..error })?;
+        Ok(Cow::Owned(Self { target, envelope, ..self.clone() }))
+    }
+}
+
+/// The view of a query, and how its changes are shown.
+fn made(bound: &BoundQuery, said: Option<&SubscribeEnvelope>) -> Result<(Target, Envelope)> {
+    let view = view(bound, None)?;
+    let key = view.definition.key;
+    let envelope = envelope(said, &bound.schema, &key)?;
+    Ok((Target::Query(Box::new(Temporary { dataflow: view.dataflow, key })), envelope))
+}
+
+/// What was named, where its rows are kept: a table, a materialized view, rows that did not get through. With its key.
+fn stored(parsed: &ast::Subscribe, catalog: &Catalog, settings: &PlanSettings) -> Option<(Read, Vec<usize>)> {
     let SubscribeTarget::Relation(name) = &parsed.target else { return None };
-    let relation = ddl::find(name, catalog, settings).ok()?;
-    Some((relation.id, relation.key()?.to_vec()))
+    let resolved = crate::bind::resolve(catalog, settings, name.schema.as_deref(), &name.name)?;
+    match &resolved {
+        Resolved::Relation(relation) => Some((resolved.read(), relation.key()?.to_vec())),
+        Resolved::Auxiliary { .. } => Some((resolved.read(), Vec::new())),
+    }
 }
 
 /// Refuses relations whose changes nobody knows.
@@ -127,18 +177,16 @@ fn refuse_kind(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Resul
     };
     let relation: Arc<Relation> = match crate::bind::resolve(catalog, settings, name.schema.as_deref(), &name.name) {
         Some(Resolved::Relation(relation)) => relation,
-        Some(Resolved::Auxiliary { .. }) => {
-            return refused(format!("\"{}\"", name.name), "SELECT from it again to see its current state.");
-        }
-        // The binder says what there is instead.
-        None => return Ok(()),
+        // What did not get through is kept; the binder says what there is instead of what is not there.
+        Some(Resolved::Auxiliary { .. }) | None => return Ok(()),
     };
+    let over_it = "CREATE MATERIALIZED VIEW over it, and subscribe to that.";
     match &relation.kind {
+        RelationKind::Table(_) if ddl::sink_of_table(&relation)?.is_some() => {
+            refused(format!("table \"{}\" of a connector, which keeps no rows", name.name), over_it)
+        }
         RelationKind::Table(_) | RelationKind::MaterializedView(_) | RelationKind::View { .. } => Ok(()),
-        RelationKind::Source(_) => refused(
-            format!("source \"{}\", which keeps no rows", name.name),
-            "CREATE MATERIALIZED VIEW over it, and subscribe to that.",
-        ),
+        RelationKind::Source(_) => refused(format!("source \"{}\", which keeps no rows", name.name), over_it),
         RelationKind::Sink(_) => {
             refused(format!("sink \"{}\"", name.name), "Subscribe to the materialized view that it reads.")
         }
@@ -148,8 +196,26 @@ fn refuse_kind(name: &Name, catalog: &Catalog, settings: &PlanSettings) -> Resul
     }
 }
 
-fn envelope(parsed: &ast::Subscribe, columns: &SchemaRef, known_key: &[usize]) -> Result<Envelope> {
-    let Some(said) = &parsed.envelope else { return Ok(Envelope::Weights) };
+/// Refuses queries over rows that did not get through: they stand beside the dataflow, which no operator reads.
+fn refuse_beside(reads: &[Read], catalog: &Catalog) -> Result<()> {
+    let Some(beside) = reads.iter().find(|read| read.auxiliary.is_some()) else { return Ok(()) };
+    let name = catalog.resolve_read(*beside).map(|found| found.name().name).unwrap_or_default();
+    let message = format!("cannot subscribe to a query over \"{name}\", which holds rows that did not get through");
+    Err(PlanError::unsupported(message)
+        .with_hint(format!("SUBSCRIBE \"{name}\" gives all that comes to it and leaves it.")))
+}
+
+/// The envelope that was asked for, with a key.
+fn of_kind(said: Option<&SubscribeEnvelope>, key: Vec<usize>) -> Envelope {
+    match said {
+        None => Envelope::Weights,
+        Some(said) if said.debezium => Envelope::Debezium { key },
+        Some(_) => Envelope::Upsert { key },
+    }
+}
+
+fn envelope(asked: Option<&SubscribeEnvelope>, columns: &SchemaRef, known_key: &[usize]) -> Result<Envelope> {
+    let Some(said) = asked else { return Ok(Envelope::Weights) };
     let mut key = Vec::new();
     for column in &said.key {
         let place = columns.index_of(&column.value).map_err(|_| {
@@ -180,7 +246,7 @@ fn envelope(parsed: &ast::Subscribe, columns: &SchemaRef, known_key: &[usize]) -
             .with_hint("Leave ENVELOPE out, or subscribe to a table with a primary key or to a query with GROUP BY.")
             .at(Some(said.position)));
     }
-    Ok(if said.debezium { Envelope::Debezium { key } } else { Envelope::Upsert { key } })
+    Ok(of_kind(asked, key))
 }
 
 fn shown(columns: &SchemaRef, progress: bool, envelope: &Envelope) -> SchemaRef {

@@ -158,10 +158,16 @@ impl<'a> Binder<'a> {
 
     /// Plans a query that stands in a definition: it has no parameters, and its columns have names of their own.
     pub fn definition(&self, query: &ast::Query) -> Result<BoundQuery> {
-        let bound = self.bind_query(query, &[])?;
+        let bound = self.named_columns(query, &[])?;
         if !bound.parameters.is_empty() {
             return Err(PlanError::new(PlanErrorKind::InvalidDefinition, "there is no parameter $1 in a definition"));
         }
+        Ok(bound)
+    }
+
+    /// Plans a query whose columns have names of their own; see [`Self::query`] for its parameters.
+    pub(crate) fn named_columns(&self, query: &ast::Query, types: &[Option<DataType>]) -> Result<BoundQuery> {
+        let bound = self.bind_query(query, types)?;
         let mut seen = std::collections::HashSet::new();
         match bound.schema.fields().iter().find(|field| !seen.insert(field.name().as_str())) {
             None => Ok(bound),

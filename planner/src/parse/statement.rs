@@ -164,6 +164,7 @@ fn explained(cursor: &mut Cursor<'_>) -> Result<Statement> {
         | Statement::Update(_)
         | Statement::Delete(_)
         | Statement::Command(Command::Execute { .. })
+        | Statement::Subscribe(_)
         | Statement::CreateSink(_) => true,
         Statement::CreateView(view) => view.materialized,
         _ => false,
@@ -171,7 +172,8 @@ fn explained(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if !explainable {
         return Err(PlanError::unsupported("this statement has no plan to explain")
             .with_hint(
-                "EXPLAIN takes queries, INSERT, UPDATE, DELETE, EXECUTE, CREATE MATERIALIZED VIEW and CREATE SINK.",
+                "EXPLAIN takes queries, SUBSCRIBE, INSERT, UPDATE, DELETE, EXECUTE, CREATE MATERIALIZED VIEW and \
+                 CREATE SINK.",
             )
             .at(Some(position)));
     }

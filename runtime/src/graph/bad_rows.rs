@@ -2,7 +2,7 @@
 //! budgeted log, `$rejected` of views and `$refused` of sinks as a relation that follows its view.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute;
@@ -80,11 +80,13 @@ pub(crate) struct KeptRows {
     pub(crate) left: u64,
     /// What came since the last checkpoint.
     fresh: Vec<RecordBatch>,
+    /// As it is shown: the same one until rows come.
+    shown: OnceLock<Arc<RelationVersion>>,
 }
 
 impl KeptRows {
     pub(crate) fn new(schema: SchemaRef) -> Self {
-        Self { schema, chunks: VecDeque::new(), bytes: 0, left: 0, fresh: Vec::new() }
+        Self { schema, chunks: VecDeque::new(), bytes: 0, left: 0, fresh: Vec::new(), shown: OnceLock::new() }
     }
 
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
@@ -92,18 +94,19 @@ impl KeptRows {
         self.restore(batch)
     }
 
-    /// Takes back a batch of a checkpoint. Small batches are put together, so that a version has few chunks.
-    pub(crate) fn restore(&mut self, batch: RecordBatch) -> Result<()> {
-        let small = |chunk: &&mut Arc<Chunk>| chunk.batch.num_rows() + batch.num_rows() <= CHUNK_ROWS;
-        let batch = match self.chunks.back_mut().filter(small) {
-            None => batch,
-            Some(last) => {
-                let joined = compute::concat_batches(&self.schema, [&last.batch, &batch])?;
-                self.bytes -= last.batch.get_array_memory_size();
-                self.chunks.pop_back();
-                joined
-            }
-        };
+    /// Takes back a batch of a checkpoint. Small batches are put together, so that a version has few chunks: while that
+    /// at least doubles the one before, so that each row is copied a logarithmic number of times, and what is superseded
+    /// for those who follow stays small.
+    pub(crate) fn restore(&mut self, mut batch: RecordBatch) -> Result<()> {
+        self.shown = OnceLock::new();
+        while let Some(last) = self.chunks.back()
+            && last.batch.num_rows() <= 2 * batch.num_rows()
+            && last.batch.num_rows() + batch.num_rows() <= CHUNK_ROWS
+        {
+            self.bytes -= last.batch.get_array_memory_size();
+            batch = compute::concat_batches(&self.schema, [&last.batch, &batch])?;
+            self.chunks.pop_back();
+        }
         self.bytes += batch.get_array_memory_size();
         self.chunks.push_back(Arc::new(Chunk { id: next_chunk_id(), batch, live: None, orders: Arc::default() }));
         while self.bytes > KEPT_BAD_ROWS_BYTES && self.chunks.len() > 1 {
@@ -124,12 +127,15 @@ impl KeptRows {
         self.chunks.iter().map(|chunk| chunk.batch.clone()).collect()
     }
 
+    /// What is shown: a version of its own for each change, and no other.
     pub(crate) fn version(&self) -> Arc<RelationVersion> {
-        let rows = self.chunks.iter().map(|chunk| chunk.batch.num_rows()).sum();
-        Arc::new(RelationVersion {
-            schema: Arc::clone(&self.schema),
-            chunks: self.chunks.iter().cloned().collect(),
-            rows,
-        })
+        let shown = self.shown.get_or_init(|| {
+            Arc::new(RelationVersion {
+                schema: Arc::clone(&self.schema),
+                chunks: self.chunks.iter().cloned().collect(),
+                rows: self.chunks.iter().map(|chunk| chunk.batch.num_rows()).sum(),
+            })
+        });
+        Arc::clone(shown)
     }
 }

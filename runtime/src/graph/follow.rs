@@ -1,4 +1,4 @@
-//! Following a relation: all rows at one epoch, then the changes of every later one.
+//! Following a relation, or the rows beside it that did not get through: all rows at one epoch, then the changes of every later one.
 //!
 //! A follower is a place in a history and holds no version: between two calls there is an epoch, and how much of the
 //! next one was given. So whoever reads slowly keeps nothing alive, and is lost once what it needs has been let go
@@ -10,18 +10,17 @@
 use std::sync::{Arc, Mutex};
 
 use super::Graph;
-use super::history::{Following, History};
+use super::history::{Following, History, Series};
 use super::shared::lock;
 use crate::batch::ChangeBatch;
 use crate::error::{Error, Result};
-use crate::plan::RelationId;
 use crate::relation::{ChunkPlace, RelationVersion};
 use crate::time::Epoch;
 
 /// Somebody who follows a relation.
 #[derive(Debug)]
 pub struct Follower {
-    relation: RelationId,
+    series: Series,
     /// Everything up to here was given; `None`: nothing was.
     at: Option<Epoch>,
     under_way: Option<UnderWay>,
@@ -81,14 +80,14 @@ impl Difference {
 
 impl Follower {
     /// Follows a relation from what it holds at an epoch: first all rows that it has there.
-    pub fn with_rows(relation: RelationId, at: Epoch) -> Self {
+    pub fn with_rows(series: impl Into<Series>, at: Epoch) -> Self {
         let under_way = UnderWay::Chunks { to: at, place: ChunkPlace::default() };
-        Self { relation, at: None, under_way: Some(under_way) }
+        Self { series: series.into(), at: None, under_way: Some(under_way) }
     }
 
     /// Follows a relation from an epoch on, whose rows are known.
-    pub fn after(relation: RelationId, at: Epoch) -> Self {
-        Self { relation, at: Some(at), under_way: None }
+    pub fn after(series: impl Into<Series>, at: Epoch) -> Self {
+        Self { series: series.into(), at: Some(at), under_way: None }
     }
 
     /// Everything up to here was given.
@@ -118,7 +117,7 @@ impl Follower {
     fn next_of(&mut self, history: &Mutex<History>) -> Result<Followed> {
         if self.under_way.is_none() {
             let Some(at) = self.at else { return Ok(Followed::Lost) };
-            let following = lock(history).following(self.relation, at);
+            let following = lock(history).following(self.series, at);
             match following {
                 Following::Lost => return Ok(Followed::Lost),
                 Following::Unchanged(epoch) if epoch == at => return Ok(Followed::Nothing),
@@ -143,8 +142,8 @@ impl Follower {
         };
         let (from, to) = {
             let history = lock(history);
-            let from = self.at.map(|at| history.at(self.relation, at));
-            (from, history.at(self.relation, *epoch))
+            let from = self.at.map(|at| history.at(self.series, at));
+            (from, history.at(self.series, *epoch))
         };
         let Some(to) = to else { return Ok(Followed::Lost) };
         let from = from.unwrap_or_else(|| Some(RelationVersion::empty(Arc::clone(&to.schema))));
@@ -177,6 +176,7 @@ mod tests {
     use super::*;
     use crate::graph::Published;
     use crate::limits::{FOLLOWED_BYTES, FOLLOWED_VERSIONS};
+    use crate::plan::RelationId;
     use crate::relation::RelationStore;
 
     const RELATION: RelationId = RelationId(7);
@@ -337,7 +337,7 @@ mod tests {
             store.apply(&[ChangeBatch::append(rows(&[counter as i64]))]).unwrap();
             show(&history, counter, Some(store.version()));
         }
-        let (oldest, newest) = lock(&history).held(RELATION).unwrap();
+        let (oldest, newest) = lock(&history).held(RELATION.into()).unwrap();
         assert_eq!((oldest.counter, newest.counter), (9, FOLLOWED_VERSIONS as u64 + 9));
         let next = |mut follower: Follower| follower.next_of(&history).unwrap();
         assert!(matches!(next(Follower::after(RELATION, epoch(8))), Followed::Lost));
@@ -358,7 +358,7 @@ mod tests {
                 assert!(matches!(slow.next_of(&history).unwrap(), Followed::Changes(..)));
             }
         }
-        let (oldest, _) = lock(&history).held(RELATION).unwrap();
+        let (oldest, _) = lock(&history).held(RELATION.into()).unwrap();
         assert!(oldest.counter > 50, "epochs from {oldest} on are held");
         assert!(matches!(slow.next_of(&history).unwrap(), Followed::Lost));
         let mut follower = Follower::after(RELATION, oldest);
@@ -373,8 +373,8 @@ mod tests {
         assert!(matches!(follower.gave(difference.epoch), Followed::Complete(at) if at == difference.epoch));
         assert!(matches!(follower.next_of(&history).unwrap(), Followed::Lost));
         assert_eq!(lock(&history).bytes(), 0);
-        assert_eq!(lock(&history).held(RELATION).unwrap().0, epoch(99));
+        assert_eq!(lock(&history).held(RELATION.into()).unwrap().0, epoch(99));
         lock(&history).forget(RELATION);
-        assert!(lock(&history).held(RELATION).is_none());
+        assert!(lock(&history).held(RELATION.into()).is_none());
     }
 }

@@ -5,8 +5,9 @@
 //! here, by bytes and by number, whoever follows and however slowly: followers hold no version between two looks.
 //! Who comes back too late finds its epoch gone and is told so.
 //!
-//! Per relation, because most epochs change few of them: an epoch in which a relation did not change costs nothing,
-//! and an old epoch can be followed from for as long as the relation stood still.
+//! Per series ([`Series`]: the rows of a relation, or those beside it that did not get through), because most epochs
+//! change few of them: an epoch in which a series did not change costs nothing, and an old epoch can be followed from
+//! for as long as it stood still.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,17 +18,43 @@ use crate::plan::RelationId;
 use crate::relation::RelationVersion;
 use crate::time::Epoch;
 
-/// The versions of one relation, oldest first: what is shown from an epoch on; `None` while it is not shown, which
+/// Which rows of a relation: every part has versions of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Those that it holds.
+    Rows,
+    /// Those beside it that were rejected, or that a sink has refused.
+    Rejected,
+    /// Those beside it that came too late.
+    Late,
+}
+
+/// What can be followed: a part of a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Series {
+    /// The relation.
+    pub relation: RelationId,
+    /// Which of its rows.
+    pub part: Part,
+}
+
+impl From<RelationId> for Series {
+    fn from(relation: RelationId) -> Self {
+        Self { relation, part: Part::Rows }
+    }
+}
+
+/// The versions of one series, oldest first: what is shown from an epoch on; `None` while it is not shown, which
 /// happens when its graph has started again and fills it anew.
 type Versions = VecDeque<(Epoch, Option<Arc<RelationVersion>>)>;
 
 /// The newest versions of the relations of one graph.
 #[derive(Clone, Default)]
 pub(super) struct History {
-    relations: BTreeMap<RelationId, Versions>,
-    /// Of every version but the newest of each relation, in the order in which they were superseded: whose the
+    series: BTreeMap<Series, Versions>,
+    /// Of every version but the newest of each series, in the order in which they were superseded: whose the
     /// oldest one is, and what it alone keeps alive.
-    superseded: VecDeque<(RelationId, usize)>,
+    superseded: VecDeque<(Series, usize)>,
     bytes: usize,
     newest: Option<Epoch>,
 }
@@ -47,17 +74,22 @@ impl History {
     /// Takes note of what is shown from now on, and lets go what is too much.
     pub(super) fn push(&mut self, published: &Published) {
         let epoch = published.epoch;
-        for (relation, version) in &published.relations {
-            let versions = self.relations.entry(*relation).or_default();
-            let known = versions.back().and_then(|(_, last)| last.as_ref());
-            if !known.is_some_and(|last| Arc::ptr_eq(last, version)) {
-                put(versions, &mut self.superseded, &mut self.bytes, *relation, (epoch, Some(Arc::clone(version))));
+        for part in [Part::Rows, Part::Rejected, Part::Late] {
+            // Nobody can name the rows beside a temporary view.
+            let named = |relation: &RelationId| part == Part::Rows || !relation.is_temporary();
+            for (relation, version) in published.part(part).iter().filter(|(relation, _)| named(relation)) {
+                let series = Series { relation: *relation, part };
+                let versions = self.series.entry(series).or_default();
+                let known = versions.back().and_then(|(_, last)| last.as_ref());
+                if !known.is_some_and(|last| Arc::ptr_eq(last, version)) {
+                    put(versions, &mut self.superseded, &mut self.bytes, series, (epoch, Some(Arc::clone(version))));
+                }
             }
         }
-        for (relation, versions) in &mut self.relations {
+        for (series, versions) in &mut self.series {
             let shown = versions.back().is_some_and(|(_, last)| last.is_some());
-            if shown && !published.relations.contains_key(relation) {
-                put(versions, &mut self.superseded, &mut self.bytes, *relation, (epoch, None));
+            if shown && !published.part(series.part).contains_key(&series.relation) {
+                put(versions, &mut self.superseded, &mut self.bytes, *series, (epoch, None));
             }
         }
         self.newest = Some(epoch);
@@ -71,12 +103,12 @@ impl History {
         any
     }
 
-    /// Forgets a relation.
+    /// Forgets a relation, with what stands beside it.
     pub(super) fn forget(&mut self, relation: RelationId) {
-        self.relations.remove(&relation);
+        self.series.retain(|series, _| series.relation != relation);
         let bytes = &mut self.bytes;
         self.superseded.retain(|(of, size)| {
-            let stays = *of != relation;
+            let stays = of.relation != relation;
             *bytes -= if stays { 0 } else { *size };
             stays
         });
@@ -84,7 +116,7 @@ impl History {
 
     /// Takes over what another graph kept, whose relations are of this graph from now on.
     pub(super) fn take_over(&mut self, other: Self) {
-        self.relations.extend(other.relations);
+        self.series.extend(other.series);
         self.superseded.extend(other.superseded);
         self.bytes += other.bytes;
         // The epochs of both go on above this one.
@@ -97,16 +129,16 @@ impl History {
         self.bytes
     }
 
-    /// The relation as it is shown at an epoch; `None` when that is not known any more, or not yet.
-    pub(super) fn at(&self, relation: RelationId, epoch: Epoch) -> Option<Arc<RelationVersion>> {
-        let versions = self.relations.get(&relation).filter(|_| self.newest >= Some(epoch))?;
+    /// A series as it is shown at an epoch; `None` when that is not known any more, or not yet.
+    pub(super) fn at(&self, series: Series, epoch: Epoch) -> Option<Arc<RelationVersion>> {
+        let versions = self.series.get(&series).filter(|_| self.newest >= Some(epoch))?;
         let after = versions.partition_point(|(from, _)| *from <= epoch);
         versions.get(after.checked_sub(1)?)?.1.clone()
     }
 
-    /// What follows the state of a relation at `after`.
-    pub(super) fn following(&self, relation: RelationId, after: Epoch) -> Following {
-        let (Some(versions), Some(from)) = (self.relations.get(&relation), self.at(relation, after)) else {
+    /// What follows the state of a series at `after`.
+    pub(super) fn following(&self, series: Series, after: Epoch) -> Following {
+        let (Some(versions), Some(from)) = (self.series.get(&series), self.at(series, after)) else {
             return Following::Lost;
         };
         let next = versions.partition_point(|(from, _)| *from <= after);
@@ -119,17 +151,17 @@ impl History {
         }
     }
 
-    /// The oldest and the newest epoch at which a relation is known.
-    pub(super) fn held(&self, relation: RelationId) -> Option<(Epoch, Epoch)> {
-        let (oldest, _) = self.relations.get(&relation)?.iter().find(|(_, version)| version.is_some())?;
+    /// The oldest and the newest epoch at which a series is known.
+    pub(super) fn held(&self, series: Series) -> Option<(Epoch, Epoch)> {
+        let (oldest, _) = self.series.get(&series)?.iter().find(|(_, version)| version.is_some())?;
         Some((*oldest, self.newest?))
     }
 
     fn trim(&mut self, bytes_max: usize, versions_max: usize) {
         while self.bytes > bytes_max || self.superseded.len() > versions_max {
-            let Some((relation, bytes)) = self.superseded.pop_front() else { return };
+            let Some((series, bytes)) = self.superseded.pop_front() else { return };
             self.bytes -= bytes;
-            if let Some(versions) = self.relations.get_mut(&relation) {
+            if let Some(versions) = self.series.get_mut(&series) {
                 versions.pop_front();
             }
         }
@@ -139,9 +171,9 @@ impl History {
 /// Puts a version in the place of the newest one.
 fn put(
     versions: &mut Versions,
-    superseded: &mut VecDeque<(RelationId, usize)>,
+    superseded: &mut VecDeque<(Series, usize)>,
     bytes: &mut usize,
-    relation: RelationId,
+    series: Series,
     (epoch, version): (Epoch, Option<Arc<RelationVersion>>),
 ) {
     if let Some((_, last)) = versions.back() {
@@ -150,7 +182,7 @@ fn put(
             (Some(last), Some(now)) => last.superseded_bytes(now),
             (Some(last), None) => last.memory_bytes(),
         };
-        superseded.push_back((relation, size));
+        superseded.push_back((series, size));
         *bytes += size;
     }
     versions.push_back((epoch, version));

@@ -36,6 +36,7 @@ pub use self::accept::{Accepted, Acceptor, SplitClock};
 pub use self::bad_rows::{rejected_record_schema, rejected_row_schema};
 pub use self::checkpoint::{RestoredTable, restore_tables};
 pub use self::follow::{Difference, Followed, Follower};
+pub use self::history::{Part, Series};
 use self::master::{Master, Message, Reply};
 pub use self::memory::StateMemory;
 use self::shared::{Shared, ViewProgress};
@@ -267,6 +268,15 @@ impl Published {
         }
     }
 
+    /// The versions of one part of every relation.
+    pub(crate) fn part(&self, part: Part) -> &BTreeMap<RelationId, Arc<RelationVersion>> {
+        match part {
+            Part::Rows => &self.relations,
+            Part::Rejected => &self.rejected,
+            Part::Late => &self.late,
+        }
+    }
+
     /// Whether every split of the relation has been read up to the given positions.
     pub fn has_read(&self, relation: RelationId, ends: &BTreeMap<SplitId, Position>) -> bool {
         let read = |split: &SplitId, end: &Position| {
@@ -336,9 +346,9 @@ impl Graph {
         self.shared.published.subscribe()
     }
 
-    /// The oldest and the newest epoch at which a relation can still be followed.
-    pub fn followed_epochs(&self, relation: RelationId) -> Option<(Epoch, Epoch)> {
-        self.shared.history().held(relation)
+    /// The oldest and the newest epoch at which a series can still be followed.
+    pub fn followed_epochs(&self, series: impl Into<Series>) -> Option<(Epoch, Epoch)> {
+        self.shared.history().held(series.into())
     }
 
     /// How it does.

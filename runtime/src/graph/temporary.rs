@@ -66,8 +66,9 @@ impl Master {
         let lost: BTreeSet<RelationId> = {
             let history = self.shared.history();
             let needed = |lease: &Weak<Lease>| lease.upgrade().and_then(|lease| lease.needed());
-            let is_lost =
-                |id: &RelationId, lease: &Weak<Lease>| needed(lease).is_some_and(|at| history.at(*id, at).is_none());
+            let is_lost = |id: &RelationId, lease: &Weak<Lease>| {
+                needed(lease).is_some_and(|at| history.at((*id).into(), at).is_none())
+            };
             let lost = self.leases.iter().filter(|(id, lease)| self.views.contains_key(id) && is_lost(id, lease));
             lost.map(|(id, _)| *id).collect()
         };

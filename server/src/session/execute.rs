@@ -80,7 +80,7 @@ impl Session {
         match statement {
             Statement::Empty => Ok(Outcome::tagged(CommandTag::Empty)),
             Statement::Query(query) => self.query(query, parameters, stop).await,
-            Statement::Subscribe(subscribe) => self.subscribe(subscribe, stop).await,
+            Statement::Subscribe(subscribe) => self.subscribe(subscribe, parameters, stop).await,
             Statement::Copy(copy) => self.copy_out(copy, stop).await,
             statement @ (Statement::Insert(_)
             | Statement::Update(_)

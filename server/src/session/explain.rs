@@ -10,7 +10,9 @@ use futures::TryStreamExt;
 use millstream_planner::batch::with_values;
 use millstream_planner::explain;
 use millstream_planner::statement::{Command, Explain, ExplainFormat, ExplainMode, Query, Statement, StatementText};
+use millstream_planner::subscribe::{Subscribe, Target};
 use millstream_planner::types::JSON;
+use millstream_runtime::Error;
 
 use super::change::one_batch;
 use super::prepare::{Work, texts};
@@ -33,11 +35,13 @@ impl Session {
             Statement::Query(query) => stop.race(self.explain_query(query, explain.mode, parameters)).await?,
             Statement::CreateMaterializedView(create) => explain::dataflow(&create.dataflow, explain.mode).into(),
             Statement::CreateSink(create) => explain::dataflow(&create.dataflow, explain.mode).into(),
+            Statement::Subscribe(subscribe) => self.explain_subscribe(subscribe, explain.mode, parameters)?.into(),
             Statement::Insert(insert) => explain::query(&insert.rows).into(),
             Statement::Update(update) => explain::query(&update.rows).into(),
             Statement::Delete(delete) => explain::query(&delete.rows).into(),
             _ => {
-                let message = "EXPLAIN takes a query, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW or CREATE SINK";
+                let message = "EXPLAIN takes a query, SUBSCRIBE, INSERT, UPDATE, DELETE, CREATE MATERIALIZED VIEW or \
+                               CREATE SINK";
                 return Err(SqlError::new(Condition::FeatureNotSupported, message));
             }
         };
@@ -67,6 +71,25 @@ impl Session {
         self.authorize(statement)?;
         let explain = Explain { statement: statement.clone(), ..explain.clone() };
         self.explain(&explain, values, stop).await
+    }
+
+    /// The dataflow that a subscription to a query would run; what is kept anyway needs none.
+    fn explain_subscribe(
+        &self,
+        subscribe: &Subscribe,
+        mode: ExplainMode,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<String, SqlError> {
+        let subscribe = subscribe.with_values(parameters)?;
+        match &subscribe.target {
+            Target::Query(temporary) => Ok(explain::dataflow(&temporary.dataflow, mode)),
+            Target::Relation(read) => {
+                let name = self.state().catalog.view.resolve_read(*read).map(|found| found.name());
+                let name = name.ok_or_else(|| Error::internal("what is subscribed to is not in the catalog"))?;
+                Ok(format!("Follow {}.{}\n", name.schema, name.name))
+            }
+            Target::Open(_) => Err(Error::internal("a query is explained without its parameters").into()),
+        }
     }
 
     async fn explain_query(

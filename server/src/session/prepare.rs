@@ -273,6 +273,7 @@ fn parameters(statement: &Statement) -> Vec<DataType> {
         Statement::Insert(insert) => &insert.parameters,
         Statement::Update(update) => &update.parameters,
         Statement::Delete(delete) => &delete.parameters,
+        Statement::Subscribe(subscribe) => &subscribe.parameters,
         Statement::Explain(explain) => return parameters(&explain.statement),
         _ => return Vec::new(),
     };

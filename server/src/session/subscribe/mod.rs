@@ -1,4 +1,4 @@
-//! SUBSCRIBE: the rows of a relation at one epoch, then what every later epoch changes, for as long as the client
+//! SUBSCRIBE: the rows of a relation, or those beside it that did not get through, at one epoch, then what every later epoch changes, for as long as the client
 //! stays.
 //!
 //! A subscription sees what a SELECT sees: the snapshot is that of the epoch pinned for it, in a transaction that of
@@ -17,13 +17,14 @@ mod whole;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
 use futures::FutureExt;
 use millstream_planner::access::RoleOid;
 use millstream_planner::catalog::Catalog;
 use millstream_planner::statement::{Read, Statement};
 use millstream_planner::subscribe::{Subscribe, Target, Temporary};
 use millstream_runtime::Error;
-use millstream_runtime::graph::{Followed, Follower, Graph, GraphState, Published};
+use millstream_runtime::graph::{Followed, Follower, Graph, GraphState, Published, Series, ViewState};
 use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Epoch;
 use tokio::sync::watch;
@@ -59,8 +60,8 @@ struct Subscription {
 
 /// What is followed.
 enum Followee {
-    /// A table or a materialized view.
-    Relation(RelationId),
+    /// What a graph keeps of a relation.
+    Relation(Read),
     /// A query, by the view that was made for it.
     Query(TemporaryView),
 }
@@ -75,8 +76,14 @@ struct Place {
 
 impl Session {
     /// Starts a subscription.
-    pub(super) async fn subscribe(&mut self, subscribe: &Subscribe, stop: Stop) -> Result<Outcome, SqlError> {
-        let subscription = stop.race(self.subscription(subscribe)).await?;
+    pub(super) async fn subscribe(
+        &mut self,
+        subscribe: &Subscribe,
+        parameters: Vec<ScalarValue>,
+        stop: Stop,
+    ) -> Result<Outcome, SqlError> {
+        let subscribe = subscribe.with_values(parameters)?;
+        let subscription = stop.race(self.subscription(&subscribe)).await?;
         let rows = subscription.rows(stop);
         Ok(Outcome { rows: Some(rows), ..Outcome::tagged(CommandTag::Counted("SUBSCRIBE ")) })
     }
@@ -97,20 +104,18 @@ impl Session {
         let role = self.actor()?.current;
         let states = self.engine.states();
         let (followed, now) = match &subscribe.target {
-            Target::Relation(relation) => {
-                let now = self.shown_to_follow(*relation, &subscribe.reads).await?;
-                (Followee::Relation(*relation), now)
-            }
+            Target::Relation(read) => (Followee::Relation(*read), self.shown_to_follow(*read).await?),
             Target::Query(temporary) => self.begin_query(temporary, subscribe).await?,
+            Target::Open(_) => return Err(Error::internal("a query is subscribed to without its parameters").into()),
         };
         let state = self.engine.state();
         let place = Place::of(&state, followed.beside())?;
         let what = followed.called(&state.catalog.view)?;
         let at = subscribe.as_of.unwrap_or(now);
-        check_epoch(&place.graph, followed.id(), &what, at, now)?;
+        check_epoch(&place.graph, followed.series(), &what, at, now)?;
         let follower = match subscribe.snapshot {
-            true => Follower::with_rows(followed.id(), at),
-            false => Follower::after(followed.id(), at),
+            true => Follower::with_rows(followed.series(), at),
+            false => Follower::after(followed.series(), at),
         };
         followed.needs(&follower);
         Ok(Subscription {
@@ -130,11 +135,18 @@ impl Session {
 
 impl Session {
     /// The epoch at which a relation is followed from.
-    async fn shown_to_follow(&mut self, relation: RelationId, reads: &[Read]) -> Result<Epoch, SqlError> {
-        let pinned = self.pinned_to_follow(reads).await?;
+    async fn shown_to_follow(&mut self, read: Read) -> Result<Epoch, SqlError> {
+        // What stands beside a view is there when the view is.
+        if let Some(graph) = self.engine.state().graph_of(read.relation)
+            && let Some(ViewState::Filling(_) | ViewState::Failed { .. }) = graph.view_state(read.relation)
+        {
+            let running = graph.wait_running(read.relation).await;
+            running.map_err(|error| graph_failed(&self.engine.state(), graph.id(), graph, error))?;
+        }
+        let pinned = self.pinned_to_follow(&[read]).await?;
         let state = self.engine.state();
-        let graph = state.catalog.graph_of(relation).and_then(|graph| pinned.graphs.get(&graph));
-        let named = || called(&state.catalog.view, relation).unwrap_or_else(|_| "relation".to_string());
+        let graph = state.catalog.graph_of(read.relation).and_then(|graph| pinned.graphs.get(&graph));
+        let named = || called(&state.catalog.view, read).unwrap_or_else(|_| "relation".to_string());
         graph.map(|published| published.epoch).ok_or_else(|| dropped(&named()))
     }
 
@@ -219,7 +231,8 @@ impl Subscription {
                 Followed::Lost if self.look_around()? => {}
                 Followed::Lost => {
                     self.refuse_failed()?;
-                    return Err(self.ended(self.place.graph.view_ended(self.followed.id()).now_or_never().flatten()));
+                    return Err(self
+                        .ended(self.place.graph.view_ended(self.followed.series().relation).now_or_never().flatten()));
                 }
                 Followed::Nothing => self.wait().await?,
             }
@@ -239,7 +252,7 @@ impl Subscription {
         let Statement::Subscribe(subscribe) = &self.statement else { return Ok(false) };
         let used = subscribe.uses.iter().flat_map(|one| one.through.into_iter().chain([one.relation]));
         if let Some(gone) = used.into_iter().find(|relation| catalog.get(*relation).is_none()) {
-            return Err(dropped(&called(&self.place.catalog, gone)?));
+            return Err(dropped(&called(&self.place.catalog, Read { relation: gone, auxiliary: None })?));
         }
         authorize(catalog, self.role, &self.statement)?;
         self.what = self.followed.called(catalog)?;
@@ -289,23 +302,23 @@ impl Subscription {
     fn lost(&self) -> SqlError {
         let at = self.follower.at().map_or_else(|| "its snapshot".to_string(), |epoch| format!("epoch {epoch}"));
         let message = format!("can no longer get changes of {} after {at}", self.what);
-        too_old(message, &self.place.graph, self.followed.id())
+        too_old(message, &self.place.graph, self.followed.series())
     }
 }
 
 impl Followee {
-    /// Its number in its graph.
-    fn id(&self) -> RelationId {
+    /// What its graph keeps of it.
+    fn series(&self) -> Series {
         match self {
-            Self::Relation(relation) => *relation,
-            Self::Query(view) => view.id(),
+            Self::Relation(read) => read.series(),
+            Self::Query(view) => view.id().into(),
         }
     }
 
     /// A relation of the catalog that runs in the same graph.
     fn beside(&self) -> RelationId {
         match self {
-            Self::Relation(relation) => *relation,
+            Self::Relation(read) => read.relation,
             Self::Query(view) => view.beside(),
         }
     }
@@ -313,7 +326,7 @@ impl Followee {
     /// What messages call it.
     fn called(&self, catalog: &Catalog) -> Result<String, SqlError> {
         match self {
-            Self::Relation(relation) => called(catalog, *relation),
+            Self::Relation(read) => called(catalog, *read),
             Self::Query(_) => Ok("the query".to_string()),
         }
     }
@@ -341,8 +354,8 @@ impl Place {
 }
 
 /// A relation's name, quoted.
-fn called(catalog: &Catalog, relation: RelationId) -> Result<String, SqlError> {
-    let named = catalog.get(relation).map(|relation| format!("\"{}\"", relation.name.name));
+fn called(catalog: &Catalog, read: Read) -> Result<String, SqlError> {
+    let named = catalog.resolve_read(read).map(|found| format!("\"{}\"", found.name().name));
     named.ok_or_else(|| Error::internal("a relation that is followed is not in the catalog").into())
 }
 
@@ -351,21 +364,21 @@ fn dropped(called: &str) -> SqlError {
 }
 
 /// Refuses epochs from which nothing can be followed.
-fn check_epoch(graph: &Graph, relation: RelationId, what: &str, at: Epoch, now: Epoch) -> Result<(), SqlError> {
+fn check_epoch(graph: &Graph, series: Series, what: &str, at: Epoch, now: Epoch) -> Result<(), SqlError> {
     if at > now {
         let message = format!("epoch {at} of {what} has not been reached");
         return Err(
             SqlError::new(Condition::InvalidParameterValue, message).with_detail(format!("The newest epoch is {now}."))
         );
     }
-    match graph.followed_epochs(relation) {
+    match graph.followed_epochs(series) {
         Some((oldest, _)) if oldest <= at => Ok(()),
-        _ => Err(too_old(format!("epoch {at} of {what} is not kept any more"), graph, relation)),
+        _ => Err(too_old(format!("epoch {at} of {what} is not kept any more"), graph, series)),
     }
 }
 
-fn too_old(message: String, graph: &Graph, relation: RelationId) -> SqlError {
-    let kept = match graph.followed_epochs(relation) {
+fn too_old(message: String, graph: &Graph, series: Series) -> SqlError {
+    let kept = match graph.followed_epochs(series) {
         Some((oldest, newest)) => format!("Epochs {oldest} to {newest} are kept."),
         None => "No epoch is kept.".to_string(),
     };

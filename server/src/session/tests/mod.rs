@@ -12,6 +12,7 @@ mod random_renames;
 mod random_transactions;
 mod refused;
 mod subscribe;
+mod subscribe_beside;
 mod subscribe_query;
 mod transactions;
 

@@ -48,6 +48,11 @@ impl Reader {
         Ok(Self { stream: outcome.rows.unwrap(), sum: BTreeMap::new(), at: (0, 0), cancel })
     }
 
+    /// Reads until another epoch was given whole.
+    pub(super) async fn read_more(&mut self) -> Result<(), SqlError> {
+        self.read_to((self.at.0, self.at.1 + 1)).await
+    }
+
     /// Reads until everything up to an epoch was given.
     pub(super) async fn read_to(&mut self, to: Epoch) -> Result<(), SqlError> {
         while self.at < to {
@@ -94,17 +99,18 @@ const GROUPED: &str = "SELECT v % 3 AS g, count(*) AS n, sum(v) AS s FROM a GROU
 const JOINED: &str = "SELECT a.id, a.v, b.w FROM a JOIN b ON a.id = b.id";
 
 /// What is followed, and a relation of its job; those behind the second can be followed once there is a join.
-const FOLLOWED: [(&str, &str); 8] = [
+const FOLLOWED: [(&str, &str); 9] = [
     ("a", "a"),
     ("b", "b"),
     ("grouped", "grouped"),
+    ("\"checked$rejected\"", "checked"),
     ("(SELECT v % 3 AS g, count(*) AS n, sum(v) AS s FROM a GROUP BY v % 3)", "a"),
     ("(SELECT id + 1 AS id, w FROM b WHERE w % 2 = 0)", "b"),
     ("(SELECT g, max(n) AS n FROM grouped WHERE s > 10 GROUP BY g)", "a"),
     ("joined", "joined"),
     ("(SELECT a.id, sum(b.w) AS w FROM a LEFT JOIN b ON a.id = b.id GROUP BY a.id)", "a"),
 ];
-const BEFORE_THE_JOIN: usize = 6;
+const BEFORE_THE_JOIN: usize = 7;
 
 /// Writes, graphs that join, indexes, renames; readers that begin anywhere, some of them where others stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,6 +123,7 @@ async fn what_is_given_adds_up_to_what_is_shown() {
         client.tag("CREATE TABLE a (id INT PRIMARY KEY, v INT NOT NULL)").await;
         client.tag("CREATE TABLE b (id INT, w INT)").await;
         client.tag(&format!("CREATE MATERIALIZED VIEW grouped AS {GROUPED}")).await;
+        client.tag("CREATE MATERIALIZED VIEW checked AS SELECT id, 100 / (v % 7) AS q FROM a").await;
         let mut readers: Vec<((&str, &str), Reader)> = Vec::new();
         let mut joined = false;
         let mut restarts = 0;
@@ -195,11 +202,19 @@ async fn what_can_not_be_followed_is_refused_by_name() {
     client.tag("CREATE TABLE t (id INT PRIMARY KEY, v INT)").await;
     client.tag("CREATE TABLE bag (v INT)").await;
     client.tag("CREATE SOURCE s (v INT) WITH (connector = 'datagen', \"number-of-rows\" = '1')").await;
+    client.tag("CREATE TABLE c (v INT) WITH (connector = 'datagen', \"number-of-rows\" = '1')").await;
     for (sql, sqlstate, message) in [
         ("SUBSCRIBE missing", "42P01", "relation \"missing\" does not exist"),
         ("SUBSCRIBE s", "42809", "cannot subscribe to source \"s\", which keeps no rows"),
         ("SUBSCRIBE millstream.jobs", "42809", "cannot subscribe to system relation \"jobs\""),
-        ("SUBSCRIBE \"s$rejected\"", "42809", "cannot subscribe to \"s$rejected\""),
+        ("SUBSCRIBE c", "42809", "cannot subscribe to table \"c\" of a connector, which keeps no rows"),
+        (
+            "SUBSCRIBE (SELECT reason FROM \"s$rejected\")",
+            "0A000",
+            "cannot subscribe to a query over \"s$rejected\", which holds rows that did not get through",
+        ),
+        ("SUBSCRIBE \"s$rejected\" ENVELOPE UPSERT", "42P16", "these columns are not known to be unique"),
+        ("SUBSCRIBE \"t$late\"", "42P01", "relation \"t$late\" does not exist"),
         ("SUBSCRIBE t AS OF 'x'", "22P02", "invalid epoch: \"x\""),
         ("SUBSCRIBE t AS OF '0.1'", "55000", "epoch 0.1 of \"t\" is not kept any more"),
         ("SUBSCRIBE t AS OF 99999999.1", "22023", "epoch 99999999.1 of \"t\" has not been reached"),

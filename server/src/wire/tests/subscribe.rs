@@ -3,6 +3,7 @@
 use super::raw::{RawClient, Reply, bind, execute, message, parse, query, sync};
 use super::served::Served;
 use futures::StreamExt;
+use tokio_postgres::types::ToSql;
 
 /// The fields of a DataRow.
 fn fields(reply: &Reply) -> Vec<Option<String>> {
@@ -252,5 +253,53 @@ async fn a_query_streams_and_leaves_nothing_behind() {
     fetched.batch_execute("SET statement_timeout = '20ms'").await.unwrap();
     let error = fetched.batch_execute(&format!("SUBSCRIBE ({grouped})")).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "57014");
+    until_nobody_subscribes(&server).await;
+}
+
+/// A query is made a view when its parameters are known: directly, behind a cursor, with nulls, more than once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_takes_parameters() {
+    let server = Served::start().await;
+    let (mut client, writer) = (server.client().await, server.client().await);
+    writer.batch_execute("CREATE TABLE t (id INT PRIMARY KEY, k TEXT); INSERT INTO t VALUES (1, 'a')").await.unwrap();
+    let subscribe = "SUBSCRIBE (SELECT k, count(*) AS n FROM t WHERE k = $1 AND id < $2 GROUP BY k) ENVELOPE UPSERT";
+    let statement = client.prepare(subscribe).await.unwrap();
+    let types: Vec<&str> = statement.params().iter().map(|one| one.name()).collect();
+    assert_eq!(types, ["text", "int4"]);
+    let names: Vec<&str> = statement.columns().iter().map(|column| column.name()).collect();
+    assert_eq!(names, ["epoch", "op", "k", "n"]);
+    let values: [&(dyn ToSql + Sync); 2] = [&"a", &100_i32];
+    let mut of_a = Box::pin(client.query_raw(&statement, values).await.unwrap());
+    let first = of_a.next().await.unwrap().unwrap();
+    assert_eq!((first.get::<_, &str>(1), first.get::<_, &str>(2), first.get::<_, i64>(3)), ("upsert", "a", 1));
+    writer.batch_execute("INSERT INTO t VALUES (2, 'b'), (200, 'a')").await.unwrap();
+    writer.batch_execute("INSERT INTO t VALUES (3, 'a')").await.unwrap();
+    assert_eq!(of_a.next().await.unwrap().unwrap().get::<_, i64>(3), 2, "what does not meet it is not given");
+    client.cancel_token().cancel_query(tokio_postgres::NoTls).await.unwrap();
+    assert_eq!(of_a.next().await.unwrap().unwrap_err().code().unwrap().code(), "57014");
+    drop(of_a);
+
+    // Where no column is a key, whatever the values are, that is said when it is run.
+    let without_key = client.prepare("SUBSCRIBE (SELECT k FROM t WHERE k = $1) ENVELOPE UPSERT").await.unwrap();
+    let error = client.query(&without_key, &[&"a"]).await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().message(), "these columns are not known to be unique");
+    let error = client.prepare("SUBSCRIBE (SELECT id FROM t WHERE k = $1 AND missing)").await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42703");
+
+    let transaction = client.transaction().await.unwrap();
+    let declare = "DECLARE c CURSOR FOR SUBSCRIBE (SELECT id FROM t WHERE k = $1)";
+    transaction.execute(declare, &[&"b"]).await.unwrap();
+    let of_null = "DECLARE d CURSOR FOR SUBSCRIBE (SELECT id FROM t WHERE k = $1)";
+    transaction.execute(of_null, &[&None::<&str>]).await.unwrap();
+    let rows = transaction.query("FETCH ALL FROM c", &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get::<_, i32>(2)).collect::<Vec<_>>(), [2]);
+    writer.batch_execute("INSERT INTO t VALUES (4, 'b'), (5, NULL)").await.unwrap();
+    let rows = transaction.query("FETCH ALL FROM c", &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get::<_, i32>(2)).collect::<Vec<_>>(), [4]);
+    assert!(transaction.query("FETCH ALL FROM d WITH (timeout = '0s')", &[]).await.unwrap().is_empty());
+    let explained = transaction.query("EXPLAIN SUBSCRIBE (SELECT id FROM t WHERE k = $1)", &[&"b"]).await.unwrap();
+    let lines: Vec<&str> = explained.iter().map(|row| row.get(0)).collect();
+    assert!(lines.iter().any(|line| line.starts_with("Filter") || line.contains("= b")), "{lines:?}");
+    transaction.rollback().await.unwrap();
     until_nobody_subscribes(&server).await;
 }
