@@ -1,5 +1,5 @@
-//! How long one client waits for rows that an index finds: by key, by a range of keys and by another index, as text and
-//! prepared, over a table of a million rows; beside it the same from a real Postgres 15, where there is one.
+//! How long one client waits for rows that an index finds: by key, by a range of keys and by another index, for pages, counts
+//! and whether there is one, as text and prepared, over a table of a million rows; beside it the same from a real Postgres 15, where there is one.
 //!
 //! Both are asked by the same client program on the same machine, one statement after the other; Postgres is reached by
 //! its socket, Millstream by TCP. Every answer is held against what the rows were made of.
@@ -22,10 +22,15 @@ const RANGE: i64 = 50;
 /// A kind of look-up: its name, its statement and the rows that it finds.
 type Kind = (&'static str, &'static str, i64);
 
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 9] = [
     ("one row by key", "SELECT x FROM t WHERE id = $1", 1),
     ("range of keys", "SELECT id, x FROM t WHERE id BETWEEN $1 AND $1 + 49 ORDER BY id", RANGE),
     ("by another index", "SELECT id, x FROM t WHERE g = $1 ORDER BY id", PER_GROUP),
+    ("is it there", "SELECT EXISTS (SELECT 1 FROM t WHERE id = $1)", 1),
+    ("next page", "SELECT id, x FROM t WHERE id > $1 ORDER BY id LIMIT 20", 20),
+    ("page of a group", "SELECT id, x FROM t WHERE (g, id) > ($1, 5) ORDER BY g, id LIMIT 20", 20),
+    ("count and sum", "SELECT count(*), sum(id) FROM t WHERE g = $1", 1),
+    ("int beside bigint", "SELECT x FROM t WHERE i = $1::bigint", 1),
     ("no relation", "SELECT $1::bigint + 1", 1),
 ];
 
@@ -33,12 +38,12 @@ async fn fill(client: &Client, rows: i64) {
     let groups = rows / PER_GROUP;
     client
         .batch_execute(&format!(
-            "CREATE TABLE t (id BIGINT PRIMARY KEY, g BIGINT, x TEXT);
-             INSERT INTO t SELECT v, v % {groups}, 'row ' || v FROM generate_series(1, {rows}) AS g (v)"
+            "CREATE TABLE t (id BIGINT PRIMARY KEY, g BIGINT, x TEXT, i INT);
+             INSERT INTO t SELECT v, v % {groups}, 'row ' || v, CAST(v AS INT) FROM generate_series(1, {rows}) AS g (v)"
         ))
         .await
         .unwrap();
-    client.batch_execute("CREATE INDEX ON t (g)").await.unwrap();
+    client.batch_execute("CREATE INDEX ON t (g, id); CREATE INDEX ON t (i)").await.unwrap();
 }
 
 /// The times of some look-ups, in milliseconds.

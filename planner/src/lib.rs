@@ -28,5 +28,6 @@ pub mod settings;
 pub mod statement;
 mod subqueries;
 pub mod subscribe;
+pub mod template;
 pub mod types;
 pub mod values;

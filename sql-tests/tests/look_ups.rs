@@ -123,6 +123,9 @@ impl Question {
         };
         // JSON has no order.
         let tail = if tail.contains(" j") { " ORDER BY id LIMIT 3".to_string() } else { tail };
+        // The first rows in an index's order are all that is computed there: a row behind them fails by the planner's way
+        // alone.
+        let shown = if tail.contains("LIMIT") { shown.replace("(s + 0)", "nullif(s, 0)") } else { shown };
         let ordered = ordered || of_one_row.is_some();
         let sql = of_one_row.unwrap_or_else(|| format!("SELECT {shown} {choice}{tail}"));
         Self { sql, column, data_type, value, ordered }
@@ -178,6 +181,25 @@ async fn compare(session: &Session, question: &Question, in_block: bool, hint: &
     }
     session.run("DEALLOCATE question; DEALLOCATE hidden").await;
     explained.is_ok_and(|plan| plan[0][0] == "Look-up")
+}
+
+/// A value as clients write it, without a type.
+fn bare(value: &str, data_type: &str) -> String {
+    match data_type {
+        "SMALLINT" | "INT" | "BIGINT" => value.to_string(),
+        _ => format!("'{value}'"),
+    }
+}
+
+/// Asks the question in texts that differ in the value only, often enough for their plan to be shared.
+async fn compare_texts(session: &Session, random: &mut StdRng, question: &Question, hint: &str) {
+    for _ in 0..4 {
+        let Some(value) = value(random, &question.column) else { continue };
+        let value = bare(value, question.column.1);
+        let expected = question.answer(session, &question.asked(false, &value)).await;
+        let indexed = question.asked(true, &value);
+        assert_eq!(question.answer(session, &indexed).await, expected, "{indexed}, {hint}");
+    }
 }
 
 async fn change(session: &Session, random: &mut StdRng, next: &mut i64) {
@@ -239,6 +261,8 @@ async fn a_look_up_gives_what_the_planner_gives() {
             used += usize::from(compare(&session, &question, in_block, &hint).await);
             if in_block {
                 session.run("ROLLBACK TO asked; RELEASE asked").await;
+            } else {
+                compare_texts(&session, &mut random, &question, &hint).await;
             }
         }
         if in_block {
@@ -264,4 +288,77 @@ async fn who_may_not_read_looks_nothing_up() {
     assert_eq!(session.rows("SELECT x FROM w").await, [["secret"]]);
     session.run("RESET ROLE; REVOKE SELECT ON w FROM reader; SET ROLE reader").await;
     assert_eq!(session.error("SELECT x FROM w").await.0, "42501");
+}
+
+/// Asks for a row by a text, and says where an error stands.
+async fn asked(session: &Session, sql: &str) -> Result<Vec<Vec<String>>, (String, Option<usize>)> {
+    session.try_rows(sql).await.map_err(|error| {
+        let error = error.as_db_error().expect("the server says what is wrong").clone();
+        let position = error.position().map(|position| match position {
+            tokio_postgres::error::ErrorPosition::Original(position) => *position as usize,
+            tokio_postgres::error::ErrorPosition::Internal { .. } => 0,
+        });
+        (error.code().code().to_string(), position)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_share_a_plan_keep_their_values_errors_and_surroundings() {
+    let server = Launch::new("memory://").start().await;
+    let session = server.connect().await;
+    session.run("CREATE TABLE t (id INT PRIMARY KEY, d DATE, x TEXT, n NUMERIC(6,2), tz TIMESTAMPTZ)").await;
+    session.run("CREATE INDEX ON t (d); CREATE INDEX ON t (x); CREATE INDEX ON t (n); CREATE INDEX ON t (tz)").await;
+    let rows = (0..2000).map(|id| {
+        format!("({id}, DATE '2020-01-01' + {id}, 'x{id}', {id}.25, '2020-01-01 00:00+00'::timestamptz + interval '{id} hours')")
+    });
+    session.run(&format!("INSERT INTO t VALUES {}", rows.collect::<Vec<_>>().join(", "))).await;
+    for id in [5, 7, 0, 1999, 7, 12] {
+        let row = Ok(vec![vec![id.to_string()]]);
+        assert_eq!(asked(&session, &format!("SELECT id FROM t WHERE id = {id}")).await, row);
+        assert_eq!(asked(&session, &format!("SELECT id FROM t WHERE x = 'x{id}' AND id > -{}", id + 1)).await, row);
+        assert_eq!(asked(&session, &format!("SELECT id FROM t WHERE n = {id}.25")).await, row);
+        assert_eq!(asked(&session, &format!("SELECT id FROM t WHERE id IN (-3, {id})")).await, row);
+        assert_eq!(asked(&session, &format!("SELECT EXISTS (SELECT 1 FROM t WHERE id = {id})::int * {id}")).await, row);
+        assert_eq!(
+            asked(&session, &format!("SELECT id, 'a' FROM t WHERE id >= {id} ORDER BY 1 LIMIT 1")).await,
+            Ok(vec![vec![id.to_string(), "a".to_string()]])
+        );
+    }
+    // Too large for the column, then for any integer, and no row for NULL.
+    assert_eq!(asked(&session, "SELECT id FROM t WHERE id = 3000000000").await, Ok(Vec::new()));
+    assert_eq!(asked(&session, "SELECT id FROM t WHERE id = 30000000000000000000").await, Ok(Vec::new()));
+    // What can't be read has its place, before and after the text is known.
+    for day in ["2020-01-06", "2020-01-06", "2020-01-08"] {
+        assert_eq!(asked(&session, &format!("SELECT id FROM t WHERE d = '{day}'")).await.map(|rows| rows.len()), Ok(1));
+    }
+    let refused = Err(("22007".to_string(), Some(28)));
+    assert_eq!(asked(&session, "SELECT id FROM t WHERE d = '2020-0x-99'").await, refused.clone());
+    assert_eq!(asked(&session, "SELECT id FROM t WHERE d =  'nonsense'").await.map_err(|error| error.1), Err(Some(29)));
+    // Times are read in the session's zone.
+    let midnight = "SELECT id FROM t WHERE tz = '2020-01-02 00:00'";
+    for (zone, id) in
+        [("UTC", "24"), ("UTC", "24"), ("UTC", "24"), ("Etc/GMT+3", "27"), ("UTC", "24"), ("Etc/GMT+3", "27")]
+    {
+        session.run(&format!("SET TimeZone = '{zone}'")).await;
+        assert_eq!(asked(&session, midnight).await, Ok(vec![vec![id.to_string()]]), "{zone}");
+    }
+    // Another schema, another table, another role.
+    session.run("CREATE SCHEMA other; CREATE TABLE other.t (id INT PRIMARY KEY); INSERT INTO other.t VALUES (7)").await;
+    let by_key = |id: i32| format!("SELECT * FROM t WHERE id = {id}");
+    for _ in 0..3 {
+        assert_eq!(asked(&session, &by_key(7)).await.map(|rows| rows[0].len()), Ok(5));
+        session.run("SET search_path = other, public").await;
+        assert_eq!(asked(&session, &by_key(7)).await, Ok(vec![vec!["7".to_string()]]));
+        assert_eq!(asked(&session, &by_key(8)).await, Ok(Vec::new()));
+        session.run("RESET search_path").await;
+    }
+    session.run("CREATE ROLE stranger; SET ROLE stranger").await;
+    assert_eq!(asked(&session, &by_key(9)).await, Err(("42501".to_string(), None)));
+    session.run("RESET ROLE").await;
+    session.run("BEGIN; ALTER TABLE t RENAME TO u; CREATE TABLE t (id INT PRIMARY KEY)").await;
+    assert_eq!(asked(&session, &by_key(9)).await, Ok(Vec::new()));
+    session.run("ROLLBACK").await;
+    assert_eq!(asked(&session, &by_key(9)).await.map(|rows| rows[0].len()), Ok(5));
+    session.run("DROP TABLE t").await;
+    assert_eq!(asked(&session, &by_key(9)).await, Err(("42P01".to_string(), Some(15))));
 }

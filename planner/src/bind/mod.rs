@@ -122,7 +122,7 @@ impl<'a> Binder<'a> {
 
     /// How casts to text write. A zone of the log that this build does not know is refused: another one would give
     /// other values.
-    fn style(&self) -> Result<TextStyle> {
+    pub(crate) fn style(&self) -> Result<TextStyle> {
         let name = &self.settings.time_zone;
         let zone = Zone::named(name).ok_or_else(|| {
             PlanError::new(

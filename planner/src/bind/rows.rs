@@ -5,6 +5,10 @@
 
 use sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 
+/// Rows of a list that are written out, and columns of a row: the written form is evaluated comparison by comparison,
+/// and longer ones are faster as they are.
+const WRITTEN_MAX: usize = 128;
+
 /// Writes out a comparison of rows of equal length. Others are left for the binder to refuse.
 pub(super) fn write_out(expr: &mut Expr) {
     let written = match &*expr {
@@ -24,7 +28,7 @@ pub(super) fn write_out(expr: &mut Expr) {
 }
 
 fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
-    if left.is_empty() || left.len() != right.len() {
+    if left.is_empty() || left.len() != right.len() || left.len() > WRITTEN_MAX {
         return None;
     }
     let pairs = || left.iter().zip(right);
@@ -49,6 +53,9 @@ fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> 
 }
 
 fn among(row: &[Expr], list: &[Expr]) -> Option<Expr> {
+    if list.len() > WRITTEN_MAX {
+        return None;
+    }
     let equal = list.iter().map(|other| match other {
         Expr::Tuple(other) => compared(row, &BinaryOperator::Eq, other).map(nested),
         _ => None,
@@ -56,8 +63,21 @@ fn among(row: &[Expr], list: &[Expr]) -> Option<Expr> {
     joined(BinaryOperator::Or, equal.collect::<Option<Vec<_>>>()?.into_iter()).map(nested)
 }
 
+/// As a tree of the least depth: it is walked by recursion.
 fn joined(op: BinaryOperator, parts: impl Iterator<Item = Expr>) -> Option<Expr> {
-    parts.reduce(|left, right| combined(left, op.clone(), right)).map(nested)
+    let mut parts: Vec<Expr> = parts.collect();
+    while parts.len() > 1 {
+        let mut left = parts.into_iter();
+        let mut pairs = Vec::new();
+        while let Some(one) = left.next() {
+            pairs.push(match left.next() {
+                Some(other) => nested(combined(one, op.clone(), other)),
+                None => one,
+            });
+        }
+        parts = pairs;
+    }
+    parts.pop().map(nested)
 }
 
 fn binary(left: &Expr, op: &BinaryOperator, right: &Expr) -> Expr {

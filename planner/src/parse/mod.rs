@@ -27,6 +27,7 @@ mod explain;
 mod grants;
 mod index;
 mod limits;
+mod literals_out;
 mod maintenance;
 mod normalize;
 mod objects;
@@ -48,6 +49,7 @@ use crate::error::{Result, TextPosition};
 use crate::statement::StatementText;
 
 pub use cursor::folded;
+pub use literals_out::{LiteralKind, LiteralsOut, TextLiteral};
 pub use normalize::PARTITION_BY_FUNCTION;
 pub use split::{literal_position, split};
 pub(crate) use split::{operator_after, parenthesis_before};

@@ -80,7 +80,7 @@ pub use self::secrets::{SecretKeys, mask, masked_sql};
 use self::state::{SharedState, State};
 use self::temporary::TemporaryViews;
 use self::write::Heads;
-use crate::session::SqlError;
+use crate::session::{KnownTexts, SqlError};
 
 /// The storage that ends with the engine: nobody else can open it.
 const MEMORY: &str = "memory://";
@@ -142,6 +142,7 @@ pub struct Engine {
     login_attempts: Arc<LoginAttempts>,
     advisory: Arc<AdvisoryLocks>,
     temporary: TemporaryViews,
+    texts: KnownTexts,
 }
 
 impl Engine {
@@ -194,6 +195,7 @@ impl Engine {
             login_attempts: config.login_attempts,
             advisory: Arc::default(),
             temporary: TemporaryViews::default(),
+            texts: KnownTexts::default(),
         });
         maintenance::start(&engine);
         Ok(engine)
@@ -202,6 +204,11 @@ impl Engine {
     /// Ends, with the reason, once a newer server owns the storage: the process must stop then.
     pub fn fenced(&self) -> impl Future<Output = Error> + Send + use<> {
         self.storage.fenced()
+    }
+
+    /// Queries that were sent as text.
+    pub(crate) fn texts(&self) -> &KnownTexts {
+        &self.texts
     }
 
     /// The storage as messages name it.

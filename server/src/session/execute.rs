@@ -47,7 +47,7 @@ impl Session {
             Ok(outcome) => outcome.notices.retain(|notice| self.settings.tells(notice)),
             Err(error) => {
                 self.transaction.fail();
-                locate_literal(error, &prepared.inner.text);
+                locate_literal(error, prepared.own_text());
             }
         }
         outcome
@@ -68,6 +68,7 @@ impl Session {
             Work::Statement(_) | Work::Catalog(_) | Work::CopyOut(_) | Work::Declare(..) => self.transaction.check()?,
         }
         let prepared = &self.current(prepared)?;
+        let parameters = prepared.own.as_ref().map_or(parameters, |own| own.values.clone());
         let statement = match &prepared.inner.work {
             Work::Statement(statement) => statement,
             Work::Catalog(query) => return self.catalog_query(query, parameters, stop).await,

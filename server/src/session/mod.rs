@@ -29,6 +29,7 @@ pub mod sqlstate;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ pub use self::cursor::{CursorCommand, CursorShape};
 use self::identity::Identity;
 use self::registry::{Place, PreparedRow};
 use self::settings::{SERVER_VERSION, Settings, SettingsCopy};
+pub(crate) use self::texts::KnownTexts;
 use self::transaction::Transaction;
 use crate::engine::Engine;
 use crate::engine::access::connections::Counted;
@@ -138,6 +140,8 @@ pub struct Prepared {
     pub copy: Option<CopyShape>,
     /// The rest is the session's own.
     inner: Arc<prepare::Planned>,
+    /// Set where the plan is shared with texts of other values.
+    own: Option<Arc<texts::OwnText>>,
 }
 
 /// A stream of result rows; dropping it stops the query.

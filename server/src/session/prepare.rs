@@ -7,6 +7,7 @@ use millstream_planner::bind;
 use millstream_planner::catalog::Catalog;
 use millstream_planner::copy::{Copy, CopySource};
 use millstream_planner::cursor::Declare;
+use millstream_planner::parse::LiteralsOut;
 use millstream_planner::plan::plan;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::statement::{Command, Discard, ShowObjects, Statement, StatementText};
@@ -26,9 +27,9 @@ pub(super) struct Planned {
     pub(super) text: StatementText,
     pub(super) work: Work,
     /// The types that the client named.
-    types: Vec<Option<DataType>>,
-    catalog: Arc<Catalog>,
-    settings: PlanSettings,
+    pub(super) types: Vec<Option<DataType>>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) settings: PlanSettings,
 }
 
 impl Planned {
@@ -46,7 +47,12 @@ impl Planned {
 impl Prepared {
     /// The text that was prepared.
     pub(super) fn text(&self) -> &str {
-        &self.inner.text.sql
+        &self.own_text().sql
+    }
+
+    /// The text that was prepared, and where it stood.
+    pub(super) fn own_text(&self) -> &StatementText {
+        self.own.as_ref().map_or(&self.inner.text, |own| &own.text)
     }
 
     /// The OID of the type of a parameter, where its Arrow type does not tell.
@@ -108,7 +114,14 @@ pub(super) enum Work {
 impl Session {
     /// Plans a statement. `types` are the parameter types that the client named (`None`: infer it).
     pub async fn prepare(&mut self, text: &StatementText, types: &[Option<DataType>]) -> Result<Prepared, SqlError> {
+        let out = if types.is_empty() { LiteralsOut::of(&text.sql) } else { None };
+        if let Some(known) = out.as_ref().and_then(|out| self.known_text(text, out)) {
+            return Ok(known);
+        }
         let prepared = self.plan_now(text, types);
+        if let (Ok(prepared), Some(out)) = (&prepared, out) {
+            self.keep_text(text, out, prepared);
+        }
         let Err(mut error) = prepared else { return prepared };
         locate_literal(&mut error, text);
         // What could be read is refused in a failed block for that reason, as long as it is no end of it.
@@ -127,7 +140,13 @@ impl Session {
             if !of_users_only {
                 let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
                 let planned = Planned { text, work: Work::Catalog(Box::new(query)), types, catalog, settings };
-                return Ok(Prepared { parameters, columns: Some(columns), copy: None, inner: Arc::new(planned) });
+                return Ok(Prepared {
+                    parameters,
+                    columns: Some(columns),
+                    copy: None,
+                    inner: Arc::new(planned),
+                    own: None,
+                });
             }
         }
         let statement = plan(text, &state.catalog.view, &settings, types)?;
@@ -137,14 +156,20 @@ impl Session {
             let (inside, shape) = self.plan_copy_of(inside, options)?;
             let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
             let planned = Planned { text, work: Work::CopyOut(inside), types, catalog, settings };
-            return Ok(Prepared { parameters: Vec::new(), columns: None, copy: Some(shape), inner: Arc::new(planned) });
+            return Ok(Prepared {
+                parameters: Vec::new(),
+                columns: None,
+                copy: Some(shape),
+                inner: Arc::new(planned),
+                own: None,
+            });
         }
         if let Statement::Declare(declare) = statement {
             let inside = self.plan_declare(&declare, types)?;
             let parameters = inside.parameters.clone();
             let (text, types, catalog) = (text.clone(), types.to_vec(), Arc::clone(&state.catalog.view));
             let planned = Planned { text, work: Work::Declare(declare, inside), types, catalog, settings };
-            return Ok(Prepared { parameters, columns: None, copy: None, inner: Arc::new(planned) });
+            return Ok(Prepared { parameters, columns: None, copy: None, inner: Arc::new(planned), own: None });
         }
         self.prepared(text.clone(), statement, types.to_vec(), &state, settings)
     }
@@ -162,7 +187,8 @@ impl Session {
         let copy = CopyShape::of(&statement);
         let catalog = Arc::clone(&state.catalog.view);
         let work = Work::Statement(statement);
-        Ok(Prepared { parameters, columns, copy, inner: Arc::new(Planned { text, work, types, catalog, settings }) })
+        let inner = Arc::new(Planned { text, work, types, catalog, settings });
+        Ok(Prepared { parameters, columns, copy, inner, own: None })
     }
 
     /// The same statement over the newest catalog and settings. The client has been told its columns already:
@@ -177,7 +203,7 @@ impl Session {
         }
         let mut types: Vec<Option<DataType>> = prepared.parameters.iter().cloned().map(Some).collect();
         types.extend(planned.types.iter().skip(types.len()).cloned());
-        let again = self.plan_now(&planned.text, &types)?;
+        let again = self.plan_now(prepared.own_text(), &types)?;
         let copied = |prepared: &Prepared| prepared.copy.as_ref().map(|copy| types_of(copy.columns()));
         let changed = again.columns.as_ref().map(types_of) != prepared.columns.as_ref().map(types_of);
         if changed || copied(&again) != copied(prepared) {
