@@ -16,7 +16,7 @@ pub struct PlanSettings {
     /// How casts to text write. Entries of older logs have none: they write the default forms.
     pub forms: TextForms,
     /// Whether the length of a text type says anything. No session can change it: entries of older logs have no
-    /// lengths, because `char(n)` and `varchar(n)` were text of any length when they were written, and what was
+    /// lengths, because `varchar(n)` was text of any length when they were written, and what was
     /// defined then goes on to hold what it holds.
     pub text_lengths: bool,
     /// Literals have Postgres' types everywhere: integers in VALUES are `integer` where they fit, whole numbers beyond
@@ -26,6 +26,9 @@ pub struct PlanSettings {
     /// Rows are compared column by column, and a NULL leaves the answer open. No session can change it: what was
     /// defined when rows were compared as structs, to which NULL is a value, goes on to hold what it holds.
     pub rows_by_columns: bool,
+    /// `char(n)` and `bpchar` are a type of their own. In entries of older logs, which do not say so, they are text of
+    /// any length.
+    pub blank_padded: bool,
 }
 
 /// As a log has them, of whatever release.
@@ -39,14 +42,25 @@ struct StoredSettings {
     typed_literals: bool,
     #[serde(default)]
     rows_by_columns: bool,
+    #[serde(default)]
+    blank_padded: bool,
 }
 
 impl From<StoredSettings> for PlanSettings {
     fn from(stored: StoredSettings) -> Self {
-        let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals, rows_by_columns } = stored;
+        let StoredSettings {
+            search_path,
+            time_zone,
+            forms,
+            text_lengths,
+            typed_literals,
+            rows_by_columns,
+            blank_padded,
+        } = stored;
         // Lengths came with the forms, before they had a field of their own.
         let text_lengths = text_lengths.unwrap_or(forms.is_some());
-        Self { search_path, time_zone, forms: forms.unwrap_or_default(), text_lengths, typed_literals, rows_by_columns }
+        let forms = forms.unwrap_or_default();
+        Self { search_path, time_zone, forms, text_lengths, typed_literals, rows_by_columns, blank_padded }
     }
 }
 
@@ -59,6 +73,7 @@ impl Default for PlanSettings {
             text_lengths: true,
             typed_literals: true,
             rows_by_columns: true,
+            blank_padded: true,
         }
     }
 }
@@ -122,5 +137,17 @@ mod tests {
         let numeric = |digits, scale| DataType::Decimal128(digits, scale);
         assert_eq!(types(literals, &newer), [DataType::Int32, numeric(19, 0), DataType::Int64, numeric(4, 0)]);
         assert_eq!(types(literals, &older)[3], numeric(5, 1));
+    }
+
+    #[test]
+    fn blanks_of_older_logs_mean_something() {
+        let older: PlanSettings =
+            serde_json::from_str(r#"{ "search_path": [], "time_zone": "UTC", "text_lengths": true }"#)
+                .expect("older logs are read");
+        let casts = "SELECT 'a '::char(3), 'a '::bpchar, '{a}'::char(2)[]";
+        let list = |element| DataType::new_list(element, true);
+        assert_eq!(types(casts, &older), [DataType::Utf8, DataType::Utf8, list(DataType::Utf8)]);
+        let newer = types(casts, &PlanSettings::default());
+        assert_eq!(newer, [DataType::Utf8View, DataType::Utf8View, list(DataType::Utf8View)]);
     }
 }

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use sqlparser::ast::{self as sql, ArrayElemTypeDef, CharacterLength, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::settings::PlanSettings;
 
 /// Digits of bare `numeric`.
 pub const NUMERIC_PRECISION: u8 = 38;
@@ -19,6 +20,9 @@ pub const NUMERIC_SCALE: i8 = 16;
 pub const UUID: DataType = DataType::FixedSizeBinary(16);
 /// `jsonb`: its canonical text ([`millstream_runtime::jsonb`]). No other SQL type is of this Arrow type.
 pub const JSONB: DataType = DataType::LargeUtf8;
+/// `character(n)` and `bpchar`: the text without the blanks at its end, which mean nothing; how many a value is shown
+/// with is its column's to say ([`crate::values::Shown`]). No other SQL type is of this Arrow type.
+pub const CHAR: DataType = millstream_runtime::plan::BLANK_PADDED;
 /// `json`: its text as it was written. No other SQL type is of this Arrow type.
 pub const JSON: DataType = DataType::LargeBinary;
 
@@ -46,6 +50,7 @@ pub fn arrow_type(declared: &sql::DataType) -> Result<DataType> {
         Sql::Varchar(length) | Sql::Nvarchar(length) | Sql::CharacterVarying(length) | Sql::CharVarying(length) => {
             text(length, declared)
         }
+        Sql::Char(_) | Sql::Character(_) => character(declared).map(|_| CHAR),
         Sql::Bytea | Sql::Bytes(_) | Sql::Varbinary(_) | Sql::Binary(_) | Sql::Blob(None) => Ok(DataType::Binary),
         Sql::Date | Sql::Date32 => Ok(DataType::Date32),
         Sql::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -109,24 +114,75 @@ pub fn declared_length(declared: &sql::DataType) -> Option<u64> {
     }
 }
 
-/// Makes text of the types that were text of any length in older logs, `char(n)` and `varchar(n)`.
-pub(crate) fn forget_text_lengths(declared: &mut sql::DataType) {
+/// Lets a declared type mean what it meant under the settings of its definition: text of any length, where it is one
+/// that was.
+pub(crate) fn under(declared: &mut sql::DataType, settings: &PlanSettings) {
     use sql::DataType as Sql;
+    let is_varying =
+        matches!(declared, Sql::Varchar(_) | Sql::Nvarchar(_) | Sql::CharacterVarying(_) | Sql::CharVarying(_));
+    if (is_varying && !settings.text_lengths) || (is_character(declared) && !settings.blank_padded) {
+        *declared = Sql::Text;
+    }
+    within(declared).into_iter().for_each(|inner| under(inner, settings));
+}
+
+/// The types of the elements or fields of a declared one.
+fn within(declared: &mut sql::DataType) -> Vec<&mut sql::DataType> {
     match declared {
-        Sql::Character(_)
-        | Sql::Char(_)
-        | Sql::Varchar(_)
-        | Sql::Nvarchar(_)
-        | Sql::CharacterVarying(_)
-        | Sql::CharVarying(_) => *declared = Sql::Text,
-        Sql::Array(
+        sql::DataType::Array(
             ArrayElemTypeDef::AngleBracket(element)
             | ArrayElemTypeDef::SquareBracket(element, _)
             | ArrayElemTypeDef::Parenthesis(element),
-        ) => forget_text_lengths(element),
-        Sql::Struct(fields, _) => fields.iter_mut().for_each(|field| forget_text_lengths(&mut field.field_type)),
-        _ => {}
+        ) => vec![element],
+        sql::DataType::Struct(fields, _) => fields.iter_mut().map(|field| &mut field.field_type).collect(),
+        _ => Vec::new(),
     }
+}
+
+/// Characters of a `char(n)` or a `varchar(n)`; as in Postgres.
+pub(crate) const TEXT_LENGTH_MAX: u64 = 10_485_760;
+
+/// Whether a declared type is `char(n)`, `char` or `bpchar`.
+pub(crate) fn is_character(declared: &sql::DataType) -> bool {
+    match declared {
+        sql::DataType::Char(_) | sql::DataType::Character(_) => true,
+        sql::DataType::Custom(name, _) => matches!(name.to_string().to_lowercase().as_str(), "bpchar" | BPCHAR),
+        _ => false,
+    }
+}
+
+const BPCHAR: &str = "pg_catalog.bpchar";
+
+/// The length of a `char(n)`, in characters; without one `char` is one character and `bpchar` as long as its value.
+pub(crate) fn character(declared: &sql::DataType) -> Result<Option<u64>> {
+    let length = match declared {
+        sql::DataType::Char(length) | sql::DataType::Character(length) => match length {
+            None => 1,
+            Some(CharacterLength::IntegerLength { length, .. }) => *length,
+            Some(CharacterLength::Max) => return Err(refused(declared)),
+        },
+        sql::DataType::Custom(_, modifiers) => match modifiers.first() {
+            None => return Ok(None),
+            Some(length) => length.parse().map_err(|_| refused(declared))?,
+        },
+        _ => return Err(refused(declared)),
+    };
+    match length {
+        0 => Err(invalid("length for type char must be at least 1")),
+        1..=TEXT_LENGTH_MAX => Ok(Some(length)),
+        _ => Err(invalid(format!("length for type char cannot exceed {TEXT_LENGTH_MAX}"))),
+    }
+}
+
+/// Makes text of a `char(n)`, or of the elements of an array of them, and gives its length; `None` for other types.
+pub(crate) fn take_character(declared: &mut sql::DataType) -> Option<Result<Option<u64>>> {
+    if is_character(declared) {
+        let length = character(declared);
+        *declared = sql::DataType::Text;
+        return Some(length);
+    }
+    let is_array = matches!(declared, sql::DataType::Array(_));
+    within(declared).into_iter().filter(|_| is_array).find_map(take_character)
 }
 
 fn text(length: &Option<CharacterLength>, declared: &sql::DataType) -> Result<DataType> {
@@ -181,7 +237,20 @@ fn structure(fields: &[sql::StructField]) -> Result<DataType> {
     if fields.is_empty() {
         return Err(invalid("a struct needs at least one field").with_hint("Write STRUCT<name type, ...>."));
     }
+    // Nothing stands beside a field that could say how many blanks its values are shown with.
+    if fields.iter().any(|field| holds_character(field.data_type())) {
+        return Err(PlanError::unsupported("type character is not supported within STRUCT")
+            .with_hint("Use varchar(n) or text for the field."));
+    }
     Ok(DataType::Struct(fields))
+}
+
+/// Whether values of a type are or have `char(n)`.
+fn holds_character(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(element) => holds_character(element.data_type()),
+        data_type => *data_type == CHAR,
+    }
 }
 
 /// Types that sqlparser has no word for.
@@ -191,7 +260,8 @@ fn custom(name: &sql::ObjectName, modifiers: &[String], declared: &sql::DataType
     match written.strip_prefix("pg_catalog.").unwrap_or(&written) {
         // Flink's names.
         "timestamp_ltz" => timestamp(precision, &TimezoneInfo::Tz, declared),
-        "name" | "bpchar" => Ok(DataType::Utf8),
+        "name" => Ok(DataType::Utf8),
+        "bpchar" => character(declared).map(|_| CHAR),
         "smallserial" | "serial" | "bigserial" => {
             Err(PlanError::unsupported(format!("type {written} is not supported"))
                 .with_hint("There are no sequences; use bigint and give the values."))
@@ -204,7 +274,6 @@ fn refused(declared: &sql::DataType) -> PlanError {
     use sql::DataType as Sql;
     let hint = match declared {
         Sql::TinyInt(_) | Sql::UTinyInt | Sql::TinyIntUnsigned(_) => "Use smallint.",
-        Sql::Char(_) | Sql::Character(_) => "Use varchar(n) or text: nothing is padded with blanks here.",
         Sql::Time(..) => "Use time, or timestamptz.",
         Sql::Map(..) => "Use an array of STRUCT<key ..., value ...>.",
         Sql::Datetime(_) | Sql::Datetime64(..) => "Use timestamp.",
@@ -220,7 +289,7 @@ fn refused(declared: &sql::DataType) -> PlanError {
 
 fn refused_name(name: &str) -> PlanError {
     PlanError::new(PlanErrorKind::UndefinedObject, format!("type \"{name}\" does not exist")).with_hint(
-        "The types are boolean, smallint, integer, bigint, real, double precision, numeric, text, varchar, bytea, \
+        "The types are boolean, smallint, integer, bigint, real, double precision, numeric, text, varchar, char, bytea, \
          date, time, timestamp, timestamptz, interval, uuid, jsonb, json, arrays and STRUCT<...>.",
     )
 }
@@ -242,7 +311,8 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
             format!("numeric({precision},{scale})")
         }
-        DataType::Utf8 | DataType::Utf8View => "text".to_string(),
+        DataType::Utf8 => "text".to_string(),
+        DataType::Utf8View => "character".to_string(),
         DataType::LargeUtf8 => "jsonb".to_string(),
         DataType::LargeBinary => "json".to_string(),
         DataType::FixedSizeBinary(16) => "uuid".to_string(),
@@ -299,6 +369,9 @@ mod tests {
             ("varchar(20)", "text"),
             ("character varying", "text"),
             ("string", "text"),
+            ("char(3)", "character"),
+            ("bpchar", "character"),
+            ("character[]", "character[]"),
             ("bytea", "bytea"),
             ("bytes", "bytea"),
             ("uuid", "uuid"),
@@ -331,15 +404,16 @@ mod tests {
             ("numeric(5, 6)", "NUMERIC scale 6 must be between 0 and precision 5"),
             ("timestamp(9)", "type timestamp(9) has more digits than microseconds"),
             ("map<text, int>", "type map is not supported"),
-            ("char(3)", "type char(3) is not supported"),
-            ("character", "type character is not supported"),
+            ("char(0)", "length for type char must be at least 1"),
+            ("char(10485761)", "length for type char cannot exceed 10485760"),
+            ("struct<a char(3)[]>", "type character is not supported within STRUCT"),
             ("tinyint", "type tinyint is not supported"),
             ("money", "type \"money\" does not exist"),
             ("serial", "type serial is not supported"),
         ] {
             let error = declared(written).expect_err(written);
             assert_eq!(error.message, message, "{written}");
-            assert!(error.hint.is_some() || written.starts_with("numeric"), "{written}");
+            assert!(error.hint.is_some() || written.starts_with("numeric") || written.starts_with("char"), "{written}");
         }
     }
 }

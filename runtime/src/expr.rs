@@ -221,7 +221,8 @@ fn postgres_name(data_type: &DataType) -> String {
         DataType::Timestamp(_, None) => "timestamp",
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone",
         DataType::Interval(_) | DataType::Duration(_) => "interval",
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text",
+        DataType::Utf8 | DataType::LargeUtf8 => "text",
+        DataType::Utf8View => "character",
         other => return other.to_string().to_lowercase(),
     }
     .to_owned()

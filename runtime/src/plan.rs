@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use serde::{Deserialize, Serialize};
 
@@ -297,9 +297,13 @@ pub struct InputRelation {
     pub changes: Changes,
     /// Columns of the primary key, as indices into `schema`; empty when there is none.
     pub primary_key: Vec<usize>,
-    /// Physical columns of text with the most characters that a value may have (`varchar(n)`).
+    /// Physical columns of text with the most characters that a value may have: `varchar(n)`, and `char(n)` and arrays
+    /// of it, which are of the type [`BLANK_PADDED`].
     pub text_lengths: Vec<(usize, usize)>,
 }
+
+/// The type of `char(n)`: a text without blanks at its end. Blanks that come in there are cut.
+pub const BLANK_PADDED: DataType = DataType::Utf8View;
 
 /// `WATERMARK FOR column AS expression`.
 #[derive(Clone, Debug)]

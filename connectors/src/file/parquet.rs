@@ -243,6 +243,7 @@ fn holds(file: &DataType, declared: &DataType) -> bool {
         (D::Int8 | D::UInt8, D::Int16 | D::Int32 | D::Int64) => true,
         (D::Int16, D::Int32 | D::Int64) | (D::UInt16, D::Int32 | D::Int64) => true,
         (D::Int32 | D::UInt32, D::Int64) | (D::Float16, D::Float32) | (D::Float16 | D::Float32, D::Float64) => true,
+        (D::Utf8 | D::LargeUtf8, D::Utf8View) => true,
         (D::Utf8View | D::LargeUtf8, D::Utf8) | (D::LargeBinary | D::BinaryView, D::Binary) => true,
         (D::FixedSizeBinary(_), D::Binary) | (D::Date64, D::Date32) => true,
         (D::Timestamp(_, _), D::Timestamp(TimeUnit::Microsecond, _)) => true,

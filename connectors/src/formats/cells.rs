@@ -8,7 +8,7 @@ use std::io::Write;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
     Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, LargeBinaryArray,
-    LargeStringArray, ListArray, StringArray,
+    LargeStringArray, ListArray, StringArray, StringViewArray,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -53,6 +53,8 @@ pub(crate) enum CellKind<'a> {
     Decimal256(&'a Decimal256Array, i8),
     /// VARCHAR
     Text(&'a StringArray),
+    /// CHAR: what it holds, without the blanks that pad it where it is shown
+    Char(&'a StringViewArray),
     /// JSONB
     Jsonb(&'a LargeStringArray),
     /// JSON
@@ -90,6 +92,7 @@ impl<'a> Cells<'a> {
             DataType::LargeUtf8 => CellKind::Jsonb(array.as_string()),
             DataType::LargeBinary => CellKind::Json(array.as_binary()),
             DataType::Utf8 => CellKind::Text(array.as_string()),
+            DataType::Utf8View => CellKind::Char(array.as_string_view()),
             DataType::Binary => CellKind::Bytes(array.as_binary()),
             DataType::FixedSizeBinary(16) => CellKind::Uuid(array.as_fixed_size_binary()),
             DataType::Date32 => CellKind::Date(array.as_primitive::<Date32Type>()),
@@ -137,6 +140,7 @@ impl<'a> Cells<'a> {
             CellKind::Decimal128(array, scale) => decimal(out, &array.value(row).to_string(), *scale),
             CellKind::Decimal256(array, scale) => decimal256(out, array.value(row), *scale),
             CellKind::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            CellKind::Char(array) => out.extend_from_slice(array.value(row).as_bytes()),
             CellKind::Jsonb(array) => out.extend_from_slice(array.value(row).as_bytes()),
             CellKind::Json(array) => out.extend_from_slice(array.value(row)),
             CellKind::Bytes(array) => out.extend_from_slice(BASE64.encode(array.value(row)).as_bytes()),

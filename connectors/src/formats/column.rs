@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arrow::array::NullBufferBuilder;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
-    LargeBinaryArray, LargeStringArray, ListArray, PrimitiveArray, StringArray, StructArray, make_array,
+    LargeBinaryArray, LargeStringArray, ListArray, PrimitiveArray, StringArray, StringViewArray, StructArray,
+    make_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, FieldRef, Int32Type, Int64Type, i256};
@@ -65,7 +66,7 @@ impl Values {
             DataType::Float64 => Self::Float64(Vec::new()),
             DataType::Decimal128(_, _) => Self::Decimal128(Vec::new()),
             DataType::Decimal256(_, _) => Self::Decimal256(Vec::new()),
-            DataType::Utf8 | DataType::Binary | DataType::LargeUtf8 | DataType::LargeBinary => {
+            DataType::Utf8 | DataType::Utf8View | DataType::Binary | DataType::LargeUtf8 | DataType::LargeBinary => {
                 Self::Bytes { ends: Vec::new(), data: Vec::new() }
             }
             DataType::FixedSizeBinary(16) => Self::Uuid(Vec::new()),
@@ -282,6 +283,7 @@ impl Column {
                     DataType::Binary => Arc::new(BinaryArray::try_new(offsets, data, nulls)?),
                     DataType::LargeUtf8 => Arc::new(LargeStringArray::try_new(widened(&offsets), data, nulls)?),
                     DataType::LargeBinary => Arc::new(LargeBinaryArray::try_new(widened(&offsets), data, nulls)?),
+                    DataType::Utf8View => Arc::new(StringViewArray::from(&StringArray::try_new(offsets, data, nulls)?)),
                     _ => Arc::new(StringArray::try_new(offsets, data, nulls)?),
                 }
             }

@@ -79,7 +79,7 @@ impl Node {
             }
             DataType::LargeUtf8 => Kind::Json { canonical: true },
             DataType::LargeBinary => Kind::Json { canonical: false },
-            DataType::Utf8 => Kind::Text,
+            DataType::Utf8 | DataType::Utf8View => Kind::Text,
             DataType::Binary => Kind::Bytes,
             DataType::FixedSizeBinary(16) => Kind::Uuid,
             DataType::Date32 => Kind::Date,
@@ -269,6 +269,7 @@ pub fn sql_type(field: &Field) -> String {
         DataType::LargeUtf8 => "JSONB".into(),
         DataType::LargeBinary => "JSON".into(),
         DataType::Utf8 => "VARCHAR".into(),
+        DataType::Utf8View => "CHAR".into(),
         DataType::Binary => "BYTEA".into(),
         DataType::FixedSizeBinary(16) => "UUID".into(),
         DataType::Date32 => "DATE".into(),

@@ -22,7 +22,7 @@ use super::operators::{external, narrowed};
 use super::rewrite::rewrite_expressions;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
-use crate::types::UUID;
+use crate::types::{CHAR, UUID};
 use crate::values::{TextStyle, input};
 
 /// A plan with the types of all of its parameters.
@@ -44,8 +44,9 @@ pub(super) fn with_parameters(
     if inferred.values().any(Option::is_none) {
         // What stands in CASE or COALESCE has its type from its neighbours.
         let options = planner_options();
+        let check = CheckTypes { blank_padded: true };
         let narrow = NarrowLiterals.analyze(first.clone(), options).map_err(plan_error)?;
-        inferred = parameter_types(&CheckTypes.analyze(narrow, options).map_err(plan_error)?)?;
+        inferred = parameter_types(&check.analyze(narrow, options).map_err(plan_error)?)?;
     }
     let mut complete = true;
     for (name, data_type) in inferred {
@@ -85,11 +86,12 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
     Ok(types)
 }
 
-/// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says.
-pub(super) fn analyze(plan: LogicalPlan, style: TextStyle) -> Result<LogicalPlan> {
+/// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says; `blank_padded` is that of
+/// the settings.
+pub(super) fn analyze(plan: LogicalPlan, style: TextStyle, blank_padded: bool) -> Result<LogicalPlan> {
     let rules: [Arc<dyn AnalyzerRule>; 6] = [
         Arc::new(NarrowLiterals),
-        Arc::new(CheckTypes),
+        Arc::new(CheckTypes { blank_padded }),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(PostgresCasts { style }),
@@ -102,7 +104,12 @@ pub(super) fn analyze(plan: LogicalPlan, style: TextStyle) -> Result<LogicalPlan
 
 /// Casts the output columns that clients have no type for: DataFusion's unsigned counters, its other encodings
 /// of text and time, and the difference of two timestamps.
-pub(super) fn client_types(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(super) fn client_types(plan: LogicalPlan, blank_padded: bool) -> Result<LogicalPlan> {
+    let client_type = |data_type: &DataType| match data_type {
+        // Without `char(n)` it is one of those encodings.
+        data_type if *data_type == CHAR => (!blank_padded).then_some(DataType::Utf8),
+        data_type => client_type(data_type),
+    };
     if plan.schema().fields().iter().all(|field| client_type(field.data_type()).is_none()) {
         return Ok(plan);
     }
@@ -123,7 +130,7 @@ pub(super) fn client_types(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The type in which a client gets a value, where it is another one.
 fn client_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
-        DataType::Null | DataType::Utf8View => DataType::Utf8,
+        DataType::Null => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
@@ -203,6 +210,10 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> 
     let Cast { expr, field } = cast;
     let target = field.data_type();
     let source = expr.get_type(schema)?;
+    if source == CHAR && !target.is_string() {
+        let text = Box::new(Expr::Cast(Cast::new(expr, DataType::Utf8)));
+        return postgres_cast(Cast { expr: text, field }, schema, style);
+    }
     if functions::needs_text_in(&source, target) {
         return Ok(Transformed::yes(match literal::quoted(&expr) {
             // Read once, not once per batch.

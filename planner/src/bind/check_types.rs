@@ -12,17 +12,21 @@ use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFu
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Like, LogicalPlan, ScalarUDF, Sort, Subquery};
 use datafusion::optimizer::AnalyzerRule;
 
+use super::characters::{Characters, is_pattern};
 use super::diagnose::refuse;
 use super::matching::{conformed_column, match_columns, matched, union};
 use super::operators::{Operand, are_alike, boolean, cast, float_type, read, resolve};
 use super::rewrite::rewrite_node;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{interval_length, is_json, json_literals, json_sort_key, sql_type};
-use crate::types::{JSON, JSONB, UUID};
+use crate::types::{CHAR, JSON, JSONB, UUID};
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct CheckTypes;
+pub(super) struct CheckTypes {
+    /// See [`crate::settings::PlanSettings::blank_padded`].
+    pub(super) blank_padded: bool,
+}
 
 impl AnalyzerRule for CheckTypes {
     fn name(&self) -> &str {
@@ -31,7 +35,11 @@ impl AnalyzerRule for CheckTypes {
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         let checked = plan.transform_up_with_subqueries(|node| {
-            let node = rewrite_node(node, &|expr, scope| expression(expr, scope.schema()).map(Transformed::yes))?.data;
+            let node = rewrite_node(node, &|expr, scope| {
+                let characters = Characters { scope, blank_padded: self.blank_padded };
+                expression(expr, &characters).map(Transformed::yes)
+            })?
+            .data;
             Ok(Transformed::yes(match node {
                 LogicalPlan::Join(join) => LogicalPlan::Join(joined(join)?),
                 LogicalPlan::Union(inputs) => union(inputs)?,
@@ -52,11 +60,16 @@ impl AnalyzerRule for CheckTypes {
     }
 }
 
-fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
+    let schema = characters.scope.schema();
     let truth = |expr: Box<Expr>, place: &str| boolean(*expr, place, schema).map(Box::new);
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (left, right) = resolve(&op.to_string(), *left, *right, schema)?;
+            let (left, right) = match is_pattern(op) {
+                true => (characters.shown(left), characters.shown(right)),
+                false => (left, right),
+            };
             Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
         }
         Expr::Between(between) => Expr::Between(self::between(between, schema)?),
@@ -68,19 +81,20 @@ fn expression(expr: Expr, schema: &DFSchema) -> Result<Expr> {
                 (true, false) => "!~~",
                 (true, true) => "!~~*",
             };
-            Expr::Like(pattern(symbol, like, schema)?)
+            Expr::Like(pattern(symbol, like, characters)?)
         }
         Expr::SimilarTo(like) => {
             let symbol = if like.negated { "!~" } else { "~" };
-            Expr::SimilarTo(pattern(symbol, like, schema)?)
+            Expr::SimilarTo(pattern(symbol, like, characters)?)
         }
         Expr::Case(case) => Expr::Case(self::case(case, schema)?),
-        Expr::ScalarFunction(call) => Expr::ScalarFunction(self::call(call, schema)?),
+        Expr::Cast(cast) => Expr::Cast(characters.cast(cast)),
+        Expr::ScalarFunction(call) => characters.call(self::call(call, schema)?),
         Expr::InSubquery(subquery) => Expr::InSubquery(in_subquery(subquery, schema)?),
         Expr::SetComparison(comparison) => Expr::SetComparison(set_comparison(comparison, schema)?),
         Expr::AggregateFunction(mut call) => {
             call.params.filter = call.params.filter.map(|filter| truth(filter, "FILTER")).transpose()?;
-            Expr::AggregateFunction(call)
+            Expr::AggregateFunction(characters.aggregate(call))
         }
         Expr::Not(inner) => Expr::Not(truth(inner, "NOT")?),
         Expr::IsTrue(inner) => Expr::IsTrue(truth(inner, "IS TRUE")?),
@@ -156,8 +170,9 @@ fn compared(place: &str, expr: Expr, others: Vec<(&str, Expr)>, schema: &DFSchem
     Ok((expr, all.collect()))
 }
 
-fn pattern(symbol: &str, like: Like, schema: &DFSchema) -> Result<Like> {
-    let (expr, pattern) = resolve(symbol, *like.expr, *like.pattern, schema)?;
+fn pattern(symbol: &str, like: Like, characters: &Characters<'_>) -> Result<Like> {
+    let (expr, pattern) = resolve(symbol, *like.expr, *like.pattern, characters.scope.schema())?;
+    let (expr, pattern) = (characters.shown(expr), characters.shown(pattern));
     Ok(Like { expr: Box::new(expr), pattern: Box::new(pattern), ..like })
 }
 
@@ -205,12 +220,24 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
             }
             Err(args) => args,
         },
-        _ => {
+        name => {
             refuse_text_of_json(&func, &args, schema)?;
-            args
+            if name.starts_with("array_") { beside_characters(args, schema)? } else { args }
         }
     };
     Ok(ScalarFunction { func, args })
+}
+
+/// Literals and parameters beside an array of `char(n)` are elements of it.
+fn beside_characters(args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let operands: Vec<Operand> = args.iter().map(|arg| Operand::of(arg, schema)).collect();
+    let is_array =
+        |operand: &Operand| matches!(operand, Operand::Typed(DataType::List(element)) if *element.data_type() == CHAR);
+    if !operands.iter().any(is_array) {
+        return Ok(args);
+    }
+    let pairs = args.into_iter().zip(operands);
+    pairs.map(|(arg, operand)| if matches!(operand, Operand::Unknown) { read(arg, &CHAR) } else { Ok(arg) }).collect()
 }
 
 /// `= ANY(array)`: an array of which nothing is known holds what it is searched for.
@@ -221,6 +248,14 @@ fn array_has(args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
     };
     match (Operand::of(&array, schema), Operand::of(&element, schema)) {
         (Operand::Unknown, Operand::Typed(known)) => Ok(vec![read(array, &DataType::new_list(known, true))?, element]),
+        (Operand::Typed(DataType::List(known)), Operand::Unknown) if *known.data_type() == CHAR => {
+            Ok(vec![array, read(element, &CHAR)?])
+        }
+        (Operand::Typed(DataType::List(known)), Operand::Typed(found))
+            if found == CHAR && *known.data_type() == DataType::Utf8 =>
+        {
+            Ok(vec![array, cast(element, &CHAR, &DataType::Utf8)])
+        }
         _ => Ok(vec![array, element]),
     }
 }

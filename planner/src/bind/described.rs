@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
 use sqlparser::ast;
 
@@ -17,6 +18,7 @@ use super::relation::{RelationTable, ViewTable};
 use super::whole_row::NAMED_STRUCT;
 use super::window::WindowNode;
 use crate::catalog::{Catalog, Relation, Resolved};
+use crate::functions::{CHARACTER, length_of_character};
 use crate::values::{Described, Origin, Shown};
 
 /// The columns of a plan that `SqlToRel` made, in their order; `views` are those that were put in.
@@ -55,6 +57,17 @@ fn written_cast(expr: &ast::Expr) -> Option<Shown> {
         }
         _ => None,
     }
+}
+
+/// What an expression of a node's says of its type: the digits of a numeric, the characters of a `char(n)`.
+pub(super) fn of_expression(expr: &Expr, node: &LogicalPlan) -> Shown {
+    let tracer = Tracer { views: &[], catalog: None };
+    let named = |column: &Column| {
+        let inputs = node.inputs();
+        let input = inputs.into_iter().find(|input| input.schema().maybe_index_of_column(column).is_some());
+        input.map(|input| tracer.named(input, column)).unwrap_or_default()
+    };
+    tracer.expression(expr, &named).shown
 }
 
 /// What RETURNING gives, over the columns of its table.
@@ -137,7 +150,11 @@ impl Tracer<'_> {
             },
             LogicalPlan::Aggregate(aggregate) => match aggregate.group_expr.as_slice() {
                 // A set of groups is one expression for several columns.
-                [Expr::GroupingSet(_), ..] => Described::default(),
+                sets @ [Expr::GroupingSet(_), ..] => {
+                    let groups = grouping_set_to_exprlist(sets).unwrap_or_default();
+                    let of_group = |expr: &&Expr| Described { origin: None, ..through(expr, &aggregate.input) };
+                    groups.get(column).map(of_group).unwrap_or_default()
+                }
                 groups => {
                     let expr = groups.iter().chain(&aggregate.aggr_expr).nth(column);
                     expr.map(|expr| through(expr, &aggregate.input)).unwrap_or_default()
@@ -182,6 +199,8 @@ impl Tracer<'_> {
     fn expression(&self, expr: &Expr, named: &dyn Fn(&Column) -> Described) -> Described {
         let shown = |shown| Described { shown, ..Described::default() };
         let digits = |digits| shown(Shown { digits, ..Shown::default() });
+        // A value that was chosen or gathered is shown as it was, and has no modifier.
+        let carried = |Shown { digits, width, .. }| shown(Shown { digits, width, ..Shown::default() });
         let of = |expr: &Expr| self.expression(expr, named).shown;
         match expr {
             Expr::Column(column) => named(column),
@@ -198,23 +217,28 @@ impl Tracer<'_> {
             }
             Expr::Case(case) => {
                 let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
-                shown(agreed(results.map(|result| result.as_ref()), &of))
+                let found = agreed(results.map(|result| result.as_ref()), &of);
+                // Without ELSE there is a NULL among them.
+                shown(Shown { modifier: found.modifier.filter(|_| case.else_expr.is_some()), ..found })
             }
             Expr::ScalarFunction(call) if call.name() == NAMED_STRUCT => {
                 Described { row: self.whole_row(&call.args, named), ..Described::default() }
             }
             Expr::ScalarFunction(call) => shown(match (call.name(), call.args.as_slice()) {
+                (CHARACTER, [_, length]) => length_of_character(length).map(Shown::of_character).unwrap_or_default(),
+                ("nullif", [value, _]) if is_character(of(value)) => of(value),
                 ("coalesce" | "greatest" | "least" | "make_array", arguments) => agreed(arguments.iter(), &of),
+                ("array_append" | "array_prepend" | "array_concat", arguments) => agreed(arguments.iter(), &of),
                 ("array_element", [array, _]) => of(array),
                 (name, arguments) => {
                     Shown { digits: digits_of_call(name, arguments, |expr| of(expr).digits), ..Shown::default() }
                 }
             }),
-            Expr::AggregateFunction(call) if ["sum", "min", "max"].contains(&call.func.name()) => {
-                digits(call.params.args.first().and_then(|argument| of(argument).digits))
+            Expr::AggregateFunction(call) if CARRYING.contains(&call.func.name()) => {
+                carried(call.params.args.first().map(of).unwrap_or_default())
             }
-            Expr::WindowFunction(call) if ["sum", "min", "max"].contains(&call.fun.name()) => {
-                digits(call.params.args.first().and_then(|argument| of(argument).digits))
+            Expr::WindowFunction(call) if CARRYING.contains(&call.fun.name()) => {
+                carried(call.params.args.first().map(of).unwrap_or_default())
             }
             Expr::ScalarSubquery(subquery) => shown(self.column(&subquery.subquery, 0).shown),
             _ => Described::default(),
@@ -244,6 +268,14 @@ impl Tracer<'_> {
     }
 }
 
+/// Aggregates and window functions whose results are shown as their first argument is.
+const CARRYING: &[&str] =
+    &["sum", "min", "max", "array_agg", "first_value", "last_value", "nth_value", "lag", "lead", "any_value"];
+
+fn is_character(shown: Shown) -> bool {
+    shown.width.is_some()
+}
+
 /// What all of the expressions of which one is chosen have in common. As in Postgres a NULL has no modifier.
 fn agreed<'a>(each: impl Iterator<Item = &'a Expr>, of: &dyn Fn(&Expr) -> Shown) -> Shown {
     let (nulls, values): (Vec<&Expr>, Vec<&Expr>) =
@@ -257,6 +289,9 @@ fn agreed<'a>(each: impl Iterator<Item = &'a Expr>, of: &dyn Fn(&Expr) -> Shown)
         }
         if other.digits != first.digits {
             common.digits = None;
+        }
+        if other.width != first.width {
+            common.width = None;
         }
     }
     if !nulls.is_empty() {

@@ -468,7 +468,7 @@ fn sql_type_names(text: &str) -> String {
         ("LargeUtf8", "jsonb"),
         ("LargeBinary", "json"),
         ("FixedSizeBinary(16)", "uuid"),
-        ("Utf8View", "text"),
+        ("Utf8View", "character"),
         ("Utf8", "text"),
         ("Binary", "bytea"),
         ("Date32", "date"),

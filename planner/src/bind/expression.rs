@@ -20,6 +20,7 @@ use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, FunctionUse};
 use crate::parse::ast::SqlExpression;
 use crate::statement::{Query, Use};
+use crate::types::CHAR;
 
 /// Where an expression stands: decides which functions it may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ impl Binder<'_> {
         let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
         *parameters = typed.parameters.into_iter().map(Some).collect();
         uses.extend(relation::uses(&typed.plan, &context.used).map_err(plan_error)?);
-        match analyze::analyze(typed.plan, self.style()?)? {
+        match analyze::analyze(typed.plan, self.style()?, self.settings.blank_padded)? {
             LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
             other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
         }
@@ -198,8 +199,19 @@ impl Binder<'_> {
             return Err(PlanError::new(PlanErrorKind::DatatypeMismatch, message)
                 .with_hint("You will need to rewrite or cast the expression."));
         }
-        let cast = Cast::new(Box::new(expr), target.clone());
-        analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)
+        let characters = text_of_characters(target);
+        let cast = Cast::new(Box::new(expr), characters.clone().unwrap_or_else(|| target.clone()));
+        let value = analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)?;
+        // What is too long for its column is refused where all rows are.
+        Ok(if characters.is_some() { functions::character(value, None) } else { value })
+    }
+}
+
+/// The text that becomes `char(n)`, or the array of texts that becomes one of them.
+fn text_of_characters(target: &DataType) -> Option<DataType> {
+    match target {
+        DataType::List(element) => Some(DataType::new_list(text_of_characters(element.data_type())?, true)),
+        target => (*target == CHAR).then_some(DataType::Utf8),
     }
 }
 
@@ -244,6 +256,7 @@ fn assignable(source: &DataType, target: &DataType) -> bool {
         (_, T::Utf8) => !source.is_nested() && !source.is_binary(),
         (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) => true,
         (T::Timestamp(..) | T::Interval(_), T::Time64(_)) => true,
+        (_, T::Utf8View) => source.is_string() || assignable(source, &T::Utf8),
         (T::Utf8View, _) => assignable(&T::Utf8, target),
         (T::LargeUtf8, T::LargeBinary) | (T::LargeBinary, T::LargeUtf8) => true,
         (T::Struct(from), T::Struct(to)) => {

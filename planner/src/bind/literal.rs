@@ -41,7 +41,7 @@ pub(super) fn beside(text: &str, other: &DataType) -> Result<Expr> {
     let kept = || Expr::Literal(ScalarValue::Utf8(Some(text.to_string())), None);
     match other {
         DataType::Decimal128(..) | DataType::Decimal256(..) => numeric(&Decimal::parse(text)?),
-        DataType::Utf8 | DataType::Utf8View | DataType::Null => Ok(kept()),
+        DataType::Utf8 | DataType::Null => Ok(kept()),
         DataType::Dictionary(_, values) => beside(text, values),
         // Types that only DataFusion's own functions give: it makes of the text what it can.
         other if !input::can_read(other) => Ok(kept()),

@@ -11,7 +11,8 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection, Union};
 use super::diagnose::refuse;
 use super::operators::{Operand, are_alike, cast, float_type, located, read};
 use crate::error::PlanErrorKind;
-use crate::functions::sql_type;
+use crate::functions::{character, sql_type};
+use crate::types::CHAR;
 
 /// The expressions with literals and floats in their common type; `place` is what Postgres calls them.
 pub(super) fn matched(place: &str, expressions: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
@@ -80,6 +81,8 @@ fn conformed(expr: Expr, operand: &Operand, common: &DataType) -> Result<Expr> {
         Operand::Open => Ok(expr),
         Operand::Unknown => read(expr, common),
         Operand::Typed(own) if common.is_floating() => Ok(cast(expr, own, common)),
+        Operand::Typed(DataType::Utf8) if *common == CHAR => Ok(character(expr, None)),
+        Operand::Typed(own) if *own == CHAR => Ok(cast(expr, own, common)),
         Operand::Typed(_) => Ok(expr),
     }
 }
@@ -103,8 +106,8 @@ pub(super) fn match_columns(place: &str, inputs: &mut [LogicalPlan]) -> Result<b
         for (input, operand) in inputs.iter_mut().zip(&operands) {
             let changes = match operand {
                 Operand::Open => false,
-                Operand::Unknown => !common.is_string(),
-                Operand::Typed(own) => common.is_floating() && *own != common,
+                Operand::Unknown => common != DataType::Utf8,
+                Operand::Typed(own) => (common.is_floating() || own.is_string()) && *own != common,
             };
             if changes {
                 *input = conformed_column(input.clone(), column, operand, &common)?;
@@ -145,8 +148,9 @@ pub(super) fn conformed_column(
                     Expr::Alias(alias)
                 }
                 expr => {
-                    let name = projection.schema.field(column).name().clone();
-                    conformed(expr, operand, common)?.alias(name)
+                    // A join around knows the column by its relation, too.
+                    let (qualifier, field) = projection.schema.qualified_field(column);
+                    conformed(expr, operand, common)?.alias_qualified(qualifier.cloned(), field.name())
                 }
             };
             Ok(LogicalPlan::Projection(Projection::try_new(projection.expr, projection.input)?))

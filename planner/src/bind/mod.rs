@@ -6,6 +6,7 @@
 //! text can reach nothing but the catalog, the function registry and the types.
 
 mod analyze;
+mod characters;
 mod check_types;
 mod clause_places;
 mod context;
@@ -201,7 +202,9 @@ impl<'a> Binder<'a> {
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
         let mut described = described::columns(&plan, &context.planned_views(), self.catalog);
         described::written_casts(written, &mut described);
-        let plan = analyze::client_types(analyze::analyze(plan, self.style()?)?)?;
+        let blank_padded = self.settings.blank_padded;
+        let plan = analyze::analyze(plan, self.style()?, blank_padded)?;
+        let plan = analyze::client_types(plan, blank_padded)?;
         let schema = client_schema(&plan);
         let (views, names) = (context.views().into_iter().collect(), context.names());
         Ok(BoundQuery { plan, schema, described, views, parameters, uses, names })

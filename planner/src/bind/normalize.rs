@@ -22,6 +22,7 @@ use super::diagnose::span_position;
 use super::literal;
 use super::{rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions::CHARACTER;
 use crate::settings::PlanSettings;
 
 /// Stands before a number that makes a repeated column name unique inside the planner; clients never see it.
@@ -42,8 +43,7 @@ pub(super) fn without_marks(text: &str) -> String {
 
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
 pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>, settings: &PlanSettings) -> Result<()> {
-    let PlanSettings { text_lengths, typed_literals, rows_by_columns, .. } = *settings;
-    let mut pass = Pass { parameters, text_lengths, typed_literals, rows_by_columns, depth: 0 };
+    let mut pass = Pass { parameters, settings, depth: 0 };
     match VisitMut::visit(query, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -56,8 +56,7 @@ pub(super) fn expression(
     parameters: &mut Vec<Option<DataType>>,
     settings: &PlanSettings,
 ) -> Result<()> {
-    let PlanSettings { text_lengths, typed_literals, rows_by_columns, .. } = *settings;
-    let mut pass = Pass { parameters, text_lengths, typed_literals, rows_by_columns, depth: 0 };
+    let mut pass = Pass { parameters, settings, depth: 0 };
     match VisitMut::visit(expr, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -66,14 +65,9 @@ pub(super) fn expression(
 
 struct Pass<'a> {
     parameters: &'a mut Vec<Option<DataType>>,
-    /// See [`PlanSettings::text_lengths`].
-    text_lengths: bool,
+    settings: &'a PlanSettings,
     /// Queries around the current place; 1 at the top.
     depth: usize,
-    /// See [`PlanSettings`].
-    typed_literals: bool,
-    /// See [`PlanSettings`].
-    rows_by_columns: bool,
 }
 
 type Flow = ControlFlow<PlanError>;
@@ -86,7 +80,7 @@ impl VisitorMut for Pass<'_> {
         if self.depth == 1 {
             sorted_names::mark(query);
         }
-        if let (SetExpr::Values(values), true) = (query.body.as_mut(), self.typed_literals) {
+        if let (SetExpr::Values(values), true) = (query.body.as_mut(), self.settings.typed_literals) {
             values.rows.iter_mut().flat_map(|row| &mut row.content).for_each(literal::narrow_integer);
         }
         flow(self.check_query(query))
@@ -107,7 +101,7 @@ impl VisitorMut for Pass<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
-        if self.rows_by_columns {
+        if self.settings.rows_by_columns {
             rows::write_out(expr);
         }
         flow(self.check_expression(expr))
@@ -270,13 +264,17 @@ impl Pass<'_> {
     }
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
-        if self.typed_literals {
+        if self.settings.typed_literals {
             literal::widen_integer(expr);
         }
-        if !self.text_lengths
-            && let Expr::Cast { data_type, .. } | Expr::TypedString(ast::TypedString { data_type, .. }) = expr
+        if let Expr::Cast { data_type, .. } | Expr::TypedString(ast::TypedString { data_type, .. }) = expr {
+            crate::types::under(data_type, self.settings);
+        }
+        if let Expr::TypedString(typed) = expr
+            && crate::types::is_character(&typed.data_type)
         {
-            crate::types::forget_text_lengths(data_type);
+            let (literal, data_type) = (Box::new(Expr::Value(typed.value.clone())), typed.data_type.clone());
+            *expr = Expr::Cast { kind: CastKind::Cast, expr: literal, data_type, array: false, format: None };
         }
         match expr {
             Expr::Function(function) => {
@@ -297,7 +295,9 @@ impl Pass<'_> {
                 }
                 if let Some(length) = crate::types::declared_length(data_type) {
                     *data_type = ast::DataType::Text;
-                    *expr = first_characters(expr.clone(), length);
+                    *expr = of_length("left", expr.clone(), Some(length));
+                } else if let Some(length) = crate::types::take_character(data_type) {
+                    *expr = of_length(CHARACTER, expr.clone(), length?);
                 }
                 Ok(())
             }
@@ -315,7 +315,7 @@ impl Pass<'_> {
                 Ok(())
             }
             Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) if text.contains(['e', 'E']) => {
-                *expr = literal::with_exponent(text, *span, self.typed_literals)
+                *expr = literal::with_exponent(text, *span, self.settings.typed_literals)
                     .map_err(|error| error.at(span_position(*span)))?;
                 Ok(())
             }
@@ -391,17 +391,17 @@ impl Pass<'_> {
     }
 }
 
-/// The first characters of a text, as a cast to `varchar(n)` cuts it.
-fn first_characters(text: Expr, length: u64) -> Expr {
-    let count = Expr::Value(Value::Number(length.to_string(), false).with_empty_span());
-    let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+/// The first characters of a text, as a cast to `varchar(n)` or `char(n)` cuts it, by a function of this name.
+fn of_length(function: &str, text: Expr, length: Option<u64>) -> Expr {
+    let count = length.map(|length| Expr::Value(Value::Number(length.to_string(), false).with_empty_span()));
+    let arguments = std::iter::once(text).chain(count);
     let list = FunctionArgumentList {
         duplicate_treatment: None,
-        args: vec![argument(text), argument(count)],
+        args: arguments.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect(),
         clauses: Vec::new(),
     };
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("left")]),
+        name: ObjectName::from(vec![Ident::new(function)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(list),
@@ -588,7 +588,7 @@ fn type_name(data_type: &sqlparser::ast::DataType) -> String {
         "double precision" | "double" | "float" => "float8",
         "boolean" => "bool",
         "decimal" | "dec" => "numeric",
-        "character varying" => "varchar",
+        "character varying" | "char varying" => "varchar",
         "timestamp with time zone" => "timestamptz",
         "timestamp without time zone" => "timestamp",
         "character" | "char" => "bpchar",

@@ -19,8 +19,10 @@ use super::diagnose::refuse;
 use super::literal;
 use super::matching::matched;
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::{interval_length, is_json, json_operator, json_sort_key, scaled_interval, sql_type};
-use crate::types::{JSON, JSONB, UUID};
+use crate::functions::{
+    interval_length, is_json, json_operator, json_sort_key, keeps_character, scaled_interval, sql_type,
+};
+use crate::types::{CHAR, JSON, JSONB, UUID};
 
 /// Resolves the operators of a text while it is planned: DataFusion asks for the types of what it has planned, and
 /// would refuse what a literal makes possible.
@@ -209,6 +211,11 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
         Expr::BinaryExpr(BinaryExpr { op, .. }) if gives_truth(*op) => Some(DataType::Boolean),
         Expr::BinaryExpr(BinaryExpr { op: Operator::StringConcat, .. }) => Some(DataType::Utf8),
         Expr::Placeholder(parameter) => parameter.field.as_ref().map(|field| field.data_type().clone()),
+        // DataFusion's own encoding of text, which is none of `char(n)`.
+        Expr::ScalarFunction(call) if !keeps_character(call.name()) => match expr.get_type(schema).ok()? {
+            data_type if data_type == CHAR => Some(DataType::Utf8),
+            data_type => Some(data_type),
+        },
         expr => expr.get_type(schema).ok(),
     }
 }
@@ -436,7 +443,7 @@ enum Beside {
 fn beside(symbol: &str, family: Family, known: &DataType) -> Beside {
     let interval = DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano);
     match (family, symbol, Category::of(known)) {
-        (Family::Comparison, _, Category::Text) => Beside::AsIs,
+        (Family::Comparison, _, Category::Text) if *known != CHAR => Beside::AsIs,
         (Family::Comparison, ..) => Beside::Type(known.clone()),
         (_, "^", category) if category.is_number() => Beside::Type(DataType::Float64),
         (_, _, category) if category.is_number() => Beside::Type(known.clone()),
@@ -479,7 +486,15 @@ fn concatenated(left: Expr, right: Expr, operands: &(Operand, Operand)) -> Resul
         (Expr::Placeholder(_), _, (Operand::Unknown, Operand::Typed(known @ DataType::List(_)))) => {
             Ok((read(left, known)?, right))
         }
-        _ => Ok((left, right)),
+        (_, _, (Operand::Typed(DataType::List(_)), _) | (_, Operand::Typed(DataType::List(_)))) => Ok((left, right)),
+        // Of `char(n)` its text.
+        (_, _, (left_operand, right_operand)) => {
+            let text = |expr: Expr, operand: &Operand| match operand {
+                Operand::Typed(known) if *known == CHAR => cast(expr, known, &DataType::Utf8),
+                _ => expr,
+            };
+            Ok((text(left, left_operand), text(right, right_operand)))
+        }
     }
 }
 

@@ -11,14 +11,11 @@ use crate::bind::{Binder, Purpose};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Column, CreateRelation, Identifier, Include, Metadata, SqlExpression, Watermark};
 use crate::settings::PlanSettings;
-use crate::types::{arrow_type, declared_length, forget_text_lengths, sql_name};
+use crate::types::{TEXT_LENGTH_MAX, arrow_type, declared_length, sql_name, take_character, under};
 use crate::values::Shown;
 
 use super::nexmark;
 use super::options::{ALLOWED_LATENESS, IDLE_TIMEOUT, Options};
-
-/// Characters of a `varchar(n)`; as in Postgres.
-const VARCHAR_LENGTH_MAX: u64 = 10_485_760;
 
 /// Columns of one relation; as in Postgres.
 const COLUMNS_MAX: usize = 1_600;
@@ -41,17 +38,15 @@ pub(super) struct Columns {
     pub(super) shown: Vec<Shown>,
     /// Columns of the primary key.
     pub(super) primary_key: Vec<usize>,
-    /// Physical columns of a `varchar(n)` with their lengths.
+    /// Physical columns of a `varchar(n)` or a `char(n)`, or of arrays of the latter, with their lengths.
     pub(super) text_lengths: Vec<(usize, usize)>,
 }
 
 impl CreateRelation {
     /// Lets the declared types mean what they meant under the settings of the definition.
     pub(crate) fn under(&mut self, settings: &PlanSettings) {
-        if !settings.text_lengths {
-            let declared = self.columns.iter_mut().filter_map(|column| column.data_type.as_mut());
-            declared.for_each(forget_text_lengths);
-        }
+        let declared = self.columns.iter_mut().filter_map(|column| column.data_type.as_mut());
+        declared.for_each(|declared| under(declared, settings));
     }
 }
 
@@ -165,17 +160,20 @@ fn default_of(column: &Column, data_type: &DataType, binder: &Binder<'_>) -> Res
     Ok(Some(default.sql.clone()))
 }
 
-/// The stored columns of a `varchar(n)`; they come first, in declared order.
+/// The stored columns whose texts have a length; they come first, in declared order.
 fn text_lengths(relation: &CreateRelation) -> Result<Vec<(usize, usize)>> {
     let stored = relation.columns.iter().filter(|column| column.generated.is_none());
     let lengths = stored.enumerate().filter_map(|(index, column)| {
-        let length = declared_length(column.data_type.as_ref()?)?;
+        let declared = column.data_type.as_ref()?;
+        // The length of a `char(n)` was checked with its type.
+        let padded = || take_character(&mut declared.clone()).and_then(Result::ok).flatten();
+        let length = declared_length(declared).or_else(padded)?;
         Some((index, length, column.type_position))
     });
     let checked = lengths.map(|(index, length, position)| match length {
-        1..=VARCHAR_LENGTH_MAX => Ok((index, length as usize)),
+        1..=TEXT_LENGTH_MAX => Ok((index, length as usize)),
         _ => {
-            let message = format!("length for type varchar cannot exceed {VARCHAR_LENGTH_MAX}");
+            let message = format!("length for type varchar cannot exceed {TEXT_LENGTH_MAX}");
             Err(PlanError::new(PlanErrorKind::InvalidParameterValue, message).at(Some(position)))
         }
     });

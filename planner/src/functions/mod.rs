@@ -7,6 +7,7 @@
 mod aggregate;
 mod array_of_rows;
 mod cast;
+mod character;
 mod checked;
 mod expansion;
 mod float_cast;
@@ -39,6 +40,9 @@ use crate::error::Result;
 
 pub use aggregate::{ExactAggregate, ExactKind};
 pub(crate) use array_of_rows::{ARRAY_OF_ROWS, array_of_rows, rows_of_array};
+pub(crate) use character::{
+    CHARACTER, character, keeps_character, length as length_of_character, padded, shows_blanks,
+};
 pub(crate) use checked::folded;
 pub use checked::{checked_functions, fold_constants};
 pub(crate) use expansion::is_stand_in;
@@ -101,7 +105,7 @@ impl Registry {
             .chain(settings::functions())
             .chain(json::functions())
             .chain(waiting::functions())
-            .chain([uuid::random()]);
+            .chain([uuid::random(), character::function()]);
         for function in ours {
             for name in names(function.name(), function.aliases()) {
                 scalars.insert(name.to_string(), Arc::clone(&function));
@@ -218,7 +222,8 @@ pub fn sql_type(data_type: &DataType) -> String {
         DataType::Float16 | DataType::Float32 => "real".to_string(),
         DataType::Float64 => "double precision".to_string(),
         DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::UInt64 => "numeric".to_string(),
-        DataType::Utf8 | DataType::Utf8View => "text".to_string(),
+        DataType::Utf8 => "text".to_string(),
+        DataType::Utf8View => "character".to_string(),
         DataType::LargeUtf8 => "jsonb".to_string(),
         DataType::LargeBinary => "json".to_string(),
         DataType::FixedSizeBinary(16) => "uuid".to_string(),

@@ -15,7 +15,9 @@ use crate::values::{TextStyle, input};
 /// Whether a cast is one from text to a type with a text form of its own.
 pub(crate) fn needs_text_in(source: &DataType, target: &DataType) -> bool {
     match (source, target) {
-        (DataType::Utf8, target) => *target != DataType::Utf8 && input::can_read(target),
+        // A text becomes `char(n)` by a function of its own: DataFusion compares the two in this type.
+        (DataType::Utf8, DataType::Utf8 | DataType::Utf8View) => false,
+        (DataType::Utf8, target) => input::can_read(target),
         (DataType::List(source), DataType::List(target)) => needs_text_in(source.data_type(), target.data_type()),
         _ => false,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 
 use super::NESTING_LEVELS;
-use super::shown::DIGITS_METADATA;
+use super::shown::{DIGITS_METADATA, WIDTH_METADATA};
 use crate::error::{PlanError, PlanErrorKind, Result};
 
 /// Field metadata that names the Postgres type where Arrow has none of its own: `uuid`, `jsonb`, `name`, ...
@@ -186,7 +186,6 @@ impl Kind {
             Self::Float8 => DataType::Float64,
             Self::Text
             | Self::Varchar
-            | Self::Bpchar
             | Self::Name
             | Self::Char
             | Self::Regclass
@@ -201,6 +200,7 @@ impl Kind {
             | Self::Int2Vector
             | Self::OidVector
             | Self::NodeTree => DataType::Utf8,
+            Self::Bpchar => crate::types::CHAR,
             Self::Json => DataType::LargeBinary,
             Self::Jsonb => DataType::LargeUtf8,
             Self::Bytea => DataType::Binary,
@@ -233,6 +233,8 @@ pub struct ColumnType {
     children: Vec<ColumnType>,
     /// Digits that a numeric shows behind the point at least.
     digits: u8,
+    /// Characters that a `char(n)` shows at least.
+    width: usize,
 }
 
 impl ColumnType {
@@ -250,6 +252,8 @@ impl ColumnType {
         let mut plain = Self::of_type_at(field.data_type(), level)?;
         let digits = field.metadata().get(DIGITS_METADATA).and_then(|digits| digits.parse().ok());
         plain.show_digits(digits.unwrap_or(0));
+        let width = field.metadata().get(WIDTH_METADATA).and_then(|width| width.parse().ok());
+        plain.show_width(width.unwrap_or(0));
         let named = field.metadata().get(TYPE_METADATA).and_then(|name| Kind::of_metadata(name));
         Ok(match named {
             Some(named) => plain.named(named),
@@ -262,6 +266,15 @@ impl ColumnType {
         match self.kind {
             Kind::Numeric => self.digits = digits,
             Kind::Array => self.children.iter_mut().for_each(|child| child.show_digits(digits)),
+            _ => {}
+        }
+    }
+
+    /// A `char(n)`, or those of an array, with so many characters.
+    fn show_width(&mut self, width: usize) {
+        match self.kind {
+            Kind::Bpchar => self.width = width,
+            Kind::Array => self.children.iter_mut().for_each(|child| child.show_width(width)),
             _ => {}
         }
     }
@@ -285,8 +298,9 @@ impl ColumnType {
                 PlanError::new(PlanErrorKind::ProgramLimitExceeded, message).with_hint("Select the inner values.")
             );
         }
-        let plain =
-            |kind, storage: &DataType| Ok(Self { kind, storage: storage.clone(), children: Vec::new(), digits: 0 });
+        let plain = |kind, storage: &DataType| {
+            Ok(Self { kind, storage: storage.clone(), children: Vec::new(), digits: 0, width: 0 })
+        };
         match data_type {
             DataType::Null => plain(Kind::Text, data_type),
             DataType::Boolean => plain(Kind::Bool, data_type),
@@ -300,7 +314,8 @@ impl ColumnType {
                 plain(Kind::Numeric, &DataType::Decimal128(*precision, *scale))
             }
             DataType::Decimal128(..) | DataType::Decimal256(..) => plain(Kind::Numeric, data_type),
-            DataType::Utf8 | DataType::Utf8View => plain(Kind::Text, data_type),
+            DataType::Utf8 => plain(Kind::Text, data_type),
+            DataType::Utf8View => plain(Kind::Bpchar, data_type),
             DataType::LargeUtf8 => plain(Kind::Jsonb, data_type),
             DataType::LargeBinary => plain(Kind::Json, data_type),
             DataType::FixedSizeBinary(16) => plain(Kind::Uuid, data_type),
@@ -330,19 +345,19 @@ impl ColumnType {
     fn array(element: &FieldRef, level: usize) -> Result<Self> {
         let child = Self::of_field_at(element, level + 1)?;
         let storage = DataType::List(restored(element, &child));
-        Ok(Self { kind: Kind::Array, storage, children: vec![child], digits: 0 })
+        Ok(Self { kind: Kind::Array, storage, children: vec![child], digits: 0, width: 0 })
     }
 
     fn record(fields: &Fields, level: usize) -> Result<Self> {
         let children: Vec<_> = fields.iter().map(|field| Self::of_field_at(field, level + 1)).collect::<Result<_>>()?;
         let storage = fields.iter().zip(&children).map(|(field, child)| restored(field, child)).collect();
-        Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children, digits: 0 })
+        Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children, digits: 0, width: 0 })
     }
 
     fn map(entries: &FieldRef, sorted: bool, level: usize) -> Result<Self> {
         let entry = Self::of_field_at(entries, level + 1)?;
         let storage = DataType::Map(restored(entries, &entry), sorted);
-        Ok(Self { kind: Kind::Json, storage, children: entry.children, digits: 0 })
+        Ok(Self { kind: Kind::Json, storage, children: entry.children, digits: 0, width: 0 })
     }
 
     /// The type without its parts.
@@ -358,6 +373,11 @@ impl ColumnType {
     /// Digits that a numeric shows behind the point at least, zeros among them.
     pub fn digits(&self) -> u8 {
         self.digits
+    }
+
+    /// Characters that a `char(n)` shows at least, blanks at its end among them.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// The element type of an array, the field types of a record, key and value types of a map.

@@ -8,7 +8,7 @@ use arrow::datatypes::Field;
 use sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
 
 use super::column_type::{Kind, TYPE_METADATA};
-use crate::types::declared_length;
+use crate::types::{character, declared_length, is_character};
 
 const MODIFIER_METADATA: &str = "millstream.modifier";
 const RELATION_METADATA: &str = "millstream.relation";
@@ -16,6 +16,9 @@ const COLUMN_METADATA: &str = "millstream.column";
 const ROW_METADATA: &str = "millstream.row";
 /// Digits of a numeric behind the point.
 pub(super) const DIGITS_METADATA: &str = "millstream.digits";
+
+/// Characters of a `char(n)`.
+pub(super) const WIDTH_METADATA: &str = "millstream.width";
 
 /// What Postgres adds to the modifiers of texts and numerics: the bytes of a header.
 const MODIFIER_HEADER: i32 = 4;
@@ -30,6 +33,9 @@ pub struct Shown {
     /// How many digits a numeric shows behind the point, zeros among them; without, those up to its last one that is
     /// no zero.
     pub digits: Option<u8>,
+    /// How many characters a `char(n)` shows, blanks at its end among them; without, those up to its last one that is no
+    /// blank.
+    pub width: Option<u32>,
 }
 
 /// The column of a relation that a column of a result is, unchanged.
@@ -57,6 +63,10 @@ impl Shown {
     pub fn of_declared(declared: &DataType) -> Self {
         let modifier = |modifier| Self { modifier, ..Self::default() };
         match declared {
+            declared if is_character(declared) => {
+                let length = character(declared).ok().flatten().and_then(|length| i64::try_from(length).ok());
+                length.map(Self::of_character).unwrap_or_default()
+            }
             DataType::Numeric(digits) | DataType::Decimal(digits) | DataType::Dec(digits) => declared_numeric(digits),
             DataType::Varchar(_) | DataType::Nvarchar(_) | DataType::CharacterVarying(_) | DataType::CharVarying(_) => {
                 let length = declared_length(declared).and_then(|length| i32::try_from(length).ok());
@@ -77,6 +87,12 @@ impl Shown {
             }
             _ => Self::default(),
         }
+    }
+
+    /// What a cast to `char(n)` says.
+    pub fn of_character(length: i64) -> Self {
+        let modifier = i32::try_from(length).ok().map(|length| length.saturating_add(MODIFIER_HEADER));
+        Self { modifier, width: u32::try_from(length).ok(), ..Self::default() }
     }
 
     /// What a cast to an Arrow type says: only a numeric's digits stand in it. Bare `numeric` says nothing.
@@ -108,7 +124,7 @@ fn declared_numeric(digits: &ExactNumberInfo) -> Shown {
 
 fn numeric(precision: i32, scale: i32) -> Shown {
     let modifier = Some((precision << 16 | scale) + MODIFIER_HEADER);
-    Shown { kind: None, modifier, digits: u8::try_from(scale).ok() }
+    Shown { modifier, digits: u8::try_from(scale).ok(), ..Shown::default() }
 }
 
 impl Described {
@@ -124,6 +140,9 @@ impl Described {
         }
         if let Some(digits) = self.shown.digits {
             put(DIGITS_METADATA, digits.to_string());
+        }
+        if let Some(width) = self.shown.width {
+            put(WIDTH_METADATA, width.to_string());
         }
         if let Some(origin) = self.origin {
             put(RELATION_METADATA, origin.relation_oid.to_string());
@@ -145,7 +164,8 @@ impl Described {
         let modifier = of(MODIFIER_METADATA).and_then(|modifier| modifier.parse().ok());
         let row = of(ROW_METADATA).and_then(|row| row.parse().ok());
         let digits = of(DIGITS_METADATA).and_then(|digits| digits.parse().ok());
-        Self { shown: Shown { kind: None, modifier, digits }, origin: origin(), row }
+        let width = of(WIDTH_METADATA).and_then(|width| width.parse().ok());
+        Self { shown: Shown { kind: None, modifier, digits, width }, origin: origin(), row }
     }
 }
 
@@ -168,6 +188,9 @@ mod tests {
             ("varchar(40)", Some(Kind::Varchar), Some(44)),
             ("character varying", Some(Kind::Varchar), None),
             ("varchar(3)[]", Some(Kind::Varchar), Some(7)),
+            ("char(3)", None, Some(7)),
+            ("character[]", None, Some(5)),
+            ("bpchar", None, None),
             ("timestamp(3)", None, Some(3)),
             ("timestamp(0) with time zone", None, Some(0)),
             ("time", None, None),
@@ -181,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_put_beside_a_field_is_read_again() {
         let described = Described {
-            shown: Shown { kind: None, modifier: Some(655_366), digits: Some(2) },
+            shown: Shown { kind: None, modifier: Some(655_366), digits: Some(2), width: Some(7) },
             origin: Some(Origin { relation_oid: 16_384, number: 3 }),
             row: Some(16_385),
         };

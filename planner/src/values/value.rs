@@ -168,6 +168,9 @@ impl ColumnReader {
             }
             DataType::Utf8 => Source::Text(Strings::Utf8(array.as_string().clone()), jsonb),
             DataType::LargeUtf8 => Source::Text(Strings::LargeUtf8(array.as_string().clone()), jsonb),
+            DataType::Utf8View if column.width() > 0 => {
+                Source::Text(Strings::Utf8(with_blanks(array.as_string_view(), column.width())), false)
+            }
             DataType::Utf8View => Source::Text(Strings::Utf8View(array.as_string_view().clone()), jsonb),
             DataType::Binary => Source::Binary(array.as_binary().clone()),
             DataType::LargeBinary => Source::Json(array.as_binary().clone()),
@@ -270,6 +273,11 @@ impl Strings {
             Self::Utf8View(array) => array.value(row),
         }
     }
+}
+
+/// The values of a `char(n)` as they are shown.
+fn with_blanks(array: &StringViewArray, width: usize) -> StringArray {
+    array.iter().map(|text| text.map(|text| format!("{text:<width$}"))).collect()
 }
 
 fn fields(array: &StructArray, column: &ColumnType) -> Result<Vec<RecordField>> {

@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use crate::error::{Error, Result};
 use crate::expr::RowExpressions;
+use crate::graph::texts::{Fitted, fitted, without_blanks};
 use crate::plan::{InputRelation, WatermarkSpec};
 use crate::source::Position;
 use crate::time::Watermark;
@@ -85,7 +86,7 @@ impl Acceptor {
             return Err(Error::internal("a batch has another number of columns than its relation"));
         }
         let mut rejected = Vec::new();
-        let (rows, mut numbers) = self.generate(physical, &mut rejected)?;
+        let (rows, mut numbers) = self.generate(&without_blanks(physical)?, &mut rejected)?;
         let rows = self.refuse_nulls(rows, &mut numbers, &mut rejected)?;
         let rows = self.refuse_long_texts(rows, &mut numbers, &mut rejected)?;
         let (rows, late) = match &self.watermark {
@@ -173,21 +174,13 @@ impl Acceptor {
         rejected: &mut Vec<(usize, String)>,
     ) -> Result<RecordBatch> {
         for (column, length_max) in &self.text_lengths {
-            let texts = rows.column(*column).as_string::<i32>();
-            // A character has at least one byte.
-            let within = |text: &str| text.len() <= *length_max || text.chars().count() <= *length_max;
-            if texts.iter().flatten().all(within) {
+            let Some(Fitted { keep, column: cut, reason }) = fitted(rows.column(*column), *length_max)? else {
                 continue;
-            }
-            let end = |text: &str| text.char_indices().nth(*length_max).map_or(text.len(), |(end, _)| end);
-            let fits = |text: &str| text[end(text)..].bytes().all(|byte| byte == b' ');
-            let keep: Vec<bool> = texts.iter().map(|text| text.is_none_or(fits)).collect();
-            let cut: StringArray = texts.iter().map(|text| text.map(|text| &text[..end(text)])).collect();
-            let reason = format!("value too long for type character varying({length_max})");
+            };
             let long = keep.iter().zip(numbers.iter()).filter(|(keep, _)| !**keep);
             rejected.extend(long.map(|(_, number)| (*number, reason.clone())));
             let mut columns = rows.columns().to_vec();
-            columns[*column] = Arc::new(cut);
+            columns[*column] = cut;
             let shortened = batch(rows.schema(), columns, rows.num_rows())?;
             rows = kept(&shortened, numbers, keep)?;
         }

@@ -22,6 +22,7 @@ mod split;
 mod temporary;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -81,6 +81,10 @@ pub(crate) fn write_value(cells: &Cells<'_>, row: usize, out: &mut Vec<u8>) -> R
             write_string(array.value(row), out);
             Ok(())
         }
+        CellKind::Char(array) => {
+            write_string(array.value(row), out);
+            Ok(())
+        }
         CellKind::Jsonb(array) => {
             out.extend_from_slice(array.value(row).as_bytes());
             Ok(())

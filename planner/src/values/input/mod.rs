@@ -31,6 +31,8 @@ pub fn read(text: &str, target: &DataType, style: TextStyle) -> Result<ScalarVal
             numeric(text, target, *precision, *scale)?
         }
         DataType::Utf8 => ScalarValue::Utf8(Some(text.to_owned())),
+        // `char(n)`: blanks at the end mean nothing and are not kept.
+        DataType::Utf8View => ScalarValue::Utf8View(Some(text.trim_end_matches(' ').to_owned())),
         DataType::LargeUtf8 => ScalarValue::LargeUtf8(Some(jsonb(text)?)),
         DataType::LargeBinary => ScalarValue::LargeBinary(Some(json(text)?.as_bytes().to_vec())),
         DataType::Binary => ScalarValue::Binary(Some(bytea(text)?)),
@@ -77,6 +79,7 @@ pub fn can_read(target: &DataType) -> bool {
         | DataType::Decimal128(..)
         | DataType::Decimal256(..)
         | DataType::Utf8
+        | DataType::Utf8View
         | DataType::LargeUtf8
         | DataType::LargeBinary
         | DataType::Binary

@@ -290,6 +290,7 @@ impl Settings {
             text_lengths: true,
             typed_literals: true,
             rows_by_columns: true,
+            blank_padded: true,
         }
     }
 

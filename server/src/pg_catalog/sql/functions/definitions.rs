@@ -76,6 +76,15 @@ fn format_type(call: &Call<'_>) -> Result<Datum> {
     let Some(ty) = Type::of_oid(oid) else {
         return Ok(registry::row_type_name(oid, call.context).unwrap_or_else(|| "???".to_owned()).into());
     };
+    // Without a modifier `character` would be one character: columns without one are `bpchar`, types that are asked for
+    // alone go by their name.
+    if call.given(1) && call.int(1) < 0 {
+        match oid {
+            1042 => return Ok("bpchar".into()),
+            1014 => return Ok("bpchar[]".into()),
+            _ => {}
+        }
+    }
     let modifier = if call.given(1) { call.int(1) } else { -1 };
     Ok(with_modifier(&ty, modifier).into())
 }
