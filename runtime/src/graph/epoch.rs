@@ -96,10 +96,10 @@ impl Master {
     /// are taken anew in an epoch that follows at once.
     fn account(&mut self) -> Result<()> {
         let measured = std::mem::take(&mut self.measure);
+        self.give_way()?;
         loop {
-            let bytes = self.kept_bytes(measured);
             let kept_for_followers = self.shared.history().bytes();
-            self.memory.hold(bytes + kept_for_followers);
+            self.hold(measured);
             match self.memory.check() {
                 Ok(()) => return Ok(()),
                 Err(_) if !measured => {
@@ -109,12 +109,19 @@ impl Master {
                 }
                 // Nothing fails for want of what is kept for one reader alone, or for those who read slowly: what is more
                 // goes first.
-                Err(error) if self.end_largest_temporary(kept_for_followers, &error)? => {}
+                Err(_) if self.end_largest_temporary(kept_for_followers)? => {}
                 Err(_) if self.shared.history().shed() => {}
-                Err(error) if self.end_largest_temporary(0, &error)? => {}
+                Err(_) if self.end_largest_temporary(0)? => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Notes what the graph keeps, and what of that may go.
+    pub(super) fn hold(&mut self, measured: bool) {
+        let bytes = self.kept_bytes(measured) + self.shared.history().bytes();
+        self.memory.hold(bytes);
+        self.offer_temporaries();
     }
 
     fn kept_bytes(&mut self, measured: bool) -> usize {

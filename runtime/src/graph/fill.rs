@@ -300,7 +300,13 @@ impl Master {
             running.view.watermark = running.view.watermark.max(*watermark);
         }
         running.memory.hold(running.view.memory_bytes(false));
-        running.memory.check()
+        // What everybody can read does not fail for want of what one reader has; one reader's is refused.
+        while let Err(error) = running.memory.check() {
+            if id.is_temporary() || !self.end_largest_temporary(0)? {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Moves a full view into the graph: its inputs stand exactly where the graph stands.

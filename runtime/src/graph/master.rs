@@ -701,6 +701,7 @@ impl Master {
             fill.stop(&self.runner);
         }
         self.memory.hold(0);
+        self.config.memory.offer(self.config.id, BTreeMap::new(), || Box::new(|| {}));
         self.measure = false;
     }
 

@@ -2,8 +2,8 @@
 //!
 //! They are filled and run as other views are, and count as state; but no checkpoint knows them, so that a graph that
 //! starts again fills them anew, and nothing of them is left behind by a process that ends. Nothing depends on them,
-//! and nothing fails for them: a graph that takes too much memory, or that would stand as failed, goes on without them
-//! first, and one that reads what is dropped ends with it. Whoever reads one that was ended is told why.
+//! and nothing fails for them: where state takes too much memory the largest of all graphs goes first, a graph that would
+//! stand as failed goes on without them, and one that reads what is dropped ends with it. Whoever reads one that was ended is told why.
 //!
 //! Whether one is still wanted is said by its lease and not by a message, which a graph that joins another one could
 //! lose: messages only make a graph look.
@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::ViewDeployment;
-use super::master::{Master, View};
+use super::master::{Master, Message, View};
+use super::memory::Largest;
 use super::shared::ViewProgress;
 use crate::error::{Error, Result};
 use crate::plan::RelationId;
@@ -48,8 +49,9 @@ impl Master {
         }
     }
 
-    /// Takes out the temporary views that nobody wants any more.
+    /// Takes out the temporary views that nobody wants any more, and those that are to make room.
     pub(super) fn sweep(&mut self) -> Result<()> {
+        self.give_way()?;
         let unwanted = |(id, lease): (&RelationId, &Weak<Lease>)| (lease.strong_count() == 0).then_some(*id);
         let unwanted: BTreeSet<RelationId> = self.leases.iter().filter_map(unwanted).collect();
         if unwanted.is_empty() {
@@ -94,15 +96,39 @@ impl Master {
         Ok(!all.is_empty())
     }
 
-    /// Ends the one that takes most memory, if that is so many bytes; whether there was one.
-    pub(super) fn end_largest_temporary(&mut self, at_least: usize, error: &Error) -> Result<bool> {
-        let running = self.views.iter_mut().map(|(id, view): (&RelationId, &mut View)| (view.memory_bytes(false), *id));
-        let sizes = running.chain(self.fills.iter().map(|(id, fill)| (fill.memory_bytes(), *id)));
-        let Some((_, largest)) = sizes.filter(|(size, id)| id.is_temporary() && *size >= at_least).max() else {
-            return Ok(false);
+    /// Ends the one that takes most memory, here or in another graph, if that is so many bytes; whether there was one.
+    pub(super) fn end_largest_temporary(&mut self, at_least: usize) -> Result<bool> {
+        match self.config.memory.take_largest(self.config.id, at_least) {
+            None => Ok(false),
+            Some(Largest::Asked) => Ok(true),
+            Some(Largest::Own(_)) => self.give_way().map(|()| true),
+        }
+    }
+
+    /// Ends those that are to make room.
+    pub(super) fn give_way(&mut self) -> Result<()> {
+        let mut asked = self.config.memory.asked(self.config.id);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        // Its reader may have gone since.
+        asked.retain(|id| self.views.contains_key(id) || self.fills.contains_key(id));
+        self.end_temporaries(&asked, &self.memory.exhausted())?;
+        self.hold(false);
+        Ok(())
+    }
+
+    /// Notes how much would go with each.
+    pub(super) fn offer_temporaries(&mut self) {
+        let running = self.views.iter_mut().map(|(id, view): (&RelationId, &mut View)| (*id, view.memory_bytes(false)));
+        let sizes = running.chain(self.fills.iter().map(|(id, fill)| (*id, fill.memory_bytes())));
+        let sizes: BTreeMap<RelationId, usize> = sizes.filter(|(id, _)| id.is_temporary()).collect();
+        let sender = &self.sender;
+        let wake = || {
+            let sender = sender.clone();
+            Box::new(move || drop(sender.send(Message::Sweep))) as Box<dyn Fn() + Send + Sync>
         };
-        self.end_temporaries(&BTreeSet::from([largest]), error)?;
-        Ok(true)
+        self.config.memory.offer(self.config.id, sizes, wake);
     }
 
     fn end_temporaries(&mut self, ended: &BTreeSet<RelationId>, error: &Error) -> Result<()> {

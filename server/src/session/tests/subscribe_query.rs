@@ -312,3 +312,40 @@ async fn a_query_that_takes_more_memory_than_is_left_ends_alone() {
     until_nothing_is_left(&engine).await;
     engine.stop().await;
 }
+
+/// What one reader has gives way to other jobs, too: to rows that come there, and to a view that is made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_gives_way_to_what_another_job_needs() {
+    for (name, sql, shown) in [
+        ("rows", "INSERT INTO u SELECT repeat('z', 1000) FROM generate_series(1, 25000) AS g(i)", "u"),
+        ("view", "CREATE MATERIALIZED VIEW w AS SELECT v || v || v || v || v AS v FROM u", "w"),
+    ] {
+        let config = EngineConfig { slots: 2, parallelism: 2, ..EngineConfig::new(format!("memory://way_{name}")) };
+        let engine = Engine::open(EngineConfig { state_memory_bytes: 48 << 20, ..config }).await.unwrap();
+        let mut client = Client::new(&engine);
+        for table in ["t", "u"] {
+            client.tag(&format!("CREATE TABLE {table} (v TEXT)")).await;
+            let rows = "SELECT repeat('y', 1000) FROM generate_series(1, 5000) AS g(i)";
+            client.tag(&format!("INSERT INTO {table} {rows}")).await;
+        }
+        let begin = async |query: &str| Reader::start(&engine, &format!("SUBSCRIBE ({query}) WITH (PROGRESS)")).await;
+        let mut large = begin("SELECT v || v || v || v || v AS v FROM t").await.unwrap();
+        let mut small = begin("SELECT count(*) AS n FROM t").await.unwrap();
+        client.tag(sql).await;
+        let error = large.read_to(NEVER).await.unwrap_err();
+        assert_eq!(error.sqlstate, "53200", "{name}: {error:?}");
+        assert!(error.message.starts_with("the query that is subscribed to: out of memory for state"), "{error:?}");
+        // Nobody else has noticed.
+        assert_eq!(client.rows(&format!("SELECT count(*) > 4999 FROM {shown}")).await, ["true"]);
+        client.tag("INSERT INTO t VALUES ('one more')").await;
+        while small.rows() != ["5001"] {
+            small.read_more().await.unwrap();
+        }
+        for graph in engine.state().graphs.values() {
+            assert_eq!((graph.state(), graph.failures()), (GraphState::Running, 0), "{name}");
+        }
+        drop((large, small));
+        until_nothing_is_left(&engine).await;
+        engine.stop().await;
+    }
+}
