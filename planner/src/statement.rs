@@ -454,6 +454,8 @@ pub struct CreateMaterializedView {
 pub struct CreateSink {
     /// Its name.
     pub name: QualifiedName,
+    /// Whether the statement says so; another one finds a name that is free.
+    pub is_named: bool,
     /// Says nothing when it is there already.
     pub if_not_exists: bool,
     /// The rows that leave.

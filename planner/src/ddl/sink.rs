@@ -57,6 +57,7 @@ pub(crate) fn create_sink(sink: &Parsed, catalog: &Catalog, settings: &PlanSetti
     check_changes(&spec, &rows.dataflow).map_err(|error| error.at(connector_position))?;
     Ok(Statement::CreateSink(Box::new(CreateSink {
         name,
+        is_named: true,
         if_not_exists: sink.if_not_exists,
         dataflow: rows.dataflow,
         connector: spec,
@@ -169,6 +170,7 @@ pub(crate) fn insert_into_sink(
     check_changes(&spec, &rows.dataflow).map_err(|error| error.at(at))?;
     Ok(Statement::CreateSink(Box::new(CreateSink {
         name: free_name(&table.name, catalog),
+        is_named: false,
         if_not_exists: false,
         dataflow: rows.dataflow,
         connector: spec,

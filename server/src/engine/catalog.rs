@@ -304,7 +304,10 @@ impl DurableCatalog {
         placement: &Placement,
         statement: &Statement,
     ) -> Result<()> {
-        let made = made_relation(statement, numbers.id)?;
+        let mut made = made_relation(statement, numbers.id)?;
+        if let Some(name) = &placement.name {
+            made.name.name.clone_from(name);
+        }
         if let Some(graph) = placement.graph {
             self.graphs.insert(numbers.id, graph);
             placement.joins.iter().for_each(|other| self.join(graph, *other));

@@ -79,6 +79,8 @@ impl Engine {
             checkpoint_interval_micros: planning.request.checkpoint_interval_micros,
             rows_follow: false,
             sealed_sql: planning.sealed_text(numbers.id, self.starter.secrets.keys())?,
+            name: matches!(statement, Statement::CreateSink(create) if !create.is_named)
+                .then(|| creation.name.name.clone()),
         };
         let access = access.unwrap_or_else(|| {
             let defaults = planning.catalog().view.default_privileges();

@@ -165,6 +165,9 @@ pub struct Placement {
     /// The text of the statement, where a secret stands in it: the log has it masked then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_sql: Option<Sealed>,
+    /// What it was called when it was made, where its own text does not say: a start finds other names taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// A DDL statement as the engine speaks of it.
@@ -277,6 +280,7 @@ mod tests {
                 checkpoint_interval_micros: Some(1),
                 rows_follow: true,
                 sealed_sql: None,
+                name: Some("insert_into_s".into()),
             }),
         };
         assert_eq!(Ddl::from_record(ddl.to_record(), &SecretKeys::default()).unwrap(), ddl);

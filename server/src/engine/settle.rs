@@ -230,8 +230,13 @@ impl Engine {
                 Some(Ok(())) => return Ok(()),
                 // Another view may have joined its graph to a second one, which fills it now.
                 None => {}
-                Some(Err(_)) if self.state.load().graph_of(view).is_some_and(|now| now.id() != graph.id()) => {}
-                Some(Err(error)) => return Err(error.into()),
+                Some(Err(error)) => {
+                    // Such a join may be under way still.
+                    drop(stop.race(async { Ok(self.begin_ddl().await) }).await?);
+                    if self.state.load().graph_of(view).is_none_or(|now| now.id() == graph.id()) {
+                        return Err(error.into());
+                    }
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod at_once;
 mod catalog;
 mod damage;
 mod maintain;
@@ -11,6 +12,7 @@ mod random;
 mod random_renames;
 mod random_transactions;
 mod refused;
+mod secrets;
 mod subscribe;
 mod subscribe_beside;
 mod subscribe_query;
