@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::Field;
 use millstream_runtime::plan::RelationId;
 use sqlparser::ast::{Ident, Query, SetExpr, TableAliasColumnDef, TableFactor};
 
 use crate::bind::{Binder, BoundQuery, reads};
-use crate::catalog::{Catalog, QualifiedName, RelationKind};
+use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{CreateView as Parsed, Identifier};
 use crate::settings::PlanSettings;
 use crate::statement::{CreateMaterializedView, CreateView, Statement};
+use crate::types::sql_name;
+use crate::values::Shown;
 
 use super::names::new_name;
 use super::options::Options;
@@ -144,18 +147,42 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// As in Postgres: the columns that are there stay, with their names and types, and others may come behind them.
+fn check_columns_kept(existing: &Relation, bound: &BoundQuery) -> Result<()> {
+    let refused = |message: String| {
+        Err(PlanError::new(PlanErrorKind::InvalidDefinition, message)
+            .with_hint("DROP the view first, or create one of another name."))
+    };
+    if bound.schema.fields().len() < existing.schema.fields().len() {
+        return refused("cannot drop columns from view".to_string());
+    }
+    let shown = bound.shown();
+    for (place, (old, new)) in existing.schema.fields().iter().zip(bound.schema.fields()).enumerate() {
+        if old.name() != new.name() {
+            return refused(format!("cannot change name of view column \"{}\" to \"{}\"", old.name(), new.name()));
+        }
+        let of = |shown: &[Shown]| shown.get(place).copied().unwrap_or_default();
+        let (was, is) = (of(&existing.shown), of(&shown));
+        if old.data_type() != new.data_type() || (was.kind, was.modifier) != (is.kind, is.modifier) {
+            let name = |field: &Field, shown: Shown| match shown.kind {
+                Some(kind) => kind.sql_name().to_string(),
+                None => sql_name(field.data_type()),
+            };
+            let (was, is) = (name(old, was), name(new, is));
+            return refused(format!("cannot change data type of view column \"{}\" from {was} to {is}", old.name()));
+        }
+    }
+    Ok(())
+}
+
 /// `OR REPLACE` keeps the columns that are there, since what reads the view was planned over them.
-fn check_replaced(
-    view: &Parsed,
-    existing: &crate::catalog::Relation,
-    bound: &BoundQuery,
-    catalog: &Catalog,
-) -> Result<()> {
+fn check_replaced(view: &Parsed, existing: &Relation, bound: &BoundQuery, catalog: &Catalog) -> Result<()> {
     let at = Some(view.name.position);
     if !matches!(existing.kind, RelationKind::View { .. }) {
         let message = format!("\"{}\" is not a view", view.name.name);
         return Err(PlanError::new(PlanErrorKind::WrongObjectType, message).at(at));
     }
+    check_columns_kept(existing, bound).map_err(|error| error.at(at))?;
     let dependents = catalog.dependents(existing.id);
     if dependents.is_empty() {
         return Ok(());
