@@ -25,6 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Launch {
     storage: String,
+    listen: String,
     arguments: Vec<String>,
     /// What starts the binary instead, with its arguments before those of the binary.
     under: Vec<String>,
@@ -34,7 +35,14 @@ pub struct Launch {
 impl Launch {
     /// A server over a storage.
     pub fn new(storage: impl Into<String>) -> Self {
-        Self { storage: storage.into(), arguments: Vec::new(), under: Vec::new(), environment: BTreeMap::new() }
+        let listen = "127.0.0.1:0".to_owned();
+        Self { storage: storage.into(), listen, arguments: Vec::new(), under: Vec::new(), environment: BTreeMap::new() }
+    }
+
+    /// At another address than a port of its own on loopback.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
     }
 
     /// With one more argument of `millstream serve`.
@@ -61,7 +69,7 @@ impl Launch {
         let mut words = self.under.iter().map(OsStr::new).chain([binary().as_os_str()]);
         let mut command = Command::new(words.next().expect("the binary is one"));
         command.args(words);
-        command.arg("serve").args(["--listen", "127.0.0.1:0", "--storage", &self.storage]).args(&self.arguments);
+        command.arg("serve").args(["--listen", &self.listen, "--storage", &self.storage]).args(&self.arguments);
         command
             .envs(&self.environment)
             .stdin(Stdio::null())

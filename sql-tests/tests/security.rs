@@ -1,6 +1,7 @@
 //! Who is let in by a real server, as a real psql sees it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -151,4 +152,54 @@ async fn a_newcomer_is_let_in_until_there_are_roles() {
     for user in ["millstream", "ada", "anybody"] {
         assert!(refused(user).await.contains("invalid configuration"), "{}", refused(user).await);
     }
+}
+
+/// The address at which other machines reach this one, if it has one. Nothing is sent.
+fn address_beyond_loopback() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Set aside for documentation: it only chooses a way out.
+    socket.connect("198.51.100.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+/// Beyond loopback everybody needs a password, and whoever guesses is slowed down.
+#[tokio::test]
+async fn a_login_over_a_network_needs_its_password() {
+    let Some(address) = address_beyond_loopback() else {
+        println!("skipped: this machine has no address beyond loopback");
+        return;
+    };
+    let launch = with_password(Launch::new("memory://").listen("0.0.0.0:0"), "first secret");
+    let server = launch.start().await;
+    let port = server.address().port();
+    let log_in = async |user: &str, password: Option<&str>| {
+        let mut config = tokio_postgres::Config::new();
+        config.host(address.to_string()).port(port).user(user).dbname("millstream");
+        if let Some(password) = password {
+            config.password(password);
+        }
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|error| {
+            // The driver gives up by itself where it is asked for what it was not given.
+            error.code().map_or_else(|| "no password".to_owned(), |code| code.code().to_owned())
+        })?;
+        tokio::spawn(connection);
+        Ok::<_, String>(client)
+    };
+    let owner = log_in("millstream", Some("first secret")).await.unwrap();
+    let from = "SELECT client_addr::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+    let from: String = owner.query_one(from, &[]).await.unwrap().get(0);
+    assert!(from.starts_with(&address.to_string()), "it came over the network, not from {from}");
+    owner.batch_execute("CREATE ROLE open LOGIN; CREATE ROLE closed LOGIN PASSWORD 'its own'").await.unwrap();
+    assert_eq!(log_in("millstream", None).await.err().unwrap(), "no password");
+    for (user, password) in [("open", ""), ("open", "guess"), ("nobody", "guess"), ("closed", "first secret")] {
+        assert_eq!(log_in(user, Some(password)).await.err().unwrap(), "28P01", "{user} with \"{password}\"");
+    }
+    log_in("closed", Some("its own")).await.unwrap();
+    let mut refusals = Vec::new();
+    for _ in 0..6 {
+        refusals.push(log_in("closed", Some("guess")).await.err().unwrap());
+    }
+    assert_eq!(refusals[..5], ["28P01"; 5]);
+    assert_eq!(refusals[5], "28000", "it is not even looked at");
 }
