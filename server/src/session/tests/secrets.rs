@@ -13,9 +13,10 @@ async fn a_connector_that_quotes_a_value_is_masked() {
     client.tag("CREATE TABLE t (v INT)").await;
     let with = "connector = 'kafka', topic = 't', properties.bootstrap.server = '127.0.0.1:1',
                 properties.security.protocol = SECRET p";
+    let append = "type = 'append-only', force_append_only = 'true'";
     for sql in [
         format!("CREATE SOURCE s (v INT) WITH ({with}) FORMAT PLAIN ENCODE JSON"),
-        format!("CREATE SINK k FROM t WITH ({with}, type = 'append-only', force_append_only = 'true') FORMAT PLAIN ENCODE JSON"),
+        format!("CREATE SINK k FROM t WITH ({with}, {append}) FORMAT PLAIN ENCODE JSON"),
     ] {
         let error = client.error(&sql).await;
         let told = format!("{} {:?} {:?}", error.message, error.detail, error.hint);
