@@ -91,6 +91,10 @@ pub enum PlanErrorKind {
     ReservedName,
     /// 0LP01
     InvalidGrant,
+    /// 2201B
+    InvalidRegularExpression,
+    /// 42P02: a parameter that is not there
+    UndefinedParameter,
     /// XX000: a bug of ours
     Internal,
 }

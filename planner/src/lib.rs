@@ -31,3 +31,4 @@ pub mod subscribe;
 pub mod template;
 pub mod types;
 pub mod values;
+pub mod words;

@@ -29,6 +29,9 @@ pub struct PlanSettings {
     /// `char(n)` and `bpchar` are a type of their own. In entries of older logs, which do not say so, they are text of
     /// any length.
     pub blank_padded: bool,
+    /// Whether clauses are held to what may stand in them (`crate::bind`, the module `mistakes`): where that was not
+    /// done a mistake could be taken in silence, and what was defined so is planned as it was. No session can change it.
+    pub checked_clauses: bool,
 }
 
 /// As a log has them, of whatever release.
@@ -44,11 +47,18 @@ struct StoredSettings {
     rows_by_columns: bool,
     #[serde(default)]
     blank_padded: bool,
+    #[serde(default)]
+    checked_clauses: bool,
 }
 
 impl From<StoredSettings> for PlanSettings {
     fn from(stored: StoredSettings) -> Self {
-        let StoredSettings {
+        let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals, .. } = stored;
+        let StoredSettings { rows_by_columns, blank_padded, checked_clauses, .. } = stored;
+        // Lengths came with the forms, before they had a field of their own.
+        let text_lengths = text_lengths.unwrap_or(forms.is_some());
+        let forms = forms.unwrap_or_default();
+        Self {
             search_path,
             time_zone,
             forms,
@@ -56,11 +66,8 @@ impl From<StoredSettings> for PlanSettings {
             typed_literals,
             rows_by_columns,
             blank_padded,
-        } = stored;
-        // Lengths came with the forms, before they had a field of their own.
-        let text_lengths = text_lengths.unwrap_or(forms.is_some());
-        let forms = forms.unwrap_or_default();
-        Self { search_path, time_zone, forms, text_lengths, typed_literals, rows_by_columns, blank_padded }
+            checked_clauses,
+        }
     }
 }
 
@@ -74,6 +81,7 @@ impl Default for PlanSettings {
             typed_literals: true,
             rows_by_columns: true,
             blank_padded: true,
+            checked_clauses: true,
         }
     }
 }

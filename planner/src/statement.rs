@@ -379,7 +379,8 @@ pub struct CreateTable {
     pub secrets: SecretUses,
 }
 
-/// The id that stands in a planned CREATE for the relation that is being made.
+/// The id that stands in a planned CREATE for the relation that is being made, and in a plan of RETURNING for the rows
+/// that the statement changes.
 pub const NEW_RELATION: RelationId = RelationId(u32::MAX);
 
 /// `CREATE SOURCE`.
@@ -544,6 +545,8 @@ pub struct Insert {
     pub conflict_assignments: Option<Vec<datafusion::logical_expr::Expr>>,
     /// RETURNING: a projection over the table's schema.
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// RETURNING as a plan over the rows, scanned as [`NEW_RELATION`]: where it asks subqueries.
+    pub returning_rows: Option<LogicalPlan>,
     /// Parameters by number, as far as their types are known.
     pub parameters: Vec<Option<DataType>>,
     /// The parameters, by their numbers, that are `varchar`, which their Arrow type does not tell.
@@ -562,6 +565,8 @@ pub struct Update {
     pub rows: LogicalPlan,
     /// RETURNING over the new row.
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// The same as a plan; see [`Insert::returning_rows`].
+    pub returning_rows: Option<LogicalPlan>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
     /// The parameters, by their numbers, that are `varchar`, which their Arrow type does not tell.
@@ -579,6 +584,8 @@ pub struct Delete {
     pub rows: LogicalPlan,
     /// RETURNING over the old row.
     pub returning: Option<Vec<datafusion::logical_expr::Expr>>,
+    /// The same as a plan; see [`Insert::returning_rows`].
+    pub returning_rows: Option<LogicalPlan>,
     /// Parameters by number.
     pub parameters: Vec<Option<DataType>>,
     /// What it names, itself and through views.

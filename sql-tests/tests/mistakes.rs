@@ -31,6 +31,8 @@ struct Mistake {
     /// A part of the hint; empty when none is looked for.
     hint: String,
     sql: String,
+    /// The message, where it is that of Postgres.
+    message: Option<String>,
 }
 
 fn mistakes() -> Vec<Mistake> {
@@ -38,8 +40,14 @@ fn mistakes() -> Vec<Mistake> {
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let mistakes = lines.map(|line| {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [sqlstate, token, hint, sql] = fields[..] else { panic!("four fields are wanted: {line}") };
-        Mistake { sqlstate: sqlstate.into(), token: token.into(), hint: hint.into(), sql: sql.into() }
+        let (fields, message) = match fields.split_at_checked(4) {
+            Some((fields, [])) => (fields, None),
+            Some((fields, [message])) => (fields, Some(message.to_string())),
+            _ => panic!("four fields are wanted, or five: {line}"),
+        };
+        let [sqlstate, token, hint, sql] = fields else { panic!("four fields are wanted: {line}") };
+        let (sqlstate, token, hint) = (sqlstate.to_string(), token.to_string(), hint.to_string());
+        Mistake { sqlstate, token, hint, sql: sql.to_string(), message }
     });
     mistakes.collect()
 }
@@ -84,8 +92,9 @@ async fn mistakes_get_the_code_and_the_place_of_postgres() {
         };
         let found = pointed_at(&mistake.sql, &error);
         let hinted = error.hint().unwrap_or_default().contains(&mistake.hint);
-        if error.code().code() != mistake.sqlstate || !points_right(&mistake.token, &found) || !hinted {
-            let Mistake { sqlstate, token, hint, sql } = mistake;
+        let said = mistake.message.as_ref().is_none_or(|message| message == error.message());
+        if error.code().code() != mistake.sqlstate || !points_right(&mistake.token, &found) || !hinted || !said {
+            let Mistake { sqlstate, token, hint, sql, .. } = mistake;
             writeln!(
                 differences,
                 "{sql}\n    expected {sqlstate} at {token:?}, hint {hint:?}\n    found    {} at {found:?}, hint {:?}: {}",
@@ -127,14 +136,18 @@ async fn postgres_says_the_same() {
     set_up(&client).await;
     let mut differences = String::new();
     for mistake in mistakes() {
-        let (code, found) = match error_of(&client, &mistake.sql).await {
-            Ok(error) => (error.code().code().to_owned(), pointed_at(&mistake.sql, &error)),
-            Err(difference) => (difference, String::new()),
+        let (code, found, said) = match error_of(&client, &mistake.sql).await {
+            Ok(error) => (
+                error.code().code().to_owned(),
+                pointed_at(&mistake.sql, &error),
+                mistake.message.as_ref().is_none_or(|message| message == error.message()),
+            ),
+            Err(difference) => (difference, String::new(), false),
         };
         // Where Postgres names no place, ours is only more than it says.
-        if code != mistake.sqlstate || (found != "-" && !points_right(&mistake.token, &found)) {
-            let Mistake { sqlstate, token, sql, .. } = mistake;
-            let found = format!("expected {sqlstate} at {token:?}\n    Postgres {code} at {found:?}");
+        if code != mistake.sqlstate || (found != "-" && !points_right(&mistake.token, &found)) || !said {
+            let Mistake { sqlstate, token, sql, message, .. } = mistake;
+            let found = format!("expected {sqlstate} at {token:?}, {message:?}\n    Postgres {code} at {found:?}");
             writeln!(differences, "{sql}\n    {found}").expect("memory takes it");
         }
     }

@@ -5,6 +5,7 @@
 //! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
 //! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
 
+mod counts;
 mod expand_exec;
 mod key_look_up;
 mod look_up;
@@ -131,7 +132,13 @@ impl BatchQuery {
         provider: &mut (dyn FnMut(&RelationTable) -> Result<Arc<dyn TableProvider>> + Send),
     ) -> Result<BatchPlan> {
         let schema = client_schema(plan);
-        let optimized = self.optimized(plan, parameters)?;
+        let optimized = match counts::asks_anywhere(plan)? {
+            false => self.optimized(plan, parameters)?,
+            true => {
+                let counted = self.with_counts(with_values(plan, parameters)?, provider).await?;
+                self.optimized(&counted, Vec::new())?
+            }
+        };
         let bound = with_providers(optimized, provider)?;
         let physical = physical_of(bound, &self.state).await.map_err(plan_error)?;
         Ok(BatchPlan { physical, schema, task: self.state.task_ctx() })

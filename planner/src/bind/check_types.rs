@@ -9,16 +9,18 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction, SetComparison};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Like, LogicalPlan, ScalarUDF, Sort, Subquery};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, Join, Like, Limit, LogicalPlan, ScalarUDF, Sort, Subquery,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::characters::{Characters, is_pattern};
 use super::diagnose::refuse;
 use super::matching::{conformed_column, match_columns, matched, union};
-use super::operators::{Operand, are_alike, boolean, cast, float_type, read, resolve};
+use super::operators::{Operand, are_alike, boolean, cast, float_type, located, missing_operator, read, resolve};
 use super::rewrite::rewrite_node;
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::{interval_length, is_json, json_literals, json_sort_key, sql_type};
+use crate::functions::{interval_length, is_json, json_literals, json_sort_key, matches_operator, registry, sql_type};
 use crate::types::{CHAR, JSON, JSONB, UUID};
 
 /// See the module's text.
@@ -44,6 +46,7 @@ impl AnalyzerRule for CheckTypes {
                 LogicalPlan::Join(join) => LogicalPlan::Join(joined(join)?),
                 LogicalPlan::Union(inputs) => union(inputs)?,
                 LogicalPlan::Sort(sort) => LogicalPlan::Sort(sorted(sort)?),
+                LogicalPlan::Limit(limit) => LogicalPlan::Limit(limited(limit)?),
                 LogicalPlan::Aggregate(aggregate) => {
                     grouped(&aggregate.group_expr, aggregate.input.schema())?;
                     LogicalPlan::Aggregate(aggregate)
@@ -140,6 +143,30 @@ fn sorted(mut sort: Sort) -> Result<Sort> {
     Ok(sort)
 }
 
+/// LIMIT and OFFSET count in `bigint`.
+fn limited(mut limit: Limit) -> Result<Limit> {
+    let schema = DFSchema::empty();
+    let counted = |count: Option<Box<Expr>>, place: &str| -> Result<Option<Box<Expr>>> {
+        let Some(count) = count else { return Ok(None) };
+        Ok(Some(Box::new(match Operand::of(&count, &schema) {
+            Operand::Unknown => read(*count, &DataType::Int64)?,
+            Operand::Typed(known) if known.is_integer() => *count,
+            Operand::Typed(known) if known.is_numeric() => {
+                let round = registry().scalar("round").expect("DataFusion has round");
+                cast(round.call(vec![*count]), &known, &DataType::Int64)
+            }
+            Operand::Typed(known) => {
+                let message = format!("argument of {place} must be type bigint, not type {}", sql_type(&known));
+                return Err(refuse(PlanErrorKind::DatatypeMismatch, message));
+            }
+            Operand::Open => *count,
+        })))
+    };
+    limit.fetch = counted(limit.fetch, "LIMIT")?;
+    limit.skip = counted(limit.skip, "OFFSET")?;
+    Ok(limit)
+}
+
 /// Whether rows can be told apart by these values: `json` has no equality.
 fn grouped(expressions: &[Expr], schema: &DFSchema) -> Result<()> {
     let is_json = |expr: &Expr| expr.get_type(schema).is_ok_and(|data_type| data_type == JSON);
@@ -220,6 +247,7 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
             }
             Err(args) => args,
         },
+        name if matches_operator(name).is_some() => matches(matches_operator(name).unwrap_or_default(), args, schema)?,
         name => {
             refuse_text_of_json(&func, &args, schema)?;
             if name.starts_with("array_") { beside_characters(args, schema)? } else { args }
@@ -256,8 +284,46 @@ fn array_has(args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
         {
             Ok(vec![array, cast(element, &CHAR, &DataType::Utf8)])
         }
+        (Operand::Typed(other), _) if !other.is_nested() && !other.is_null() => Err(located(no_array(), [&element])),
         _ => Ok(vec![array, element]),
     }
+}
+
+/// `x LIKE ANY (array)`: of texts, and an array of them.
+fn matches(symbol: &str, args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let [text, array] = match <[Expr; 2]>::try_from(args) {
+        Ok(both) => both,
+        Err(args) => return Ok(args),
+    };
+    let element = match Operand::of(&array, schema) {
+        Operand::Typed(DataType::List(element)) => match element.data_type() {
+            DataType::Null => Operand::Open,
+            element => Operand::Typed(element.clone()),
+        },
+        Operand::Typed(_) => return Err(located(no_array(), [&text])),
+        other => other,
+    };
+    let operands = (Operand::of(&text, schema), element);
+    // A pattern is held against its blanks, too, which the array's side could not know of.
+    let is_char = |operand: &Operand| matches!(operand, Operand::Typed(data_type) if *data_type == CHAR);
+    if is_char(&operands.0) || is_char(&operands.1) {
+        let message = format!("operator {symbol} with ANY or ALL of an array is not supported for type character");
+        let error = PlanError::unsupported(message).with_hint("Cast the value to text.");
+        return Err(located(DataFusionError::External(Box::new(error)), [&text]));
+    }
+    let is_text = |operand: &Operand| match operand {
+        Operand::Open | Operand::Unknown => true,
+        Operand::Typed(data_type) => data_type.is_string(),
+    };
+    if !is_text(&operands.0) || !is_text(&operands.1) {
+        return Err(located(missing_operator(symbol, &operands), [&text]));
+    }
+    Ok(vec![text, array])
+}
+
+/// What stands behind ANY or ALL, and is neither a query nor an array.
+fn no_array() -> DataFusionError {
+    refuse(PlanErrorKind::WrongObjectType, "op ANY/ALL (array) requires array on right side")
 }
 
 /// Functions of texts and bytes take no `jsonb` and no `uuid`, which DataFusion would read as such.

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, OrderByKind, Query, Select,
-    SelectItem, SetExpr, Spanned, Value, Visit, Visitor,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, OrderByKind,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, Value, Visit, Visitor,
 };
 
 use super::diagnose::span_position;
@@ -38,6 +38,16 @@ enum Mistake {
     ValuesLength,
     /// Points at the first word of the subquery.
     SubqueryColumns,
+    /// By the name in front of `.*`.
+    Qualifier(String),
+    /// The first argument of the first call.
+    Grouping,
+    /// The first `$0`.
+    ParameterZero,
+    /// LIMIT, or else OFFSET.
+    Count {
+        offset: bool,
+    },
 }
 
 impl Mistake {
@@ -61,6 +71,18 @@ impl Mistake {
             PlanErrorKind::DuplicateAlias => {
                 Self::WithTwice(message.strip_prefix("WITH query name \"")?.split('"').next()?.to_string())
             }
+            PlanErrorKind::GroupingError if message.starts_with("arguments to GROUPING") => Self::Grouping,
+            PlanErrorKind::UndefinedTable => {
+                let name = message.strip_prefix("missing FROM-clause entry for table \"")?;
+                Self::Qualifier(name.strip_suffix('"')?.to_string())
+            }
+            PlanErrorKind::UndefinedParameter => Self::ParameterZero,
+            PlanErrorKind::DatatypeMismatch if message.starts_with("argument of LIMIT ") => {
+                Self::Count { offset: false }
+            }
+            PlanErrorKind::DatatypeMismatch if message.starts_with("argument of OFFSET ") => {
+                Self::Count { offset: true }
+            }
             PlanErrorKind::SyntaxError if message.starts_with("VALUES lists") => Self::ValuesLength,
             PlanErrorKind::SyntaxError if message == ONE_COLUMN => Self::SubqueryColumns,
             _ => return None,
@@ -79,6 +101,11 @@ impl Mistake {
                 named.next().and_then(|cte| span_position(cte.alias.name.span))
             }
             Self::OrderByNumber(number) => order_by(query).find(|expr| is_number(expr, number)).and_then(place),
+            Self::Count { offset: wanted } => match query.limit_clause.as_ref()? {
+                LimitClause::LimitOffset { offset, .. } if *wanted => place(&offset.as_ref()?.value),
+                LimitClause::LimitOffset { limit, .. } => place(limit.as_ref()?),
+                LimitClause::OffsetCommaLimit { .. } => None,
+            },
             Self::DistinctOrder => {
                 let select = query.body.as_select()?;
                 order_by(query).find(|expr| !is_selected(expr, select)).and_then(place)
@@ -95,6 +122,14 @@ impl Mistake {
                 let other = values.rows.iter().find(|row| row.content.len() != length)?;
                 other.content.first().and_then(place)
             }
+            (Self::Qualifier(name), SetExpr::Select(select)) => select.projection.iter().find_map(|item| match item {
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(found), _)
+                    if found.to_string().eq_ignore_ascii_case(name) =>
+                {
+                    span_position(found.span())
+                }
+                _ => None,
+            }),
             (Self::AggregateInWhere, SetExpr::Select(select)) => aggregate_in(select.selection.as_ref()?),
             (Self::GroupByNumber(number), SetExpr::Select(select)) => match &select.group_by {
                 GroupByExpr::Expressions(expressions, _) => {
@@ -120,6 +155,12 @@ impl Visitor for Search {
         let found = match (&self.0, expr) {
             (Mistake::NestedAggregate, Expr::Function(call)) if is_aggregate(call) => {
                 arguments(call).find_map(aggregate_in)
+            }
+            (Mistake::Grouping, Expr::Function(call)) if call.name.to_string().eq_ignore_ascii_case("grouping") => {
+                arguments(call).next().and_then(place)
+            }
+            (Mistake::ParameterZero, Expr::Value(value)) if value.value == Value::Placeholder("$0".to_string()) => {
+                span_position(value.span)
             }
             (Mistake::SubqueryColumns, Expr::Subquery(query)) if !is_one_column(query) => span_position(query.span()),
             _ => None,
@@ -155,7 +196,8 @@ fn is_selected(expr: &Expr, select: &Select) -> bool {
         })
 }
 
-fn is_aggregate(call: &Function) -> bool {
+/// Whether a call is one of an aggregate, not over a window.
+pub(super) fn is_aggregate(call: &Function) -> bool {
     let name = call.name.0.last().and_then(|part| part.as_ident()).map(folded);
     call.over.is_none() && name.is_some_and(|name| registry().aggregate(&name).is_some())
 }
@@ -179,7 +221,8 @@ fn is_one_column(query: &Query) -> bool {
     })
 }
 
-fn aggregate_in(expr: &Expr) -> Option<TextPosition> {
+/// The first aggregate within an expression, beside its subqueries.
+pub(super) fn aggregate_in(expr: &Expr) -> Option<TextPosition> {
     call_in(expr, is_aggregate)
 }
 
@@ -189,36 +232,41 @@ pub(super) fn window_in(expr: &Expr) -> Option<TextPosition> {
 }
 
 /// The first call of such a function within an expression, beside its subqueries.
-fn call_in(expr: &Expr, wanted: fn(&Function) -> bool) -> Option<TextPosition> {
-    match Visit::visit(expr, &mut Calls { depth: 0, wanted }) {
-        ControlFlow::Break(position) => Some(position),
+fn call_in(expr: &Expr, wanted: impl Fn(&Function) -> bool) -> Option<TextPosition> {
+    in_calls(expr, |call| if wanted(call) { span_position(call.name.span()) } else { None })
+}
+
+/// What is found first in the calls within an expression, beside its subqueries.
+pub(super) fn in_calls<T>(expr: &Expr, found: impl Fn(&Function) -> Option<T>) -> Option<T> {
+    match Visit::visit(expr, &mut Calls { depth: 0, place: found }) {
+        ControlFlow::Break(found) => Some(found),
         ControlFlow::Continue(()) => None,
     }
 }
 
-struct Calls {
+struct Calls<F> {
     /// How many subqueries are around.
     depth: usize,
-    wanted: fn(&Function) -> bool,
+    place: F,
 }
 
-impl Visitor for Calls {
-    type Break = TextPosition;
+impl<T, F: Fn(&Function) -> Option<T>> Visitor for Calls<F> {
+    type Break = T;
 
-    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<TextPosition> {
+    fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<T> {
         self.depth += 1;
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<TextPosition> {
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<T> {
         self.depth -= 1;
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<TextPosition> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<T> {
         match expr {
-            Expr::Function(call) if self.depth == 0 && (self.wanted)(call) => {
-                span_position(call.name.span()).map_or(ControlFlow::Continue(()), ControlFlow::Break)
+            Expr::Function(call) if self.depth == 0 => {
+                (self.place)(call).map_or(ControlFlow::Continue(()), ControlFlow::Break)
             }
             _ => ControlFlow::Continue(()),
         }

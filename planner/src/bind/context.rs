@@ -23,7 +23,7 @@ use super::series::SeriesPlanner;
 use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::{ARRAY_OF_ROWS, array_of_rows, registry};
+use crate::functions::{ARRAY_OF_ROWS, array_of_rows, matches_function, registry};
 use crate::meant::MeantNames;
 use crate::settings::PlanSettings;
 use crate::statement::Read;
@@ -270,7 +270,7 @@ impl ContextProvider for Context<'_> {
         if name == ARRAY_OF_ROWS {
             return Some(array_of_rows());
         }
-        registry().scalar(name)
+        matches_function(name).or_else(|| registry().scalar(name))
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -40,6 +40,7 @@ impl Binder<'_> {
             on_conflict: definition.on_conflict.clone(),
             conflict_assignments: None,
             returning: None,
+            returning_rows: None,
             parameters: Vec::new(),
             varchars: Vec::new(),
             uses: vec![Use { relation: target.relation.id, through: None, privileges: Privileges::INSERT }],
@@ -70,6 +71,14 @@ impl Binder<'_> {
     /// The query behind `COPY relation [(columns)] TO STDOUT`: generated columns leave only where they are not
     /// those of a table, so that what left a table can come in again.
     pub fn copy_out(&self, name: &Name, listed: &[Identifier]) -> Result<Query> {
+        if let Some(twice) = listed
+            .iter()
+            .enumerate()
+            .find(|(place, column)| listed[..*place].iter().any(|before| before.value == column.value))
+        {
+            let message = format!("column \"{}\" specified more than once", twice.1.value);
+            return Err(PlanError::new(PlanErrorKind::DuplicateColumn, message).at(Some(twice.1.position)));
+        }
         let mut columns = listed.to_vec();
         match super::resolve(self.catalog, self.settings, name.schema.as_deref(), &name.name) {
             Some(Resolved::Relation(relation)) => match &relation.kind {

@@ -14,6 +14,7 @@ use super::type_places::type_place;
 use crate::error::{PlanError, PlanErrorKind, TextPosition};
 use crate::parse::{operator_after, parenthesis_before};
 use crate::statement::StatementText;
+use crate::words;
 
 /// An error of ours on its way through DataFusion.
 pub(crate) fn refuse(kind: PlanErrorKind, message: impl Into<String>) -> DataFusionError {
@@ -52,10 +53,17 @@ pub(crate) fn at_sign(mut error: PlanError, text: &StatementText) -> PlanError {
         let opening = error.position.and_then(|place| parenthesis_before(text, place));
         return PlanError { position: opening.or(error.position), ..error };
     }
-    let Some(Subject::Operator(symbol)) = Subject::of(&error) else { return error };
+    let subject = match error.message.starts_with("subquery has too ") {
+        true => Some(Subject::Operator("any".to_string())),
+        false => Subject::of(&error),
+    };
+    let Some(Subject::Operator(symbol)) = subject else { return error };
     let spellings: &[&str] = match symbol.as_str() {
-        "~~" | "!~~" => &["LIKE"],
-        "~~*" | "!~~*" => &["ILIKE"],
+        "any" => &["=", "<>", "!=", "<", "<=", ">", ">=", "NOT", "IN", "LIKE", "ILIKE", "~", "!~", "~*", "!~*", "~~"],
+        "~~" => &["LIKE", "~~"],
+        "!~~" => &["NOT", "LIKE", "!~~"],
+        "~~*" => &["ILIKE", "~~*"],
+        "!~~*" => &["NOT", "ILIKE", "!~~*"],
         "=" => &["=", "IN"],
         "<>" => &["<>", "!="],
         "<=" | ">=" => &[symbol.as_str(), "BETWEEN"],
@@ -100,6 +108,9 @@ impl Subject {
                 let is_symbol = |word: &&str| !word.contains(|letter: char| letter.is_alphanumeric() || letter == '[');
                 Some(Self::Operator(operation.split(' ').find(is_symbol)?.to_string()))
             }
+            PlanErrorKind::WrongObjectType if message.starts_with("op ANY/ALL ") => {
+                Some(Self::Operator("any".to_string()))
+            }
             PlanErrorKind::DatatypeMismatch if message.starts_with("argument of NOT ") => Some(Self::Negated),
             PlanErrorKind::DatatypeMismatch if message.starts_with("argument of WHERE ") => Some(Self::Condition),
             PlanErrorKind::InvalidTextRepresentation
@@ -125,6 +136,9 @@ impl Subject {
                 call.name.0.last().and_then(|part| part.as_ident()).is_some_and(|ident| named(ident, name))
             }
             (Self::Operator(symbol), Expr::BinaryOp { op, .. }) => op.to_string() == *symbol,
+            (Self::Operator(symbol), Expr::AnyOp { compare_op, .. } | Expr::AllOp { compare_op, .. }) => {
+                compare_op.to_string() == *symbol || symbol == "any"
+            }
             (Self::Operator(symbol), Expr::InList { .. } | Expr::InSubquery { .. }) => symbol == "=",
             (Self::Literal(text), Expr::Value(value)) => {
                 matches!(&value.value, Value::SingleQuotedString(literal) if literal == text)
@@ -194,6 +208,7 @@ fn classify(error: &DataFusionError) -> PlanError {
         DataFusionError::ArrowError(arrow, _) => data_error(&arrow.to_string()),
         DataFusionError::SQL(parser, _) => PlanError::new(PlanErrorKind::SyntaxError, parser.to_string()),
         DataFusionError::Internal(message) => PlanError::internal(first_line(message).to_string()),
+        other if words::failure(&other.strip_backtrace()).is_some() => data_error(&other.strip_backtrace()),
         other => PlanError::internal(first_line(&other.strip_backtrace()).to_string()),
     }
 }
@@ -272,6 +287,9 @@ fn schema_message(error: &SchemaError) -> PlanError {
 fn planner_message(message: &str) -> PlanError {
     let line = first_line(message);
     let has = |text: &str| message.contains(text);
+    if let Some(error) = words::failure(message) {
+        return error;
+    }
     if let Some(rest) = line.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or_default();
         if crate::functions::registry().window(name).is_some() {
@@ -363,6 +381,20 @@ fn clause_message(line: &str) -> Option<PlanError> {
     } else if has("must appear in select list") {
         let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
         (PlanErrorKind::InvalidColumnReference, message.to_string())
+    } else if let Some(name) = line.strip_prefix("Invalid qualifier ") {
+        (PlanErrorKind::UndefinedTable, format!("missing FROM-clause entry for table \"{name}\""))
+    } else if has("to grouping function is not in grouping columns") {
+        let message = "arguments to GROUPING must be grouping expressions of the associated query level";
+        (PlanErrorKind::GroupingError, message.to_string())
+    } else if has("RANGE requires exactly one ORDER BY column") {
+        let message = "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column";
+        (PlanErrorKind::WindowingError, message.to_string())
+    } else if has("invalid placeholder, zero is not a valid index")
+        || has("Invalid placeholder, zero is not a valid index")
+    {
+        (PlanErrorKind::UndefinedParameter, "there is no parameter $0".to_string())
+    } else if let Some(name) = between(line, "Field ", " not found in struct") {
+        (PlanErrorKind::UndefinedColumn, format!("column \"{name}\" not found in data type record"))
     } else if has("LIMIT must be >= 0") {
         (PlanErrorKind::InvalidLimit, "LIMIT must not be negative".to_string())
     } else if has("OFFSET must be >=0") || has("OFFSET must be >= 0") {
@@ -388,6 +420,11 @@ fn no_function(call: &str) -> PlanError {
         "greatest" => "GREATEST",
         "least" => "LEAST",
         "make_array" => "ARRAY",
+        "array_element" => {
+            let of = arguments.split(", ").next().unwrap_or_default();
+            let message = format!("cannot subscript type {of} because it does not support subscripting");
+            return PlanError::new(PlanErrorKind::DatatypeMismatch, message);
+        }
         _ => {
             let message = format!("function {call} does not exist");
             return PlanError::new(PlanErrorKind::UndefinedFunction, message).with_hint(NO_FUNCTION);
@@ -424,6 +461,9 @@ fn no_common_type(line: &str) -> Option<PlanError> {
 
 /// An error of evaluating a constant.
 fn data_error(message: &str) -> PlanError {
+    if let Some(error) = words::failure(message) {
+        return error;
+    }
     let line = first_line(message);
     let lower = line.to_ascii_lowercase();
     if let Some(text) = between(message, "Cannot cast string '", "' to value of ")
@@ -434,6 +474,8 @@ fn data_error(message: &str) -> PlanError {
     }
     if lower.contains("divide by zero") || lower.contains("division by zero") {
         PlanError::new(PlanErrorKind::DivisionByZero, "division by zero")
+    } else if lower.contains("error parsing timestamp") || lower.contains("error parsing date") {
+        PlanError::new(PlanErrorKind::InvalidDatetimeFormat, lower_first(line))
     } else if lower.contains("overflow") || lower.contains("out of range") || lower.contains("can't cast value") {
         PlanError::new(PlanErrorKind::NumericValueOutOfRange, lower_first(line))
     } else {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use sqlparser::ast::{
@@ -15,7 +15,8 @@ use sqlparser::ast::{
 use super::context::{resolve, unknown_relation};
 use super::diagnose::{nearest, plan_error, span_position};
 use super::normalize::{folded, note_type, parameter_number};
-use super::{Binder, BoundQuery, needs, varchars};
+use super::returning::Returning;
+use super::{Binder, BoundQuery, mistakes, needs, varchars};
 use crate::access::Privileges;
 use crate::catalog::{Relation, RelationKind, Resolved, TableDefinition};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
@@ -26,7 +27,7 @@ const TARGET: &str = "target";
 /// The qualifier of the new row there, as Postgres calls it.
 const EXCLUDED: &str = "excluded";
 
-type Parameters = Vec<Option<DataType>>;
+pub(super) type Parameters = Vec<Option<DataType>>;
 
 /// The columns that `DO UPDATE SET` sees: those of the old row, then those of the new one.
 pub fn conflict_schema(schema: &SchemaRef) -> Result<DFSchema> {
@@ -38,7 +39,7 @@ pub fn conflict_schema(schema: &SchemaRef) -> Result<DFSchema> {
 pub(super) struct Target {
     pub(super) relation: Arc<Relation>,
     /// How its columns may be qualified.
-    name: Ident,
+    pub(super) name: Ident,
 }
 
 impl Target {
@@ -112,7 +113,8 @@ impl Binder<'_> {
             }
             Some(_) => return Err(PlanError::unsupported("this ON clause of INSERT is not supported")),
         };
-        let returning = self.returning(&target, insert.returning.as_deref(), &mut parameters)?;
+        let mut returning = self.returning(&target, insert.returning.as_deref(), &mut parameters)?;
+        uses.append(&mut returning.uses);
         let relation = target.relation.id;
         let (mut privileges, mut reads) = (Privileges::INSERT, needs::returning_reads(insert.returning.as_deref()));
         if let Some(OnInsert::OnConflict(on_conflict)) = &insert.on {
@@ -127,7 +129,18 @@ impl Binder<'_> {
         uses.push(Use { relation, through: None, privileges });
         let parameters = known(parameters);
         let varchars = varchars::of_insert(insert, &target.relation, &columns);
-        Ok(Insert { relation, rows, on_conflict, conflict_assignments, returning, parameters, varchars, uses })
+        let Returning { expressions: returning, rows: returning_rows, .. } = returning;
+        Ok(Insert {
+            relation,
+            rows,
+            on_conflict,
+            conflict_assignments,
+            returning,
+            returning_rows,
+            parameters,
+            varchars,
+            uses,
+        })
     }
 
     /// Plans an UPDATE of a table: the old row, then the new physical columns.
@@ -147,6 +160,7 @@ impl Binder<'_> {
         let mut columns = Vec::with_capacity(update.assignments.len());
         for assignment in &update.assignments {
             let (column, value) = self.assignment(&target, assignment, &mut parameters)?;
+            mistakes::check_alone(&value, "UPDATE")?;
             if columns.contains(&column) {
                 return Err(PlanError::new(
                     PlanErrorKind::SyntaxError,
@@ -166,11 +180,14 @@ impl Binder<'_> {
                 .map(|assignment| &assignment.value)
                 .any(|value| !is_default(value) && needs::reads(value))
             || needs::returning_reads(update.returning.as_deref());
-        let uses = needs::of_change(bound.uses, target.relation.id, Privileges::UPDATE, reads);
+        let mut uses = needs::of_change(bound.uses, target.relation.id, Privileges::UPDATE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
         let returning = self.returning(&target, update.returning.as_deref(), &mut parameters)?;
+        uses.extend(returning.uses);
+        let (returning, returning_rows) = (returning.expressions, returning.rows);
         let varchars = varchars::of_update(update, &target.relation, &columns);
-        Ok(Update { relation: target.relation.id, rows, returning, parameters: known(parameters), varchars, uses })
+        let (relation, parameters) = (target.relation.id, known(parameters));
+        Ok(Update { relation, rows, returning, returning_rows, parameters, varchars, uses })
     }
 
     /// Plans a DELETE from a table: the rows that go.
@@ -193,10 +210,13 @@ impl Binder<'_> {
         let bound = self.bind_query(&query, parameter_types)?;
         let reads =
             delete.selection.as_ref().is_some_and(needs::reads) || needs::returning_reads(delete.returning.as_deref());
-        let uses = needs::of_change(bound.uses, target.relation.id, Privileges::DELETE, reads);
+        let mut uses = needs::of_change(bound.uses, target.relation.id, Privileges::DELETE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
         let returning = self.returning(&target, delete.returning.as_deref(), &mut parameters)?;
-        Ok(Delete { relation: target.relation.id, rows: bound.plan, returning, parameters: known(parameters), uses })
+        uses.extend(returning.uses);
+        let (returning, returning_rows) = (returning.expressions, returning.rows);
+        let (relation, parameters) = (target.relation.id, known(parameters));
+        Ok(Delete { relation, rows: bound.plan, returning, returning_rows, parameters, uses })
     }
 
     pub(super) fn target(&self, name: &ObjectName, alias: Option<&Ident>, verb: &str) -> Result<Target> {
@@ -245,6 +265,7 @@ impl Binder<'_> {
                     if is_default(cell) {
                         *cell = self.default_of(target, *column)?;
                     }
+                    mistakes::check_alone(cell, "VALUES")?;
                     note_parameter(cell, target.schema().field(*column).data_type(), parameters);
                 }
             }
@@ -279,8 +300,10 @@ impl Binder<'_> {
         uses: &mut Vec<Use>,
     ) -> Result<LogicalPlan> {
         let width = values.rows.first().map_or(0, |row| row.content.len());
-        if values.rows.iter().any(|row| row.content.len() != width) {
-            return Err(PlanError::new(PlanErrorKind::SyntaxError, "VALUES lists must all be the same length"));
+        if let Some(row) = values.rows.iter().find(|row| row.content.len() != width) {
+            let place = row.content.first().and_then(|cell| span_position(cell.span()));
+            let message = "VALUES lists must all be the same length";
+            return Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(place));
         }
         let mut cells = Vec::new();
         let mut positions = Vec::new();
@@ -355,8 +378,7 @@ impl Binder<'_> {
             return Err(PlanError::unsupported("SET (a, b) = (...) is not supported")
                 .with_hint("Write one assignment per column."));
         };
-        let column_name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
-        let column = target.writable(&column_name, span_position(name.span()))?;
+        let column = target.writable(&assigned_name(name), span_position(name.span()))?;
         let mut value = assignment.value.clone();
         if is_default(&value) {
             value = self.default_of(target, column)?;
@@ -395,6 +417,7 @@ impl Binder<'_> {
         for assignment in &update.assignments {
             let (index, mut value) = self.assignment(target, assignment, parameters)?;
             let position = span_position(value.span());
+            mistakes::check_alone(&value, "UPDATE")?;
             let mut qualify = Qualify { table: folded(&target.name) };
             let ControlFlow::Continue(()) = VisitMut::visit(&mut value, &mut qualify);
             let bound = self.logical_expression(&value, &schema, parameters).map_err(|error| error.at(position))?;
@@ -431,47 +454,6 @@ impl Binder<'_> {
             expressions.push(value.alias(format!("new {}", field.name())));
         }
         projection(expressions, plan.clone())
-    }
-
-    /// RETURNING as expressions over the table's columns, named as the client sees them.
-    fn returning(
-        &self,
-        target: &Target,
-        items: Option<&[SelectItem]>,
-        parameters: &mut Parameters,
-    ) -> Result<Option<Vec<Expr>>> {
-        let Some(items) = items else { return Ok(None) };
-        let name = &target.relation.name;
-        let parts = [&name.schema, &name.name].map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part)));
-        let from = table_factor(ObjectName(parts.to_vec()), target.name.clone());
-        let query = select(items.to_vec(), vec![TableWithJoins { relation: from, joins: Vec::new() }], None);
-        let bound = self.bind_query(&query, parameters)?;
-        *parameters = bound.parameters.into_iter().map(Some).collect();
-        let LogicalPlan::Projection(projection) = &bound.plan else {
-            return Err(PlanError::unsupported("RETURNING takes expressions over the row only"));
-        };
-        let over_table = matches!(projection.input.as_ref(), LogicalPlan::SubqueryAlias(_) | LogicalPlan::TableScan(_));
-        let reads_more = projection.expr.iter().any(|expr| {
-            expr.exists(|node| Ok(matches!(node, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_))))
-                .unwrap_or(true)
-        });
-        if !over_table || reads_more {
-            return Err(PlanError::unsupported("RETURNING takes expressions over the row only")
-                .with_hint("Leave aggregates, window functions and subqueries out."));
-        }
-        let bare = |expr: &Expr| {
-            let name = expr.schema_name().to_string();
-            let name = match expr {
-                Expr::Column(column) => column.name.clone(),
-                _ => name,
-            };
-            let expr = expr.clone().unalias().transform_up(|node| match node {
-                Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))),
-                other => Ok(Transformed::no(other)),
-            });
-            Ok(expr.map_err(plan_error)?.data.alias(name))
-        };
-        projection.expr.iter().map(bare).collect::<Result<Vec<_>>>().map(Some)
     }
 }
 
@@ -542,7 +524,7 @@ fn insert_columns(target: &Target, listed: &[ObjectName]) -> Result<Vec<usize>> 
     let mut columns = Vec::with_capacity(listed.len());
     for name in listed {
         let position = span_position(name.span());
-        let column_name = name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
+        let column_name = assigned_name(name);
         let column = target.writable(&column_name, position)?;
         if columns.contains(&column) {
             return Err(PlanError::new(
@@ -554,6 +536,12 @@ fn insert_columns(target: &Target, listed: &[ObjectName]) -> Result<Vec<usize>> 
         columns.push(column);
     }
     Ok(columns)
+}
+
+/// The column that a name in front of `=` or in a column list is: as in Postgres its table can't stand before it, what
+/// does is the column, and the rest a field of it.
+fn assigned_name(name: &ObjectName) -> String {
+    name.0.first().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default()
 }
 
 /// Postgres allows fewer expressions than columns only where no columns are listed.
@@ -586,12 +574,18 @@ fn note_parameter(expr: &ast::Expr, data_type: &DataType, parameters: &mut Param
 }
 
 fn check_conflict_target(target: &Target, conflict: Option<&ConflictTarget>) -> Result<()> {
-    let Some(ConflictTarget::Columns(columns)) = conflict else {
-        return match conflict {
-            None => Ok(()),
-            Some(_) => Err(PlanError::unsupported("ON CONFLICT ON CONSTRAINT is not supported")
-                .with_hint("Name the columns of the primary key.")),
-        };
+    let columns = match conflict {
+        None => return Ok(()),
+        Some(ConflictTarget::Columns(columns)) => columns,
+        Some(ConflictTarget::OnConstraint(name)) => {
+            let table = &target.relation.name.name;
+            let constraint = name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
+            if !target.definition().input.primary_key.is_empty() && constraint == format!("{table}_pkey") {
+                return Ok(());
+            }
+            let message = format!("constraint \"{constraint}\" for table \"{table}\" does not exist");
+            return Err(PlanError::new(PlanErrorKind::UndefinedObject, message));
+        }
     };
     let mut named = Vec::with_capacity(columns.len());
     for column in columns {
@@ -604,7 +598,7 @@ fn check_conflict_target(target: &Target, conflict: Option<&ConflictTarget>) -> 
         return Ok(());
     }
     Err(PlanError::new(
-        PlanErrorKind::InvalidDefinition,
+        PlanErrorKind::InvalidColumnReference,
         "there is no unique or exclusion constraint matching the ON CONFLICT specification",
     ))
 }
@@ -668,7 +662,7 @@ fn all_columns(name: &ObjectName, alias: Option<&Ident>) -> SelectItem {
     SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), Default::default())
 }
 
-fn table_factor(name: ObjectName, alias: Ident) -> TableFactor {
+pub(super) fn table_factor(name: ObjectName, alias: Ident) -> TableFactor {
     let mut factor = super::window::plain_table(name);
     if let TableFactor::Table { alias: slot, .. } = &mut factor {
         *slot = Some(ast::TableAlias { explicit: true, name: alias, columns: Vec::new(), at: None });

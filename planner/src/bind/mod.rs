@@ -17,10 +17,12 @@ mod dml;
 mod expression;
 mod literal;
 mod matching;
+mod mistakes;
 mod needs;
 mod normalize;
 mod operators;
 mod relation;
+mod returning;
 mod rewrite;
 mod rows;
 mod series;
@@ -161,7 +163,8 @@ impl<'a> Binder<'a> {
     pub fn definition(&self, query: &ast::Query) -> Result<BoundQuery> {
         let bound = self.named_columns(query, &[])?;
         if !bound.parameters.is_empty() {
-            return Err(PlanError::new(PlanErrorKind::InvalidDefinition, "there is no parameter $1 in a definition"));
+            return Err(PlanError::new(PlanErrorKind::UndefinedParameter, "there is no parameter $1")
+                .with_hint("A definition has no parameters: write the value."));
         }
         Ok(bound)
     }

@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use sqlparser::ast::{
-    self, AccessExpr, CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript, TableAlias, TableAliasColumnDef, TableFactor,
-    Value, ValueWithSpan, VisitMut, VisitorMut,
+    self, AccessExpr, BinaryOperator, CastKind, DuplicateTreatment, Expr, Fetch, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause,
+    ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript, TableAlias, TableAliasColumnDef,
+    TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
@@ -20,7 +20,7 @@ use super::clause_places::window_in;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
-use super::{rows, sorted_names, subqueries};
+use super::{mistakes, rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::CHARACTER;
 use crate::settings::PlanSettings;
@@ -43,6 +43,9 @@ pub(super) fn without_marks(text: &str) -> String {
 
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
 pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>, settings: &PlanSettings) -> Result<()> {
+    if settings.checked_clauses {
+        mistakes::check(query)?;
+    }
     let mut pass = Pass { parameters, settings, depth: 0 };
     match VisitMut::visit(query, &mut pass) {
         ControlFlow::Continue(()) => Ok(()),
@@ -226,6 +229,10 @@ impl Pass<'_> {
     fn check_table_factor(&self, factor: &TableFactor) -> Result<()> {
         let span = factor.span();
         match factor {
+            TableFactor::Table { name, .. } if name.0.len() > 3 => {
+                let message = format!("improper qualified name (too many dotted names): {name}");
+                Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(span_position(span)))
+            }
             TableFactor::Table {
                 with_hints,
                 version,
@@ -276,6 +283,10 @@ impl Pass<'_> {
             let (literal, data_type) = (Box::new(Expr::Value(typed.value.clone())), typed.data_type.clone());
             *expr = Expr::Cast { kind: CastKind::Cast, expr: literal, data_type, array: false, format: None };
         }
+        let is_in = matches!(
+            expr,
+            Expr::AnyOp { compare_op: BinaryOperator::Eq, .. } | Expr::AllOp { compare_op: BinaryOperator::NotEq, .. }
+        );
         match expr {
             Expr::Function(function) => {
                 subqueries::as_array(function);
@@ -306,10 +317,31 @@ impl Pass<'_> {
                 Ok(())
             }
             Expr::InSubquery { expr, subquery, .. } => {
+                subqueries::check_width(expr, subquery)?;
                 sorted_names::mark(subquery);
                 subqueries::as_rows(expr, subquery);
                 Ok(())
             }
+            Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
+                let Expr::Subquery(subquery) = right.as_mut() else {
+                    return subqueries::as_matches(expr, self.parameters);
+                };
+                subqueries::check_width(left, subquery)?;
+                // These are IN and NOT IN, or else the same for single values.
+                match left.as_ref() {
+                    Expr::Tuple(_) if is_in => subqueries::as_rows(left, subquery),
+                    Expr::Tuple(_) => return Err(subqueries::row_beside_query(left)),
+                    _ => {}
+                }
+                Ok(())
+            }
+            Expr::BinaryOp { left, right, .. } => match (left.as_ref(), right.as_ref()) {
+                (Expr::Tuple(_), Expr::Subquery(subquery)) => {
+                    subqueries::check_width(left, subquery)?;
+                    Err(subqueries::row_beside_query(left))
+                }
+                _ => Ok(()),
+            },
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(name_field);
                 Ok(())

@@ -563,7 +563,7 @@ pub(super) fn cast(expr: Expr, source: &DataType, target: &DataType) -> Expr {
 pub(super) const NO_OPERATOR: &str =
     "No operator matches the given name and argument types. You might need to add explicit type casts.";
 
-fn missing_operator(symbol: &str, (left, right): &(Operand, Operand)) -> DataFusionError {
+pub(super) fn missing_operator(symbol: &str, (left, right): &(Operand, Operand)) -> DataFusionError {
     let shown = match symbol {
         "IS DISTINCT FROM" | "IS NOT DISTINCT FROM" => "=",
         "!=" => "<>",

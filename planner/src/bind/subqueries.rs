@@ -1,13 +1,17 @@
 //! Spellings of subqueries that DataFusion's planner does not read, as those that it does.
 
+use arrow::datatypes::DataType;
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
-    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+    self, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Query, SelectItem, SetExpr, Spanned, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+    Value, ValueWithSpan,
 };
 
+use super::diagnose::span_position;
 use super::dml::select;
-use super::normalize::folded;
-use crate::functions::ARRAY_OF_ROWS;
+use super::normalize::{folded, note_type, parameter_number};
+use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions::{ARRAY_OF_ROWS, matches_name};
 
 /// The derived table of [`as_rows`]; no statement can write it.
 const ROWS: &str = "\u{0}rows";
@@ -44,6 +48,71 @@ pub(super) fn as_rows(left: &Expr, query: &mut Query) {
     let row = Expr::Tuple((0..width).map(|index| Expr::Identifier(column(index))).collect());
     let from = vec![TableWithJoins { relation, joins: Vec::new() }];
     *query = select(vec![SelectItem::UnnamedExpr(row)], from, None);
+}
+
+/// Refuses a subquery with more or fewer columns than what it is compared with; one with `*` is left to the planner.
+pub(super) fn check_width(left: &Expr, query: &Query) -> Result<()> {
+    let wanted = match left {
+        Expr::Tuple(fields) => fields.len(),
+        _ => 1,
+    };
+    let message = match width(&query.body) {
+        Some(width) if width > wanted => "subquery has too many columns",
+        Some(width) if width < wanted => "subquery has too few columns",
+        _ => return Ok(()),
+    };
+    Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(span_position(left.span())))
+}
+
+/// A row beside the one row of a subquery: what is compared there are values, to which NULL is one.
+pub(super) fn row_beside_query(left: &Expr) -> PlanError {
+    PlanError::unsupported("a comparison of a row with a subquery is not supported except by IN and = ANY")
+        .with_hint("Write IN where equal rows are wanted.")
+        .at(span_position(left.span()))
+}
+
+/// How many columns a query gives, where its text says so.
+fn width(body: &SetExpr) -> Option<usize> {
+    match body {
+        SetExpr::Select(select) if !select.projection.iter().any(is_wildcard) => Some(select.projection.len()),
+        SetExpr::SetOperation { left, .. } => width(left),
+        SetExpr::Query(query) => width(&query.body),
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
+        _ => None,
+    }
+}
+
+/// `x LIKE ANY (array)` and its like as a call: the planner compares with the elements of an array by `=` and its like only.
+pub(super) fn as_matches(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
+    let (left, operator, array, all) = match expr {
+        Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
+        Expr::AllOp { left, compare_op, right } => (left, compare_op, right, true),
+        _ => return Ok(()),
+    };
+    let Some(function) = matches_name(&operator.to_string(), all) else { return Ok(()) };
+    if let Some(number) = parameter_number(array) {
+        note_type(parameters, number, DataType::new_list(DataType::Utf8, true));
+    } else if matches!(array.as_ref(), Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. })) {
+        let data_type = ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(Box::new(ast::DataType::Text), None));
+        let literal = array.clone();
+        **array = Expr::Cast { kind: CastKind::DoubleColon, expr: literal, data_type, array: false, format: None };
+    }
+    let argument = |expr: &Expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr.clone()));
+    let args = vec![argument(left), argument(array)];
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    // Its errors point at the left operand, as those of operators do.
+    let name = Ident { value: function.to_string(), quote_style: Some('"'), span: left.span() };
+    *expr = Expr::Function(Function {
+        name: ObjectName::from(vec![name]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    });
+    Ok(())
 }
 
 fn is_wildcard(item: &SelectItem) -> bool {

@@ -21,6 +21,14 @@ use super::options::{ALLOWED_LATENESS, APPEND_ONLY, IDLE_TIMEOUT, Options, conne
 /// Connectors that only take rows: a table of one, in Flink's way, is empty and is written by INSERT INTO.
 pub(super) const WRITE_ONLY_CONNECTORS: [&str; 2] = ["blackhole", "print"];
 
+fn refuse_conflicting_nulls(relation: &CreateRelation) -> Result<()> {
+    let both = relation.columns.iter().find(|column| column.not_null && column.nullable.is_some());
+    let Some(column) = both else { return Ok(()) };
+    let (name, table) = (&column.name.value, &relation.name.name);
+    let message = format!("conflicting NULL/NOT NULL declarations for column \"{name}\" of table \"{table}\"");
+    Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(column.nullable))
+}
+
 /// Defines a table or a source.
 pub(crate) fn create_relation(
     relation: &CreateRelation,
@@ -29,6 +37,9 @@ pub(crate) fn create_relation(
 ) -> Result<Statement> {
     let binder = Binder::new(catalog, settings);
     let name = new_name(&relation.name, relation.if_not_exists, catalog, settings)?;
+    if settings.checked_clauses {
+        refuse_conflicting_nulls(relation)?;
+    }
     let mut options = Options::of(&relation.options);
     let columns = columns::resolve(relation, &options, &binder)?;
     let watermark = columns::watermark(relation.watermark.as_ref(), &columns.schema, &mut options, &binder)?;

@@ -13,6 +13,7 @@ mod expansion;
 mod float_cast;
 mod interval;
 mod json;
+mod matches;
 mod math;
 mod moment_cast;
 mod ordered;
@@ -52,6 +53,7 @@ pub(crate) use json::{
     cast_target as casts_json, is_json, json_cast, literal_types as json_literals, operator_call as json_operator,
     sort_key as json_sort_key,
 };
+pub(crate) use matches::{matches_function, matches_name, matches_operator};
 pub(crate) use moment_cast::{moment_cast, needs_moment_cast};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;

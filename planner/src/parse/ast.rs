@@ -334,6 +334,8 @@ pub struct Column {
     pub type_position: TextPosition,
     /// `NOT NULL`.
     pub not_null: bool,
+    /// `NULL`, which is the default: where it stands.
+    pub nullable: Option<TextPosition>,
     /// `DEFAULT`.
     pub default: Option<SqlExpression>,
     /// `GENERATED ALWAYS AS (...)`, `AS ...`.

@@ -194,7 +194,8 @@ fn column(cursor: &mut Cursor<'_>, relation: &mut CreateRelation) -> Result<()> 
     let name = cursor.identifier()?;
     let type_position = cursor.position();
     let data_type = if cursor.is_at(&["AS"]) { None } else { Some(cursor.data_type()?) };
-    let mut column = Column { name, data_type, type_position, not_null: false, default: None, generated: None };
+    let mut column =
+        Column { name, data_type, type_position, not_null: false, nullable: None, default: None, generated: None };
     loop {
         let position = cursor.position();
         if cursor.accept(&["PRIMARY", "KEY"]) {
@@ -223,8 +224,10 @@ fn column_option(cursor: &mut Cursor<'_>, column: &mut Column) -> Result<bool> {
         cursor.accept_string().ok_or_else(|| cursor.expected("a string"))?;
     } else if let Some(error) = refused_constraint(cursor).or_else(|| refused_column_option(cursor)) {
         return Err(error.at(Some(position)));
+    } else if cursor.accept(&["NULL"]) {
+        column.nullable = Some(position);
     } else {
-        return Ok(cursor.accept(&["NULL"]));
+        return Ok(false);
     }
     Ok(true)
 }

@@ -70,6 +70,10 @@ impl Rewrite {
             if self.words(0, &["TABLE"]) && matches!(self.token(1), Some(Token::Word(_))) {
                 self.at += 1;
             }
+        } else if let Some((length, operator)) = self.pattern_operator() {
+            let span = self.input[self.at].span;
+            self.output.push(TokenWithSpan { token: operator, span });
+            self.at += length;
         } else if self.words(0, &["TABLE"]) && self.begins_query() && matches!(self.token(1), Some(Token::Word(_))) {
             self.whole_table();
         } else if self.open.last() == Some(&Open::Window) && self.is_descriptor() {
@@ -142,6 +146,24 @@ impl Rewrite {
             Some(Token::LParen) => self.open.last() == Some(&Open::Plain),
             Some(token) => BEFORE.iter().any(|word| is_word(token, word)),
         }
+    }
+
+    /// `[NOT] LIKE | ILIKE` in front of ANY, SOME or ALL with a parenthesis, as its operator, and of how many words it
+    /// is: as in Postgres' grammar it is one like `=` there.
+    fn pattern_operator(&self) -> Option<(usize, Token)> {
+        let length = if self.words(0, &["NOT"]) { 2 } else { 1 };
+        let quantified = ["ANY", "SOME", "ALL"].iter().any(|word| self.words(length, &[word]));
+        if !quantified || self.token(length + 1) != Some(&Token::LParen) {
+            return None;
+        }
+        let operator = match (self.words(length - 1, &["LIKE"]), self.words(length - 1, &["ILIKE"]), length) {
+            (true, _, 1) => Token::DoubleTilde,
+            (true, _, _) => Token::ExclamationMarkDoubleTilde,
+            (_, true, 1) => Token::DoubleTildeAsterisk,
+            (_, true, _) => Token::ExclamationMarkDoubleTildeAsterisk,
+            _ => return None,
+        };
+        Some((length, operator))
     }
 
     fn whole_table(&mut self) {

@@ -162,7 +162,7 @@ fn plain_nodes(plan: &LogicalPlan, takes: impl Fn(&Expr) -> bool) -> bool {
 }
 
 /// Whether an expression, or a subquery in it, names a column of a query around.
-pub(super) fn names_outer(expr: &Expr) -> bool {
+pub(crate) fn names_outer(expr: &Expr) -> bool {
     expr.exists(|expr| {
         Ok(match (expr, subquery_of(expr)) {
             (Expr::OuterReferenceColumn(..), _) => true,

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
     EmptyRelation, Expr, Extension, Filter, Join, LogicalPlan, Operator, Projection, Subquery, Union, Values, lit,
 };
 
+pub(crate) use self::kept::names_outer;
 pub(crate) use self::keyed::rows_only;
 pub(crate) use self::node::{Answer, SubqueryNode, with_outer_values};
 use self::node::{outer_columns, subquery_of};
@@ -82,8 +83,11 @@ impl Pass {
             LogicalPlan::Filter(filter) => self.filter(filter),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Values(values) => self.values(values),
+            // A query has asked them already (`crate::batch`); what explains one has not.
+            LogicalPlan::Limit(limit) if !self.of_view => Ok(Transformed::no(LogicalPlan::Limit(limit))),
             LogicalPlan::Limit(_) => {
-                Err(refuse(PlanErrorKind::FeatureNotSupported, "a subquery in LIMIT or OFFSET is not supported"))
+                let message = "a subquery in LIMIT or OFFSET is not supported in a materialized view";
+                Err(refuse(PlanErrorKind::FeatureNotSupported, message))
             }
             node => self.others(node),
         }
@@ -308,7 +312,8 @@ fn with_columns_below(node: &LogicalPlan, input: &LogicalPlan) -> DataFusionResu
     Ok(LogicalPlan::Projection(Projection::try_new(expressions, Arc::clone(&projection.input))?))
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+/// Whether an expression asks a subquery.
+pub(crate) fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(subquery_of(expr).is_some())).unwrap_or(true)
 }
 

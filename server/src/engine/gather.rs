@@ -22,8 +22,8 @@ use super::read::{Pinned, not_there_yet, version_of};
 use super::state::State;
 use super::stop::Stop;
 use super::write::{
-    Change, StoredChanges, Versions, WriteContext, Written, all_rows, decision, insertable, no_head, plan_of, returned,
-    returning_of, tables_read, written,
+    Change, Over, StoredChanges, Versions, WriteContext, Written, all_rows, decision, insertable, no_head, plan_of,
+    returned, returning_of, returning_plan, returning_schema, tables_read, written,
 };
 use crate::session::SqlError;
 
@@ -56,6 +56,13 @@ impl Engine {
             }
             None => None,
         };
+        let before = match returning_plan(change) {
+            Some(plan) => {
+                let read = tables_read(context.state, plan)?;
+                self.seen_by(context.state, &read, gathered, moment).await?
+            }
+            None => Versions::new(),
+        };
         let emptied = match change {
             Change::Truncate(_) => self.seen_by(context.state, &tables, gathered, moment).await?,
             _ => Versions::new(),
@@ -76,7 +83,14 @@ impl Engine {
             };
             let decision = decision(change, Target { head, own }, rows.as_ref(), &context.parameters)?;
             if let Some(returning) = returning_of(change) {
-                result = Some(returned(returning, &definition, &decision.affected, &context.parameters)?);
+                result = Some(match returning_plan(change) {
+                    None => returned(returning, &definition, &decision.affected, &context.parameters)?,
+                    Some(plan) => {
+                        let (affected, schema) = (decision.affected.clone(), returning_schema(returning, &definition)?);
+                        let over = Over { plan, affected, schema };
+                        self.returned_rows(over, pinned, &before, &context).await?
+                    }
+                });
             }
             gathered.check_room(&decision, self.starter.memory.left())?;
             decisions.push((table, definition, decision));

@@ -15,13 +15,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use futures::{FutureExt, TryStreamExt};
 use millstream_planner::access::RoleOid;
 use millstream_planner::bind::{self, RelationTable};
 use millstream_planner::catalog::{Resolved, TableDefinition};
 use millstream_planner::functions::{self, SessionFacts};
-use millstream_planner::statement::{Delete, Insert, Read, Update};
+use millstream_planner::statement::{Delete, Insert, NEW_RELATION, Read, Update};
 use millstream_runtime::batch::ChangeBatch;
 use millstream_runtime::graph::{GraphState, SplitClock, TableChange};
 use millstream_runtime::plan::RelationId;
@@ -177,8 +178,20 @@ impl Engine {
         }
         // RETURNING is computed before anything is applied: a row on which it fails fails the statement.
         if let (Some(returning), Some((table, decision))) = (returning_of(change), commit.first()) {
-            let definition = &heads[table].definition;
-            result = Some(returned(returning, definition, &decision.affected, &context.parameters)?);
+            let definition = heads[table].definition.clone();
+            result = Some(match returning_plan(change) {
+                None => returned(returning, &definition, &decision.affected, &context.parameters)?,
+                Some(plan) => {
+                    let read = tables_read(context.state, plan)?.into_iter();
+                    let versions = read.filter_map(|id| Some((id, heads.get(&id)?.store.version()))).collect();
+                    let over = Over {
+                        plan,
+                        affected: decision.affected.clone(),
+                        schema: returning_schema(returning, &definition)?,
+                    };
+                    self.returned_rows(over, &pinned, &versions, context).await?
+                }
+            });
         }
         let written = written(change, commit.iter().map(|(_, decision)| decision), result);
         let commit = commit.into_iter().map(|(table, decision)| (table, decision.into())).collect();
@@ -206,11 +219,47 @@ impl Engine {
         versions: &Versions,
         context: &WriteContext<'_>,
     ) -> Result<RecordBatch, SqlError> {
+        self.evaluate_over(plan, None, pinned, versions, context).await
+    }
+
+    /// The rows of a RETURNING that asks subqueries; `versions` are the tables as they were before the statement.
+    pub(super) async fn returned_rows(
+        &self,
+        over: Over<'_>,
+        pinned: &Pinned,
+        versions: &Versions,
+        context: &WriteContext<'_>,
+    ) -> Result<RecordBatch, SqlError> {
+        let Over { plan, affected, schema } = over;
+        let rows = self.evaluate_over(plan, Some(affected), pinned, versions, context).await?;
+        // There may be no row where a column can't be null.
+        let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Schema::new(fields.collect::<Vec<_>>());
+        Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().to_vec())?)
+    }
+
+    async fn evaluate_over(
+        &self,
+        plan: &LogicalPlan,
+        changed: Option<RecordBatch>,
+        pinned: &Pinned,
+        versions: &Versions,
+        context: &WriteContext<'_>,
+    ) -> Result<RecordBatch, SqlError> {
         let mut failure = None;
         let mut provider = |table: &RelationTable| -> millstream_planner::error::Result<Arc<dyn TableProvider>> {
-            self.provider_of(versions, pinned, context.viewer, table).map_err(|error| super::keep(&mut failure, error))
+            let rows = match changed.as_ref().filter(|_| table.relation.relation == NEW_RELATION) {
+                Some(changed) => MemTable::try_new(changed.schema(), vec![vec![changed.clone()]])
+                    .map(|rows| Arc::new(rows) as Arc<dyn TableProvider>)
+                    .map_err(SqlError::from),
+                None => self.provider_of(versions, pinned, context.viewer, table),
+            };
+            rows.map_err(|error| super::keep(&mut failure, error))
         };
-        let query = self.batch.query(context.facts.clone());
+        let query = match changed {
+            Some(_) => self.batch.query_in_order(context.facts.clone()),
+            None => self.batch.query(context.facts.clone()),
+        };
         let planned = query.physical_plan(plan, context.parameters.clone(), &mut provider).await;
         let planned = match (planned, failure) {
             (_, Some(error)) => return Err(error),
@@ -281,6 +330,16 @@ impl Engine {
     }
 }
 
+/// RETURNING as a plan, and what it is over.
+pub(super) struct Over<'a> {
+    /// It scans [`NEW_RELATION`] for the changed rows.
+    pub plan: &'a LogicalPlan,
+    /// Those rows.
+    pub affected: RecordBatch,
+    /// The columns that it gives.
+    pub schema: Schema,
+}
+
 /// Where the place of a commit in the log arrives.
 pub(super) type Answer = tokio::sync::oneshot::Receiver<millstream_runtime::Result<LogPosition>>;
 
@@ -343,6 +402,16 @@ pub(super) fn returning_of(change: Change<'_>) -> Option<&[Expr]> {
     }
 }
 
+/// RETURNING as a plan, where it asks subqueries.
+pub(super) fn returning_plan(change: Change<'_>) -> Option<&LogicalPlan> {
+    match change {
+        Change::Insert(insert) => insert.returning_rows.as_ref(),
+        Change::Update(update) => update.returning_rows.as_ref(),
+        Change::Delete(delete) => delete.returning_rows.as_ref(),
+        Change::Truncate(_) => None,
+    }
+}
+
 /// The table, if this statement may change it.
 fn writable(state: &State, id: RelationId, change: Change<'_>) -> Result<(), SqlError> {
     let definition = insertable(state, id)?;
@@ -375,11 +444,13 @@ fn is_table(state: &State, read: Read) -> bool {
 
 /// What a statement reads beside tables that keep rows.
 pub fn views_read(state: &State, change: Change<'_>) -> Result<Vec<Read>, SqlError> {
-    let reads = match plan_of(change) {
-        Some(plan) => bind::reads(plan)?,
-        None => Vec::new(),
-    };
-    Ok(reads.into_iter().filter(|read| !is_table(state, *read)).collect())
+    let mut others: Vec<Read> = Vec::new();
+    for plan in plan_of(change).into_iter().chain(returning_plan(change)) {
+        let reads = bind::reads(plan)?.into_iter();
+        let reads = reads.filter(|read| read.relation != NEW_RELATION && !is_table(state, *read));
+        others.extend(reads.filter(|read| !others.contains(read)).collect::<Vec<_>>());
+    }
+    Ok(others)
 }
 
 /// The tables whose rows a plan reads.

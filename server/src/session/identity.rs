@@ -9,6 +9,7 @@ use millstream_planner::catalog::Catalog;
 use millstream_planner::statement::{Command, Statement};
 
 use super::settings::Changed;
+use super::sqlstate::Condition;
 use super::{Session, SqlError};
 use crate::engine::access::check::authorize;
 use crate::engine::access::{Actor, denied, unknown_role};
@@ -75,6 +76,14 @@ impl Session {
 
     /// `SET ROLE`, `SET SESSION AUTHORIZATION`; `None` goes back.
     pub(super) fn set_role(&mut self, setting: &str, value: Option<&str>, local: bool) -> Result<Changed, SqlError> {
+        // As a value of a setting a role that is not there has another code.
+        self.take_role(setting, value, local).map_err(|error| match error.is(Condition::UndefinedObject) {
+            true => SqlError { sqlstate: Condition::InvalidParameterValue.code(), ..error },
+            false => error,
+        })
+    }
+
+    fn take_role(&mut self, setting: &str, value: Option<&str>, local: bool) -> Result<Changed, SqlError> {
         let state = self.state();
         let roles = state.catalog.view.roles();
         let mut changed = Changed::default();

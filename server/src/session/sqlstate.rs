@@ -6,6 +6,7 @@
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use millstream_planner::error::{PlanError, PlanErrorKind};
+use millstream_planner::words;
 use millstream_runtime::ErrorKind;
 
 use super::{ErrorObject, Notice, SqlError};
@@ -47,6 +48,8 @@ pub enum Condition {
     SubstringError,
     /// 22012: division by zero.
     DivisionByZero,
+    /// 2201B: a regular expression that can't be read.
+    InvalidRegularExpression,
     /// 2201F: a root or a power that no number is.
     InvalidArgumentForPower,
     /// 22021: text that is not UTF-8.
@@ -172,6 +175,7 @@ impl Condition {
             Self::DatetimeFieldOverflow => "22008",
             Self::SubstringError => "22011",
             Self::DivisionByZero => "22012",
+            Self::InvalidRegularExpression => "2201B",
             Self::InvalidArgumentForPower => "2201F",
             Self::CharacterNotInRepertoire => "22021",
             Self::StringDataRightTruncation => "22001",
@@ -359,6 +363,8 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::ProgramLimitExceeded => Condition::ProgramLimitExceeded.code(),
         PlanErrorKind::ReservedName => Condition::ReservedName.code(),
         PlanErrorKind::InvalidGrant => Condition::InvalidGrantOperation.code(),
+        PlanErrorKind::InvalidRegularExpression => Condition::InvalidRegularExpression.code(),
+        PlanErrorKind::UndefinedParameter => Condition::UndefinedParameter.code(),
         PlanErrorKind::Internal => Condition::InternalError.code(),
     }
 }
@@ -410,6 +416,9 @@ impl From<DataFusionError> for SqlError {
 
 impl From<ArrowError> for SqlError {
     fn from(error: ArrowError) -> Self {
+        if let Some(known) = known_failure(&error) {
+            return known;
+        }
         match error {
             ArrowError::DivideByZero => Self::new(Condition::DivisionByZero, "division by zero"),
             ArrowError::ArithmeticOverflow(message) => out_of_range(&message),
@@ -426,6 +435,18 @@ impl From<ArrowError> for SqlError {
             }
             other => Self::new(Condition::InternalError, lower_first(&other.to_string())),
         }
+    }
+}
+
+/// What Arrow says in words that we know.
+fn known_failure(error: &ArrowError) -> Option<SqlError> {
+    match error {
+        ArrowError::ArithmeticOverflow(message)
+        | ArrowError::CastError(message)
+        | ArrowError::ParseError(message)
+        | ArrowError::ComputeError(message)
+        | ArrowError::InvalidArgumentError(message) => words::failure(message).map(SqlError::from),
+        _ => None,
     }
 }
 
@@ -464,13 +485,14 @@ fn from_shared(error: &DataFusionError) -> SqlError {
                 None => SqlError::new(Condition::InternalError, inner.to_string()),
             }
         }
-        DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
-            ArrowError::DivideByZero => SqlError::new(Condition::DivisionByZero, "division by zero"),
-            ArrowError::ArithmeticOverflow(message) => out_of_range(message),
-            ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+        DataFusionError::ArrowError(inner, _) => match (known_failure(inner), inner.as_ref()) {
+            (Some(known), _) => known,
+            (None, ArrowError::DivideByZero) => SqlError::new(Condition::DivisionByZero, "division by zero"),
+            (None, ArrowError::ArithmeticOverflow(message)) => out_of_range(message),
+            (None, ArrowError::CastError(message) | ArrowError::ParseError(message)) => {
                 SqlError::from(ArrowError::CastError(message.clone()))
             }
-            other => SqlError::new(data_condition(&other.to_string()), lower_first(&other.to_string())),
+            (None, other) => SqlError::new(data_condition(&other.to_string()), lower_first(&other.to_string())),
         },
         root => from_message(root),
     }
@@ -483,6 +505,9 @@ fn from_message(error: &DataFusionError) -> SqlError {
         .find_map(|prefix| message.strip_prefix(prefix))
         .unwrap_or(&message)
         .trim();
+    if let Some(known) = words::failure(plain) {
+        return SqlError::from(known);
+    }
     match error {
         DataFusionError::Execution(_) => match data_condition(plain) {
             Condition::DivisionByZero => SqlError::new(Condition::DivisionByZero, "division by zero"),

@@ -291,6 +291,7 @@ impl Settings {
             typed_literals: true,
             rows_by_columns: true,
             blank_padded: true,
+            checked_clauses: true,
         }
     }
 
