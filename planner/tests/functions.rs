@@ -108,6 +108,7 @@ const CALLS: &[&str] = &[
     "atan2(price, auction)",
     "atanh(price / 100.0)",
     "bit_length(channel)",
+    "bpchar(channel, 1)",
     "btrim(channel, 'a')",
     "cardinality(ARRAY[price])",
     "cast_to_type(price, 1.5::float8)",
