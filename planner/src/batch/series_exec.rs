@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, Scalar};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, IntervalMonthDayNanoType, SchemaRef};
-use datafusion::common::ScalarValue;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{
+    DataType, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, SchemaRef, TimestampMicrosecondType,
+};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
@@ -15,20 +16,24 @@ use futures::{Stream, StreamExt, TryFutureExt, TryStreamExt};
 use super::expand_exec::{ExpandExec, Expansion};
 use crate::bind::SeriesNode;
 use crate::error::{PlanError, PlanErrorKind};
+use crate::functions::shifted;
+use crate::values::Zone;
 
 /// Plans a [`SeriesNode`].
 pub(super) fn plan(
-    _node: &SeriesNode,
+    node: &SeriesNode,
     input: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     // A series never waits: it gives way to others by itself.
-    Ok(Arc::new(CooperativeExec::new(Arc::new(ExpandExec::new(input, SeriesOfRows, schema)))))
+    Ok(Arc::new(CooperativeExec::new(Arc::new(ExpandExec::new(input, SeriesOfRows { zone: node.zone }, schema)))))
 }
 
 /// See the module's text.
 #[derive(Clone, Debug)]
-struct SeriesOfRows;
+struct SeriesOfRows {
+    zone: Zone,
+}
 
 impl fmt::Display for SeriesOfRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,10 +50,13 @@ impl Expansion for SeriesOfRows {
         schema: SchemaRef,
         batch_rows: usize,
     ) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+        let zone = self.zone;
         let batches = input.and_then(move |batch| {
             let schema = Arc::clone(&schema);
-            std::future::ready((0..batch.num_rows()).map(|row| Series::of(&batch, row)).collect::<Result<Vec<_>>>())
-                .map_ok(move |series| values(series, batch_rows, schema))
+            std::future::ready(
+                (0..batch.num_rows()).map(|row| Series::of(&batch, row, zone)).collect::<Result<Vec<_>>>(),
+            )
+            .map_ok(move |series| values(series, batch_rows, schema))
         });
         batches.try_flatten()
     }
@@ -69,12 +77,12 @@ fn values(
 /// One series, as far as it has not been made.
 enum Series {
     Integers { next: Option<i64>, stop: i64, step: i64, narrow: bool },
-    Times { next: Option<ScalarValue>, stop: ScalarValue, step: ScalarValue, upwards: bool },
+    Times { next: Option<i64>, stop: i64, step: IntervalMonthDayNano, upwards: bool, data_type: DataType, zone: Zone },
 }
 
 impl Series {
     /// The series of a row; `None` when one of its values is NULL.
-    fn of(row: &RecordBatch, number: usize) -> Result<Option<Self>> {
+    fn of(row: &RecordBatch, number: usize, zone: Zone) -> Result<Option<Self>> {
         if row.columns().iter().any(|column| column.is_null(number)) {
             return Ok(None);
         }
@@ -99,8 +107,11 @@ impl Series {
         if length == 0 {
             return Err(zero());
         }
-        let value = |column: usize| ScalarValue::try_from_array(row.column(column), number);
-        Ok(Some(Self::Times { next: Some(value(0)?), stop: value(1)?, step: value(2)?, upwards: length > 0 }))
+        let value = |column: usize| row.column(column).as_primitive::<TimestampMicrosecondType>().value(number);
+        let data_type = row.column(0).data_type().clone();
+        let zone = if matches!(data_type, DataType::Timestamp(_, Some(_))) { zone } else { Zone::Utc };
+        let (next, stop) = (Some(value(0)), value(1));
+        Ok(Some(Self::Times { next, stop, step: interval, upwards: length > 0, data_type, zone }))
     }
 
     /// Its values, at most so many at a time.
@@ -126,22 +137,19 @@ impl Series {
                 let data_type = if *narrow { DataType::Int32 } else { DataType::Int64 };
                 Ok(arrow::compute::cast(&values, &data_type)?)
             }
-            Self::Times { next, stop, step, upwards } => {
-                let step = Scalar::new(step.to_array()?);
-                let mut values = Vec::new();
-                while let Some(value) = next.take() {
-                    if (if *upwards { value > *stop } else { value < *stop }) || values.len() >= batch_rows {
-                        *next = Some(value);
-                        break;
-                    }
-                    let sum = arrow::compute::kernels::numeric::add(&Scalar::new(value.to_array()?), &step);
-                    *next = Some(ScalarValue::try_from_array(&sum?, 0)?);
+            Self::Times { next, stop, step, upwards, data_type, zone } => {
+                let mut values: Vec<i64> = Vec::new();
+                while let Some(value) = next.filter(|value| if *upwards { value <= stop } else { value >= stop })
+                    && values.len() < batch_rows
+                {
                     values.push(value);
+                    *next = Some(shifted(*zone, value, *step)?);
                 }
-                match values.is_empty() {
-                    true => Ok(arrow::array::new_empty_array(&stop.data_type())),
-                    false => ScalarValue::iter_to_array(values),
-                }
+                let marked = match data_type {
+                    DataType::Timestamp(_, marked) => marked.clone(),
+                    _ => None,
+                };
+                Ok(Arc::new(TimestampMicrosecondArray::from(values).with_timezone_opt(marked)))
             }
         }
     }

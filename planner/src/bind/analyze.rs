@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
@@ -20,6 +20,7 @@ use super::diagnose::{plan_error, refuse};
 use super::literal;
 use super::operators::{external, narrowed};
 use super::rewrite::rewrite_expressions;
+use super::series::SeriesNode;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
 use crate::types::{CHAR, UUID};
@@ -178,11 +179,16 @@ impl AnalyzerRule for PostgresCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
+        let plan = SeriesNode::in_zone(plan, self.style.zone)?;
         rewrite_expressions(plan, &|expr, scope| match expr {
             Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.style),
             Expr::ScalarFunction(call) if call.name() == "array_to_string" => {
                 elements_as_text(call, scope.schema(), self.style)
             }
+            Expr::ScalarFunction(call) => Ok(match functions::in_session(&call, self.style) {
+                Some(bound) => Transformed::yes(bound),
+                None => Transformed::no(Expr::ScalarFunction(call)),
+            }),
             other => Ok(Transformed::no(other)),
         })
     }
@@ -216,6 +222,9 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> 
     }
     if functions::needs_text_in(&source, target) {
         return Ok(Transformed::yes(match literal::quoted(&expr) {
+            Some(text) if clock_word(text, target).is_some() => {
+                return clock_value(text, field, schema, style).map(Transformed::yes);
+            }
             // Read once, not once per batch.
             Some(text) => Expr::Literal(input::read(text, target, style).map_err(external)?, None),
             None => functions::text_in(*expr, target, style),
@@ -226,6 +235,9 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> 
     }
     if functions::needs_moment_cast(&source, target) {
         return Ok(Transformed::yes(functions::moment_cast(*expr, &source, target, style.zone)));
+    }
+    if functions::needs_span_cast(&source, target) {
+        return Ok(Transformed::yes(functions::span_cast(*expr, target)));
     }
     if target.is_integer() {
         let (inner, rounded) = rounded(*expr, schema)?;
@@ -245,6 +257,50 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> 
         }));
     }
     Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+}
+
+/// Days after today that a word stands for which depends on the clock; for `now` the moment itself.
+enum ClockWord {
+    Now,
+    Day(i32),
+}
+
+/// The word of the clock that a literal of a type is.
+fn clock_word(text: &str, target: &DataType) -> Option<ClockWord> {
+    if !matches!(target, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)) {
+        return None;
+    }
+    Some(match text.trim_ascii().to_ascii_lowercase().as_str() {
+        "now" => ClockWord::Now,
+        "today" => ClockWord::Day(0),
+        "tomorrow" => ClockWord::Day(1),
+        "yesterday" => ClockWord::Day(-1),
+        _ => return None,
+    })
+}
+
+/// The call that a word of the clock stands for, which no definition can have.
+fn clock_value(text: &str, field: FieldRef, schema: &DFSchema, style: TextStyle) -> DataFusionResult<Expr> {
+    let call = |name: &str| {
+        let function = functions::registry().scalar(name).expect("the registry has the functions of the clock");
+        let call = ScalarFunction::new_udf(function, Vec::new());
+        functions::in_session(&call, style).unwrap_or(Expr::ScalarFunction(call))
+    };
+    let value = match clock_word(text, field.data_type()) {
+        Some(ClockWord::Day(days)) => {
+            let days =
+                Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, days, 0))), None);
+            let midnight = DataType::Timestamp(TimeUnit::Microsecond, None);
+            let today = Cast::new(Box::new(call("current_date")), midnight);
+            let today = postgres_cast(today, schema, style)?.data;
+            Expr::BinaryExpr(BinaryExpr::new(Box::new(today), Operator::Plus, Box::new(days)))
+        }
+        _ => call("now"),
+    };
+    if value.get_type(schema)? == *field.data_type() {
+        return Ok(value);
+    }
+    postgres_cast(Cast { expr: Box::new(value), field }, schema, style).map(|cast| cast.data)
 }
 
 /// A cast of `jsonb`, `json` or `uuid`: to and from text, between the two kinds of JSON, and of JSON's scalars.

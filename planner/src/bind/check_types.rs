@@ -17,10 +17,14 @@ use datafusion::optimizer::AnalyzerRule;
 use super::characters::{Characters, is_pattern};
 use super::diagnose::refuse;
 use super::matching::{conformed_column, match_columns, matched, union};
-use super::operators::{Operand, are_alike, boolean, cast, float_type, located, missing_operator, read, resolve};
+use super::operators::{
+    Operand, are_alike, boolean, cast, float_type, located, missing_operator, moment_type, read, resolve,
+};
 use super::rewrite::rewrite_node;
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::{interval_length, is_json, json_literals, json_sort_key, matches_operator, registry, sql_type};
+use crate::functions::{
+    self, interval_length, is_json, json_literals, json_sort_key, matches_operator, registry, sql_type,
+};
 use crate::types::{CHAR, JSON, JSONB, UUID};
 
 /// See the module's text.
@@ -250,6 +254,7 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
         name if matches_operator(name).is_some() => matches(matches_operator(name).unwrap_or_default(), args, schema)?,
         name => {
             refuse_text_of_json(&func, &args, schema)?;
+            let args = of_moments(&func, args, schema)?;
             if name.starts_with("array_") { beside_characters(args, schema)? } else { args }
         }
     };
@@ -266,6 +271,27 @@ fn beside_characters(args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
     }
     let pairs = args.into_iter().zip(operands);
     pairs.map(|(arg, operand)| if matches!(operand, Operand::Unknown) { read(arg, &CHAR) } else { Ok(arg) }).collect()
+}
+
+/// The arguments of a function of dates and times in the types in which Postgres takes them.
+fn of_moments(function: &ScalarUDF, mut args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let operands = |args: &[Expr]| args.iter().map(|arg| Operand::of(arg, schema)).collect::<Vec<_>>();
+    if function.name() == "age" && args.len() == 1 {
+        let today = functions::registry().scalar("current_date").expect("the registry has the day").call(Vec::new());
+        args.insert(0, today);
+    }
+    let operands = operands(&args);
+    let known = operands.iter().map(|operand| match operand {
+        Operand::Typed(data_type) => Some(data_type.clone()),
+        Operand::Open | Operand::Unknown => None,
+    });
+    let Some(wanted) = functions::moment_arguments(function, &known.collect::<Vec<_>>()) else { return Ok(args) };
+    let typed = args.into_iter().zip(operands).zip(wanted?).map(|((arg, operand), wanted)| match operand {
+        Operand::Unknown => read(arg, &wanted),
+        Operand::Open => Ok(cast(arg, &DataType::Null, &wanted)),
+        Operand::Typed(own) => Ok(cast(arg, &own, &wanted)),
+    });
+    typed.collect()
 }
 
 /// `= ANY(array)`: an array of which nothing is known holds what it is searched for.
@@ -445,7 +471,7 @@ fn joined(mut join: Join) -> Result<Join> {
             let message = format!("{place} types {left} and {right} cannot be matched");
             return Err(refuse(PlanErrorKind::DatatypeMismatch, message));
         }
-        if let Some(float) = float_type(left_type, right_type) {
+        if let Some(float) = float_type(left_type, right_type).or_else(|| moment_type(left_type, right_type)) {
             *left = cast(left.clone(), left_type, &float);
             *right = cast(right.clone(), right_type, &float);
         }

@@ -18,7 +18,7 @@ use super::relation::{RelationTable, ViewTable};
 use super::whole_row::NAMED_STRUCT;
 use super::window::WindowNode;
 use crate::catalog::{Catalog, Relation, Resolved};
-use crate::functions::{CHARACTER, length_of_character};
+use crate::functions::{CHARACTER, length_of_character, shown_digits};
 use crate::values::{Described, Origin, Shown};
 
 /// The columns of a plan that `SqlToRel` made, in their order; `views` are those that were put in.
@@ -215,6 +215,7 @@ impl Tracer<'_> {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 digits(digits_of_operation(*op, of(left).digits, of(right).digits))
             }
+            Expr::ScalarFunction(call) if shown_digits(call).is_some() => digits(shown_digits(call)),
             Expr::Case(case) => {
                 let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
                 let found = agreed(results.map(|result| result.as_ref()), &of);

@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Projection, Union};
 
 use super::diagnose::refuse;
-use super::operators::{Operand, are_alike, cast, float_type, located, read};
+use super::operators::{Operand, are_alike, cast, float_type, located, moment_type, read};
 use crate::error::PlanErrorKind;
 use crate::functions::{character, sql_type};
 use crate::types::CHAR;
@@ -80,11 +80,17 @@ fn conformed(expr: Expr, operand: &Operand, common: &DataType) -> Result<Expr> {
     match operand {
         Operand::Open => Ok(expr),
         Operand::Unknown => read(expr, common),
-        Operand::Typed(own) if common.is_floating() => Ok(cast(expr, own, common)),
+        Operand::Typed(own) if is_cast(own, common) => Ok(cast(expr, own, common)),
         Operand::Typed(DataType::Utf8) if *common == CHAR => Ok(character(expr, None)),
         Operand::Typed(own) if *own == CHAR => Ok(cast(expr, own, common)),
         Operand::Typed(_) => Ok(expr),
     }
+}
+
+/// Whether values of a type become those of the common one here, by Postgres' casts: floats, and moments by the clocks
+/// of the session.
+fn is_cast(own: &DataType, common: &DataType) -> bool {
+    own != common && (common.is_floating() || moment_type(own, common).is_some())
 }
 
 /// UNION with the columns of all inputs matched.
@@ -107,7 +113,7 @@ pub(super) fn match_columns(place: &str, inputs: &mut [LogicalPlan]) -> Result<b
             let changes = match operand {
                 Operand::Open => false,
                 Operand::Unknown => common != DataType::Utf8,
-                Operand::Typed(own) => (common.is_floating() || own.is_string()) && *own != common,
+                Operand::Typed(own) => is_cast(own, &common) || (own.is_string() && *own != common),
             };
             if changes {
                 *input = conformed_column(input.clone(), column, operand, &common)?;

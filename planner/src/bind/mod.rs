@@ -18,6 +18,7 @@ mod expression;
 mod literal;
 mod matching;
 mod mistakes;
+mod moments;
 mod needs;
 mod normalize;
 mod operators;

@@ -20,7 +20,7 @@ use super::clause_places::window_in;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
-use super::{mistakes, rows, sorted_names, subqueries};
+use super::{mistakes, moments, rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::CHARACTER;
 use crate::settings::PlanSettings;
@@ -288,7 +288,11 @@ impl Pass<'_> {
             Expr::AnyOp { compare_op: BinaryOperator::Eq, .. } | Expr::AllOp { compare_op: BinaryOperator::NotEq, .. }
         );
         match expr {
+            Expr::AtTimeZone { .. } | Expr::Interval(_) | Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => {
+                moments::written_out(expr)
+            }
             Expr::Function(function) => {
+                moments::arguments_in_order(function)?;
                 subqueries::as_array(function);
                 self.type_json_arguments(function);
                 self.check_function(function)
@@ -426,14 +430,16 @@ impl Pass<'_> {
 /// The first characters of a text, as a cast to `varchar(n)` or `char(n)` cuts it, by a function of this name.
 fn of_length(function: &str, text: Expr, length: Option<u64>) -> Expr {
     let count = length.map(|length| Expr::Value(Value::Number(length.to_string(), false).with_empty_span()));
-    let arguments = std::iter::once(text).chain(count);
-    let list = FunctionArgumentList {
-        duplicate_treatment: None,
-        args: arguments.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect(),
-        clauses: Vec::new(),
-    };
+    call(Ident::new(function), std::iter::once(text).chain(count).collect())
+}
+
+/// A call of a function.
+pub(super) fn call(name: Ident, arguments: Vec<Expr>) -> Expr {
+    let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+    let args = arguments.into_iter().map(argument).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(function)]),
+        name: ObjectName::from(vec![name]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(list),
@@ -593,6 +599,7 @@ pub(super) fn column_name(expr: &Expr) -> Option<String> {
         Expr::Floor { .. } => Some("floor".to_string()),
         Expr::Overlay { .. } => Some("overlay".to_string()),
         Expr::AtTimeZone { .. } => Some("timezone".to_string()),
+        Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => Some("overlaps".to_string()),
         Expr::Array(_) => Some("array".to_string()),
         Expr::Exists { negated: false, .. } => Some("exists".to_string()),
         Expr::Tuple(_) => Some("row".to_string()),

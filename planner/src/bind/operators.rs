@@ -20,9 +20,11 @@ use super::literal;
 use super::matching::matched;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{
-    interval_length, is_json, json_operator, json_sort_key, keeps_character, scaled_interval, sql_type,
+    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, scaled_interval, sql_type,
+    time_between,
 };
 use crate::types::{CHAR, JSON, JSONB, UUID};
+use crate::values::input;
 
 /// Resolves the operators of a text while it is planned: DataFusion asks for the types of what it has planned, and
 /// would refuse what a literal makes possible.
@@ -58,7 +60,16 @@ impl ExprPlanner for Operators {
             Some(_) if Family::of(&symbol) == Family::Comparison => resolve_rows(&symbol, left, right, schema)?,
             _ => resolve(&symbol, left, right, schema)?,
         };
+        if let Some(moved) = moved(&symbol, &left, &right, schema) {
+            return Ok(PlannerResult::Planned(moved));
+        }
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+
+    /// `EXTRACT(field FROM value)` is a function of that name.
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        let function = crate::functions::registry().scalar("extract").expect("the registry has extract");
+        Ok(PlannerResult::Planned(function.call(args)))
     }
 
     /// Elements in their common type, NULL among them: DataFusion finds none for NULL and bytes.
@@ -132,6 +143,54 @@ fn scaled(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Expr {
     let is_interval = |expr: &Expr| matches!(type_of(expr, schema), Some(DataType::Interval(_)));
     let (interval, factor) = if is_interval(&left) { (left, right) } else { (right, left) };
     scaled_interval(symbol, interval, Expr::Cast(Cast::new(Box::new(factor), DataType::Float64)))
+}
+
+/// The difference of two moments, or an instant moved by an interval, as a call that knows the session's clocks. An
+/// interval of a time alone needs none.
+fn moved(symbol: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Option<Expr> {
+    if !matches!(symbol, "+" | "-") {
+        return None;
+    }
+    if let ("-", Some(end @ DataType::Timestamp(TimeUnit::Microsecond, _)), Some(begin)) =
+        (symbol, type_of(left, schema), type_of(right, schema))
+        && end == begin
+    {
+        return Some(time_between(left.clone(), right.clone()));
+    }
+    let is_zoned = |expr: &Expr| matches!(type_of(expr, schema), Some(DataType::Timestamp(_, Some(_))));
+    let is_interval = |expr: &Expr| matches!(type_of(expr, schema), Some(DataType::Interval(_)));
+    let (instant, interval) = match symbol {
+        "+" if is_interval(left) && is_zoned(right) => (right, left),
+        _ if is_zoned(left) && is_interval(right) => (left, right),
+        _ => return None,
+    };
+    (!is_time_alone(interval)).then(|| moved_by(symbol, instant.clone(), interval.clone()))
+}
+
+/// Whether it is a constant interval without months and days.
+fn is_time_alone(interval: &Expr) -> bool {
+    match interval {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => {
+            interval.months == 0 && interval.days == 0
+        }
+        Expr::Cast(cast) => literal::quoted(&cast.expr).is_some_and(|text| {
+            input::datetime::interval(text).is_ok_and(|interval| interval.months == 0 && interval.days == 0)
+        }),
+        _ => false,
+    }
+}
+
+/// The type in which Postgres compares two moments, and takes their difference: the one that knows more.
+pub(super) fn moment_type(left: &DataType, right: &DataType) -> Option<DataType> {
+    let moments = Category::of(left).is_moment() && Category::of(right).is_moment();
+    if !moments || left == right {
+        return None;
+    }
+    [left, right]
+        .into_iter()
+        .find(|data_type| matches!(data_type, DataType::Timestamp(_, Some(_))))
+        .or_else(|| [left, right].into_iter().find(|data_type| matches!(data_type, DataType::Timestamp(..))))
+        .cloned()
 }
 
 /// The call that an operator of JSON stands for; `None` for the operators of other types.
@@ -388,6 +447,9 @@ impl Family {
     fn converted(self, symbol: &str, left: (Expr, DataType), right: (Expr, DataType)) -> (Expr, Expr) {
         if let (Some(float), true) = (float_type(&left.1, &right.1), self != Self::Bits) {
             return (cast(left.0, &left.1, &float), cast(right.0, &right.1, &float));
+        }
+        if let Some(moment) = moment_type(&left.1, &right.1) {
+            return (cast(left.0, &left.1, &moment), cast(right.0, &right.1, &moment));
         }
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         let categories = (Category::of(&left.1), Category::of(&right.1));

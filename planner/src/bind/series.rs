@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::datatype::DataTypeExt;
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Cast, Placeholder};
@@ -27,21 +28,39 @@ use super::operators::{Operand, narrowed};
 use super::window::argument_expression;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::sql_type;
+use crate::values::Zone;
 
 /// A series for every row of its input, whose columns are start, stop and step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesNode {
     /// Start, stop, step.
     pub input: LogicalPlan,
+    /// The session's zone, whose clocks say how long the days of a `timestamptz` series are.
+    pub zone: Zone,
     schema: DFSchemaRef,
 }
 
 impl SeriesNode {
-    fn try_new(input: LogicalPlan) -> Result<Self> {
+    fn try_new(input: LogicalPlan, zone: Zone) -> Result<Self> {
         let data_type = input.schema().field(0).data_type().clone();
         let field = Field::new(GENERATE_SERIES, data_type, false);
         let schema = Arc::new(DFSchema::new_with_metadata(vec![(None, Arc::new(field))], Default::default())?);
-        Ok(Self { input, schema })
+        Ok(Self { input, zone, schema })
+    }
+
+    /// The plan with its series by the clocks of a zone.
+    pub(super) fn in_zone(plan: LogicalPlan, zone: Zone) -> Result<LogicalPlan> {
+        let bound = plan.transform_up_with_subqueries(|node| match &node {
+            LogicalPlan::Extension(extension) => Ok(match Self::of(extension) {
+                Some(series) => {
+                    let node = Arc::new(Self { zone, ..series.clone() });
+                    Transformed::yes(LogicalPlan::Extension(Extension { node }))
+                }
+                None => Transformed::no(node),
+            }),
+            _ => Ok(Transformed::no(node)),
+        })?;
+        Ok(bound.data)
     }
 
     /// The node behind an extension, if it is one of these.
@@ -53,6 +72,7 @@ impl SeriesNode {
 impl Hash for SeriesNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.input.hash(state);
+        self.zone.hash(state);
     }
 }
 
@@ -90,7 +110,7 @@ impl UserDefinedLogicalNodeCore for SeriesNode {
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let [input] = <[LogicalPlan; 1]>::try_from(inputs)
             .map_err(|_| DataFusionError::Internal("a series has one input".to_string()))?;
-        Self::try_new(input)
+        Self::try_new(input, self.zone)
     }
 
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -167,7 +187,7 @@ fn plan_series(arguments: Vec<FunctionArg>, context: &mut dyn RelationPlannerCon
         vec![typed(start, &data_type, "start"), typed(stop, &data_type, "stop"), typed(step, &step_type, "step")];
     let row = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: true, schema: Arc::new(empty) });
     let input = LogicalPlan::Projection(Projection::try_new(columns, Arc::new(row))?);
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(SeriesNode::try_new(input)?) }))
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(SeriesNode::try_new(input, Zone::Utc)?) }))
 }
 
 /// The types of the series and of its step.

@@ -22,6 +22,7 @@ use sqlparser::ast::{
 
 use super::diagnose::refuse;
 use crate::error::PlanErrorKind;
+use crate::values::{TextStyle, input};
 
 /// Name of the first column that a window function adds.
 pub const WINDOW_START: &str = "window_start";
@@ -352,6 +353,10 @@ pub fn interval_micros(expr: &Expr) -> Result<i64> {
     let value = match expr {
         Expr::Literal(value, _) => value.clone(),
         Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
+                input::read(text, cast.field.data_type(), TextStyle::default())
+                    .map_err(|error| DataFusionError::External(Box::new(error)))?
+            }
             Expr::Literal(value, _) => value.cast_to(cast.field.data_type())?,
             other => return wrong(format!("an interval must be a constant, not {other}")),
         },

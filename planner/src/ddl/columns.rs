@@ -279,7 +279,7 @@ pub(super) fn watermark(
             format!("column \"{}\" of the WATERMARK is of type {}, not timestamp", name.value, sql_name(data_type));
         return Err(PlanError::new(PlanErrorKind::DatatypeMismatch, message)
             .with_hint(
-                "Add a generated column with the event time, for example ts TIMESTAMP AS to_timestamp(millis / 1000).",
+                "Add a generated column with the event time, for example ts TIMESTAMPTZ AS to_timestamp(millis / 1000.0).",
             )
             .at(Some(name.position)));
     }

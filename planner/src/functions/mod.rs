@@ -16,6 +16,7 @@ mod json;
 mod matches;
 mod math;
 mod moment_cast;
+mod moments;
 mod ordered;
 mod session;
 mod settings;
@@ -32,12 +33,14 @@ use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, WindowUDF};
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::bind::plan_error;
 use crate::error::Result;
+use crate::values::TextStyle;
 
 pub use aggregate::{ExactAggregate, ExactKind};
 pub(crate) use array_of_rows::{ARRAY_OF_ROWS, array_of_rows, rows_of_array};
@@ -54,7 +57,8 @@ pub(crate) use json::{
     sort_key as json_sort_key,
 };
 pub(crate) use matches::{matches_function, matches_name, matches_operator};
-pub(crate) use moment_cast::{moment_cast, needs_moment_cast};
+pub(crate) use moment_cast::{moment_cast, needs_moment_cast, needs_span_cast, span_cast};
+pub(crate) use moments::{NAMED_ARGUMENTS, moment_arguments, moved_by, shifted, shown_digits, time_between};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
 pub(crate) use session::{fact_value, is_fact};
@@ -88,6 +92,7 @@ const LEFT_OUT: &[&str] = &[
     "current_date",
     "today",
     "current_time",
+    "date_format",
     "file_row_index",
     "input_file_name",
     "union_extract",
@@ -106,6 +111,7 @@ impl Registry {
             .into_iter()
             .chain(settings::functions())
             .chain(json::functions())
+            .chain(moments::functions())
             .chain(waiting::functions())
             .chain([uuid::random(), character::function()]);
         for function in ours {
@@ -176,6 +182,15 @@ fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut names: Vec<String> = names.cloned().collect();
     names.sort();
     names
+}
+
+/// A call with what it needs of the session that binds it: its zone, and the forms of values. `None` for calls that
+/// need nothing.
+pub(crate) fn in_session(call: &ScalarFunction, style: TextStyle) -> Option<Expr> {
+    let function = moments::in_session(&call.func, style)
+        .or_else(|| session::in_session(&call.func, style))
+        .or_else(|| json::in_session(&call.func, style))?;
+    Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), call.args.clone())))
 }
 
 /// Whether a name is a scalar function and nothing else.

@@ -1,10 +1,16 @@
-//! Casts between `date`, `timestamp` and `timestamptz`: by the clocks of the session's zone, infinity staying infinity.
-//! Arrow's own know neither: they would make a date in the year 294247 of it.
+//! Casts between `date`, `timestamp` and `timestamptz`, to `time`, and between `time` and `interval`: by the clocks of
+//! the session's zone, infinity staying infinity. Arrow's own know neither: they would make a date in the year 294247
+//! of it.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Date32Type, FieldRef, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, IntervalMonthDayNanoArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{
+    DataType, Date32Type, FieldRef, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 
@@ -16,11 +22,46 @@ use crate::values::datetime::DAY_MICROS;
 
 /// Whether a cast is one of these.
 pub(crate) fn needs_moment_cast(source: &DataType, target: &DataType) -> bool {
-    source != target && is_moment(source) && is_moment(target)
+    let of_day = matches!((source, target), (DataType::Timestamp(..), DataType::Time64(TimeUnit::Microsecond)));
+    source != target && is_moment(source) && (is_moment(target) || of_day)
 }
 
 fn is_moment(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _))
+}
+
+/// Whether a cast is one between `interval` and `time`.
+pub(crate) fn needs_span_cast(source: &DataType, target: &DataType) -> bool {
+    let time = DataType::Time64(TimeUnit::Microsecond);
+    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+    (*source == interval && *target == time) || (*source == time && *target == interval)
+}
+
+/// The time of an interval as that of a day, or a time of the day as an interval.
+pub(crate) fn span_cast(value: Expr, target: &DataType) -> Expr {
+    converted(value, target, SpanCast)
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SpanCast;
+
+impl Conversion for SpanCast {
+    fn convert(&self, values: &ArrayRef, _source: &FieldRef, target: &DataType) -> Result<ArrayRef> {
+        Ok(match target {
+            DataType::Time64(_) => {
+                let intervals = values.as_primitive::<IntervalMonthDayNanoType>().iter();
+                let times = intervals
+                    .map(|interval| interval.map(|interval| (interval.nanoseconds / 1_000).rem_euclid(DAY_MICROS)));
+                Arc::new(times.collect::<Time64MicrosecondArray>())
+            }
+            _ => {
+                let times = values.as_primitive::<Time64MicrosecondType>().iter();
+                let intervals =
+                    times.map(|micros| micros.map(|micros| IntervalMonthDayNano::new(0, 0, micros * 1_000)));
+                Arc::new(intervals.collect::<IntervalMonthDayNanoArray>())
+            }
+        })
+    }
 }
 
 /// The value as another type; clocks are those of `zone`.
@@ -56,6 +97,13 @@ impl Conversion for MomentCast {
         };
         let zone = match target {
             DataType::Timestamp(_, zone) => zone.clone(),
+            // An infinity has no time of day.
+            DataType::Time64(_) => {
+                let times = local
+                    .into_iter()
+                    .map(|local| local.filter(|local| !is_infinite(*local)).map(|local| local.rem_euclid(DAY_MICROS)));
+                return Ok(Arc::new(times.collect::<Time64MicrosecondArray>()));
+            }
             _ => {
                 let days = local.into_iter().map(|local| local.map(day));
                 return Ok(Arc::new(days.collect::<Date32Array>()));

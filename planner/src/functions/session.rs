@@ -13,6 +13,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use super::settings::SessionSettings;
 use super::{ServerCalls, sql_type};
+use crate::error::PlanError;
+use crate::values::datetime::DAY_MICROS;
+use crate::values::{TextStyle, Zone};
 
 /// What a statement's functions may ask about its surroundings.
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ const FACTS: &[(&str, &[&str], Fact)] = &[
     ("now", &["current_timestamp", "transaction_timestamp", "statement_timestamp"], Fact::Now),
     ("localtimestamp", &[], Fact::LocalNow),
     ("current_date", &["today"], Fact::Today),
-    ("localtime", &["current_time"], Fact::TimeOfDay),
+    ("localtime", &[], Fact::TimeOfDay),
     ("current_user", &["user", "current_role"], Fact::User),
     ("session_user", &[], Fact::SessionUser),
     ("current_database", &["current_catalog"], Fact::Database),
@@ -94,6 +97,7 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
             name,
             aliases: aliases.iter().map(ToString::to_string).collect(),
             fact: *fact,
+            zone: None,
             signature: Signature::nullary(Volatility::Stable),
         }))
     });
@@ -127,17 +131,40 @@ pub(super) fn asks_for_session(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<FactFunction>().is_some() && !asks_for_time(function)
 }
 
+/// The function with a session's zone; `None` for one whose value has none.
+pub(super) fn in_session(function: &ScalarUDF, style: TextStyle) -> Option<ScalarUDF> {
+    let found = function.inner().downcast_ref::<FactFunction>()?;
+    matches!(found.fact, Fact::LocalNow | Fact::Today | Fact::TimeOfDay).then(|| {
+        ScalarUDF::from(FactFunction {
+            name: found.name,
+            aliases: found.aliases.clone(),
+            fact: found.fact,
+            zone: Some(style.zone),
+            signature: found.signature.clone(),
+        })
+    })
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct FactFunction {
     name: &'static str,
     aliases: Vec<String>,
     fact: Fact,
+    /// Whose clocks show the time, once the call is bound.
+    zone: Option<Zone>,
     signature: Signature,
 }
 
-const DAY_MICROS: i64 = 86_400_000_000;
-
 impl FactFunction {
+    /// What the session's clocks show.
+    fn local_micros(&self, facts: &SessionFacts) -> Result<i64> {
+        let zone = self.zone.ok_or_else(|| {
+            let error = PlanError::internal(format!("{}() was bound without a session", self.name));
+            DataFusionError::External(Box::new(error))
+        })?;
+        Ok(facts.now_micros.saturating_add(i64::from(zone.offset_at(facts.now_micros)) * 1_000_000))
+    }
+
     fn value(&self, facts: Option<&SessionFacts>) -> Result<ScalarValue> {
         let facts = facts.ok_or_else(|| {
             DataFusionError::Execution(format!("{}() has a value only where a statement runs", self.name))
@@ -145,13 +172,13 @@ impl FactFunction {
         let text = |text: &str| ScalarValue::Utf8(Some(text.to_string()));
         Ok(match self.fact {
             Fact::Now => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), Some("UTC".into())),
-            Fact::LocalNow => ScalarValue::TimestampMicrosecond(Some(facts.now_micros), None),
+            Fact::LocalNow => ScalarValue::TimestampMicrosecond(Some(self.local_micros(facts)?), None),
             Fact::Today => {
-                let day = i32::try_from(facts.now_micros.div_euclid(DAY_MICROS))
+                let day = i32::try_from(self.local_micros(facts)?.div_euclid(DAY_MICROS))
                     .map_err(|_| DataFusionError::Execution("date out of range".to_string()))?;
                 ScalarValue::Date32(Some(day))
             }
-            Fact::TimeOfDay => ScalarValue::Time64Microsecond(Some(facts.now_micros.rem_euclid(DAY_MICROS))),
+            Fact::TimeOfDay => ScalarValue::Time64Microsecond(Some(self.local_micros(facts)?.rem_euclid(DAY_MICROS))),
             Fact::User => text(&facts.user),
             Fact::SessionUser => text(&facts.session_user),
             Fact::Database => text(&facts.database),

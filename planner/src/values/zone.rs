@@ -104,6 +104,68 @@ fn posix_seconds(text: &str) -> Option<i32> {
     Some(-signed)
 }
 
+/// Minutes east of UTC of the abbreviations that Postgres reads beside the names of zones: of one offset each, in the
+/// meaning that its default set gives to those that have several (`IST` is Israel's). Sorted.
+const ABBREVIATIONS: &[(&str, i32)] = &[
+    ("acdt", 630),
+    ("acst", 570),
+    ("adt", -180),
+    ("aedt", 660),
+    ("aest", 600),
+    ("akdt", -480),
+    ("akst", -540),
+    ("ast", -240),
+    ("awst", 480),
+    ("bst", 60),
+    ("cdt", -300),
+    ("cest", 120),
+    ("cet", 60),
+    ("cst", -360),
+    ("eat", 180),
+    ("edt", -240),
+    ("eest", 180),
+    ("eet", 120),
+    ("est", -300),
+    ("gmt", 0),
+    ("hkt", 480),
+    ("hst", -600),
+    ("idt", 180),
+    ("ist", 120),
+    ("jst", 540),
+    ("kst", 540),
+    ("mdt", -360),
+    ("mest", 120),
+    ("mesz", 120),
+    ("met", 60),
+    ("mez", 60),
+    ("mst", -420),
+    ("ndt", -150),
+    ("nst", -210),
+    ("nzdt", 780),
+    ("nzst", 720),
+    ("pdt", -420),
+    ("pht", 480),
+    ("pkt", 300),
+    ("pst", -480),
+    ("sast", 120),
+    ("uct", 0),
+    ("ut", 0),
+    ("utc", 0),
+    ("wat", 60),
+    ("wdt", 540),
+    ("wet", 0),
+    ("z", 0),
+    ("zulu", 0),
+];
+
+/// Seconds east of UTC of an abbreviation of a time (any case). It is a fixed offset even where a zone that changes its
+/// clocks has the same name: `CET`.
+pub fn abbreviation_seconds(name: &str) -> Option<i32> {
+    let name = name.to_ascii_lowercase();
+    let found = ABBREVIATIONS.binary_search_by_key(&name.as_str(), |(abbreviation, _)| abbreviation).ok()?;
+    Some(ABBREVIATIONS[found].1 * 60)
+}
+
 /// Seconds of `+hh`, `+hhmm`, `+hh:mm` and `+hh:mm:ss`, `-` for west.
 pub fn offset_seconds(text: &str) -> Option<i32> {
     let (sign, digits) = match text.as_bytes().first()? {
@@ -170,6 +232,14 @@ mod tests {
         ] {
             assert_eq!(offset_seconds(text), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn abbreviations_are_sorted_and_fixed() {
+        assert!(ABBREVIATIONS.is_sorted());
+        assert_eq!(abbreviation_seconds("CEST"), Some(7_200));
+        assert_eq!(abbreviation_seconds("pst"), Some(-28_800));
+        assert_eq!(abbreviation_seconds("Europe/Berlin"), None);
     }
 
     #[test]

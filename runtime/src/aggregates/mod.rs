@@ -6,12 +6,13 @@
 //! queries agree to the bit.
 //!
 //! A result that does not fit its type is a failure of that group, not of the query, and goes away when rows
-//! are taken back. Deliberately absent: locale-aware orders, and sums of intervals.
+//! are taken back. Deliberately absent: locale-aware orders.
 
 mod bytes;
 mod collect;
 mod distinct;
 mod float_sum;
+mod intervals;
 mod ordered;
 mod sums;
 
@@ -20,12 +21,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{self, SortOptions};
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, IntervalUnit};
 use arrow::row::SortField;
 
 use crate::aggregates::bytes::Reader;
 use crate::aggregates::collect::Collected;
 use crate::aggregates::distinct::DistinctValues;
+use crate::aggregates::intervals::IntervalSum;
 use crate::aggregates::ordered::{Multiset, RowKeys, Smallest};
 use crate::aggregates::sums::{BoolCounts, Count, CountedFloatSum, DecimalSum, IntegerSum, Reading};
 use crate::error::{Error, Result};
@@ -50,7 +52,7 @@ pub fn result_type(function: &AggregateFunction, argument: Option<&DataType>) ->
             T::Int64 | T::UInt64 => Ok(T::Decimal128(38, 0)),
             T::Decimal128(_, scale) => Ok(T::Decimal128(38, *scale)),
             T::Decimal256(_, scale) => Ok(T::Decimal256(76, *scale)),
-            T::Float32 | T::Float64 => Ok(argument.clone()),
+            T::Float32 | T::Float64 | T::Interval(IntervalUnit::MonthDayNano) => Ok(argument.clone()),
             _ => refused(),
         },
         F::Avg => match argument {
@@ -58,6 +60,7 @@ pub fn result_type(function: &AggregateFunction, argument: Option<&DataType>) ->
             T::Decimal128(_, scale) => Ok(T::Decimal128(38, AVERAGE_SCALE.max(*scale))),
             T::Decimal256(_, scale) => Ok(T::Decimal256(76, AVERAGE_SCALE.max(*scale))),
             T::Float32 | T::Float64 => Ok(T::Float64),
+            T::Interval(IntervalUnit::MonthDayNano) => Ok(argument.clone()),
             _ => refused(),
         },
         F::Min | F::Max => Ok(argument.clone()),
@@ -181,6 +184,7 @@ enum States {
     Integers(Vec<IntegerSum>, Reading),
     Decimals(Vec<DecimalSum>, Reading, i8),
     Floats(Vec<CountedFloatSum>, Reading),
+    Intervals(Vec<IntervalSum>, Reading),
     Bools(Vec<BoolCounts>, bool),
     SmallestWords(Vec<Smallest<i64>>, bool),
     CountedWords(Vec<Multiset<i64>>, bool),
@@ -197,6 +201,7 @@ macro_rules! each_states {
             States::Integers($groups, _) => $code,
             States::Decimals($groups, ..) => $code,
             States::Floats($groups, _) => $code,
+            States::Intervals($groups, _) => $code,
             States::Bools($groups, _) => $code,
             States::SmallestWords($groups, _) => $code,
             States::CountedWords($groups, _) => $code,
@@ -289,6 +294,7 @@ impl AggregateStates {
                 sums::evaluate_decimals(states, groups, *reading, *scale, &self.result)
             }
             States::Floats(states, reading) => sums::evaluate_floats(states, groups, *reading, &self.result),
+            States::Intervals(states, reading) => intervals::evaluate(states, groups, *reading),
             States::Bools(states, all) => sums::evaluate_bools(states, groups, *all),
             States::SmallestWords(states, reversed) => {
                 ordered::evaluate_words(states, groups, *reversed, &self.result).map(Evaluated::of)
@@ -388,6 +394,7 @@ fn new_states(spec: &AggregateSpec) -> Result<States> {
                 States::Decimals(Vec::new(), reading, *scale)
             }
             DataType::Float32 | DataType::Float64 => States::Floats(Vec::new(), reading),
+            DataType::Interval(_) => States::Intervals(Vec::new(), reading),
             _ => States::Integers(Vec::new(), reading),
         },
         (AggregateFunction::Min | AggregateFunction::Max, Some(argument)) => {
@@ -432,6 +439,7 @@ fn update_states(states: &mut States, update: Update<'_>) -> Result<()> {
         States::Integers(states, _) => sums::update_integers(states, argument, &members)?,
         States::Decimals(states, ..) => sums::update_decimals(states, argument, &members),
         States::Floats(states, _) => sums::update_floats(states, argument, &members)?,
+        States::Intervals(states, _) => intervals::update(states, argument, &members),
         States::Bools(states, _) => sums::update_bools(states, argument.as_boolean(), &members),
         States::SmallestWords(states, reversed) => ordered::offer_words(states, argument, *reversed, &members)?,
         States::CountedWords(states, reversed) => ordered::offer_words(states, argument, *reversed, &members)?,

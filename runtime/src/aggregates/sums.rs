@@ -336,7 +336,7 @@ pub(super) fn evaluate_bools(states: &[BoolCounts], groups: &[u32], all: bool) -
 }
 
 /// The value of every group, null where it fails, and why it fails.
-fn evaluate_each<T>(
+pub(super) fn evaluate_each<T>(
     groups: &[u32],
     value: impl Fn(usize) -> Result<Result<Option<T>, &'static str>>,
     array: impl FnOnce(Vec<Option<T>>) -> Result<ArrayRef>,
@@ -356,7 +356,7 @@ fn evaluate_each<T>(
 }
 
 /// Whether there is a value; a negative count breaks invariant 6.
-fn present(count: i64) -> Result<bool> {
+pub(super) fn present(count: i64) -> Result<bool> {
     if count < 0 { Err(negative()) } else { Ok(count > 0) }
 }
 

@@ -95,8 +95,8 @@ impl KeptRows {
     }
 
     /// Takes back a batch of a checkpoint. Small batches are put together, so that a version has few chunks: while that
-    /// at least doubles the one before, so that each row is copied a logarithmic number of times, and what is
-    /// superseded for those who follow stays small.
+    /// at least doubles the one before, so that each row is copied a logarithmic number of times, and what is superseded
+    /// for those who follow stays small.
     pub(crate) fn restore(&mut self, mut batch: RecordBatch) -> Result<()> {
         self.shown = OnceLock::new();
         while let Some(last) = self.chunks.back()

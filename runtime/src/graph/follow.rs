@@ -1,5 +1,4 @@
-//! Following a relation, or the rows beside it that did not get through: all rows at one epoch, then the changes of
-//! every later one.
+//! Following a relation, or the rows beside it that did not get through: all rows at one epoch, then the changes of every later one.
 //!
 //! A follower is a place in a history and holds no version: between two calls there is an epoch, and how much of the
 //! next one was given. So whoever reads slowly keeps nothing alive, and is lost once what it needs has been let go

@@ -2,9 +2,8 @@
 //!
 //! They are filled and run as other views are, and count as state; but no checkpoint knows them, so that a graph that
 //! starts again fills them anew, and nothing of them is left behind by a process that ends. Nothing depends on them,
-//! and nothing fails for them: where state takes too much memory the largest of all graphs goes first, a graph that
-//! would stand as failed goes on without them, and one that reads what is dropped ends with it. Whoever reads one that
-//! was ended is told why.
+//! and nothing fails for them: where state takes too much memory the largest of all graphs goes first, a graph that would
+//! stand as failed goes on without them, and one that reads what is dropped ends with it. Whoever reads one that was ended is told why.
 //!
 //! Whether one is still wanted is said by its lease and not by a message, which a graph that joins another one could
 //! lose: messages only make a graph look.

@@ -22,6 +22,7 @@ use crate::values::{ColumnReader, ColumnType, TextStyle, Value, as_stored, input
 pub(super) fn built(
     operation: Operation,
     target: &DataType,
+    style: TextStyle,
     columns: &[ArrayRef],
     fields: &[FieldRef],
     rows: usize,
@@ -35,12 +36,13 @@ pub(super) fn built(
     let mut json_values = LargeBinaryBuilder::new();
     for row in 0..rows {
         let text = match operation {
-            Operation::BuildObject => Some(object(&readers, row)?),
+            Operation::BuildObject => Some(object(&readers, row, style)?),
             Operation::BuildArray => {
-                let items: Result<Vec<_>> = readers.iter().map(|reader| value(reader.get(row).as_ref())).collect();
+                let items: Result<Vec<_>> =
+                    readers.iter().map(|reader| value(reader.get(row).as_ref(), style)).collect();
                 Some(format!("[{}]", items?.join(", ")))
             }
-            _ => readers[0].get(row).map(|found| value(Some(&found))).transpose()?,
+            _ => readers[0].get(row).map(|found| value(Some(&found), style)).transpose()?,
         };
         match (text, *target == JSON) {
             (Some(text), true) => json_values.append_value(text),
@@ -56,7 +58,7 @@ fn external(error: PlanError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-fn object(readers: &[ColumnReader], row: usize) -> Result<String> {
+fn object(readers: &[ColumnReader], row: usize, style: TextStyle) -> Result<String> {
     let mut members = Vec::with_capacity(readers.len() / 2);
     for (number, pair) in readers.chunks_exact(2).enumerate() {
         let key = pair[0].get(row).ok_or_else(|| {
@@ -68,16 +70,20 @@ fn object(readers: &[ColumnReader], row: usize) -> Result<String> {
             return Err(refuse(PlanErrorKind::InvalidParameterValue, message));
         }
         let mut text = BytesMut::new();
-        put_text(&mut text, &key, TextStyle::default());
-        members.push(format!("{}: {}", quoted(&String::from_utf8_lossy(&text)), value(pair[1].get(row).as_ref())?));
+        put_text(&mut text, &key, style);
+        members.push(format!(
+            "{}: {}",
+            quoted(&String::from_utf8_lossy(&text)),
+            value(pair[1].get(row).as_ref(), style)?
+        ));
     }
     Ok(format!("{{{}}}", members.join(", ")))
 }
 
 /// A value as JSON.
-fn value(value: Option<&Value<'_>>) -> Result<String> {
+fn value(value: Option<&Value<'_>>, style: TextStyle) -> Result<String> {
     let mut text = BytesMut::new();
-    put_json(&mut text, value, TextStyle::default());
+    put_json(&mut text, value, style);
     String::from_utf8(text.to_vec()).map_err(|error| DataFusionError::Internal(error.to_string()))
 }
 

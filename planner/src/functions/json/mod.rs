@@ -27,6 +27,7 @@ use super::sql_type;
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 use crate::types::{JSON, JSONB};
+use crate::values::{DateForm, TextForms, TextStyle};
 
 pub(crate) use build::{cast_target, json_cast};
 
@@ -132,7 +133,23 @@ fn function(name: &'static str, operation: Operation, json: bool) -> Arc<ScalarU
         }
         _ => Signature::variadic_any(Volatility::Immutable),
     };
-    Arc::new(ScalarUDF::from(JsonFunction { name, operation, json, signature }))
+    Arc::new(ScalarUDF::from(JsonFunction { name, operation, json, style: None, signature }))
+}
+
+/// The function with a session's zone and forms; `None` for one that does not make JSON of other values.
+pub(super) fn in_session(function: &ScalarUDF, style: TextStyle) -> Option<ScalarUDF> {
+    let found = function.inner().downcast_ref::<JsonFunction>()?;
+    matches!(found.operation, Operation::BuildArray | Operation::BuildObject | Operation::From).then(|| {
+        // A moment stands as ISO 8601 has it, whatever the session's style of dates.
+        let forms = TextForms { date: DateForm::Iso, ..style.forms };
+        ScalarUDF::from(JsonFunction {
+            name: found.name,
+            operation: found.operation,
+            json: found.json,
+            style: Some(TextStyle { zone: style.zone, forms }),
+            signature: found.signature.clone(),
+        })
+    })
 }
 
 fn any_arguments() -> datafusion::logical_expr::TypeSignature {
@@ -187,6 +204,8 @@ struct JsonFunction {
     name: &'static str,
     operation: Operation,
     json: bool,
+    /// How the values that it makes JSON of are written, once the call is bound.
+    style: Option<TextStyle>,
     signature: Signature,
 }
 
@@ -236,7 +255,10 @@ impl ScalarUDFImpl for JsonFunction {
         let columns = arguments.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let result = match self.operation {
             Operation::BuildArray | Operation::BuildObject | Operation::From => {
-                build::built(self.operation, &self.own_type(), &columns, &arguments.arg_fields, rows)?
+                let style = self
+                    .style
+                    .ok_or_else(|| DataFusionError::Internal(format!("{}() was bound without a session", self.name)))?;
+                build::built(self.operation, &self.own_type(), style, &columns, &arguments.arg_fields, rows)?
             }
             _ => self.strict(&columns, arguments.return_field.data_type(), rows)?,
         };

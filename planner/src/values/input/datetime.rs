@@ -10,7 +10,7 @@ use datafusion::common::ScalarValue;
 use super::errors;
 use crate::error::Result;
 use crate::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
-use crate::values::{DateOrder, TextStyle, Zone, offset_seconds};
+use crate::values::{DateOrder, TextStyle, Zone, abbreviation_seconds, offset_seconds};
 
 /// Years that Postgres' dates can have.
 const DATE_YEARS: std::ops::RangeInclusive<i64> = -4713..=5_874_897;
@@ -193,7 +193,7 @@ fn split_zone(text: &str) -> Option<(&str, Option<Zone>)> {
     }
     match offset_seconds(zone) {
         Some(seconds) => Some((clock, Some(Zone::Fixed(seconds)))),
-        None => Some((clock, Some(Zone::named(zone)?))),
+        None => Some((clock, Some(abbreviation_seconds(zone).map(Zone::Fixed).or_else(|| Zone::named(zone))?))),
     }
 }
 
@@ -423,7 +423,16 @@ fn postgres_interval(text: &str) -> Option<(Sum, bool)> {
             sum.micros += sign * (total + i128::from(clock.micros));
             continue;
         }
+        if let Some(months) = years_and_months(word) {
+            sum.months += months;
+            continue;
+        }
         let quantity = Quantity::parse(word)?;
+        // A number before a time of day counts days.
+        if words.peek().is_some_and(|next| next.contains(':')) {
+            sum.add(quantity, Unit::Days(1));
+            continue;
+        }
         // A last number without a unit counts seconds.
         let unit = match words.next() {
             Some(word) => unit(word)?,
@@ -432,6 +441,17 @@ fn postgres_interval(text: &str) -> Option<(Sum, bool)> {
         sum.add(quantity, unit);
     }
     Some((sum, false))
+}
+
+/// Months of `1-2`, as the standard writes years and months.
+fn years_and_months(word: &str) -> Option<i128> {
+    let (sign, digits) = match word.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, word.strip_prefix('+').unwrap_or(word)),
+    };
+    let (years, months) = digits.split_once('-')?;
+    let (years, months) = (unsigned(years)?, unsigned(months)?);
+    (months < 12).then_some(sign * (i128::from(years) * 12 + i128::from(months)))
 }
 
 /// Puts a space where a unit stands right behind its number.
