@@ -186,7 +186,7 @@ impl Template {
         if template.before + template.behind > TEMPLATE_DIGITS {
             return Err(refuse(
                 PlanErrorKind::InvalidParameterValue,
-                &format!("a template of numbers has at most {TEMPLATE_DIGITS} digits"),
+                format!("a template of numbers has at most {TEMPLATE_DIGITS} digits"),
             ));
         }
         Ok(template)
@@ -590,7 +590,7 @@ fn read(row: &Row<'_>) -> Result<Datum> {
     }
     if !found {
         let message = format!("invalid input syntax for type numeric: \"{text}\"");
-        return Err(refuse(PlanErrorKind::InvalidTextRepresentation, &message));
+        return Err(refuse(PlanErrorKind::InvalidTextRepresentation, message));
     }
     let digits = u8::try_from(behind + template.shift as u32).map_err(|_| out_of_range())?;
     Ok(Datum::Numeric(if negative { -number } else { number }, digits))

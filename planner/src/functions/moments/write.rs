@@ -207,10 +207,7 @@ impl Shown {
             }
             Field::Year(count) => last_digits(self.written_year(), count),
             Field::RomanMonth => self.roman_month(case, bare),
-            other if self.is_interval => {
-                let _ = other;
-                return Err(no_interval());
-            }
+            _ if self.is_interval => return Err(no_interval()),
             other => self.calendar_field(other, case, bare),
         })
     }
