@@ -75,6 +75,12 @@ pub enum PlanErrorKind {
     CannotCoerce,
     /// 22003
     NumericValueOutOfRange,
+    /// 22025
+    InvalidEscapeSequence,
+    /// 2202E
+    ArraySubscript,
+    /// 22021: bytes that are no text
+    CharacterNotInRepertoire,
     /// 22023: an option with a wrong name or value
     InvalidParameterValue,
     /// 2BP01

@@ -32,6 +32,10 @@ pub struct PlanSettings {
     /// Whether clauses are held to what may stand in them (`crate::bind`, the module `mistakes`): where that was not
     /// done a mistake could be taken in silence, and what was defined so is planned as it was. No session can change it.
     pub checked_clauses: bool,
+    /// Functions of arrays, texts and JSON, places in arrays and the rounding of floats are Postgres'. No session can
+    /// change it: entries of older logs do not say so, and what is kept of their rows came of DataFusion's functions of
+    /// the same names.
+    pub postgres_functions: bool,
 }
 
 /// As a log has them, of whatever release.
@@ -49,12 +53,14 @@ struct StoredSettings {
     blank_padded: bool,
     #[serde(default)]
     checked_clauses: bool,
+    #[serde(default)]
+    postgres_functions: bool,
 }
 
 impl From<StoredSettings> for PlanSettings {
     fn from(stored: StoredSettings) -> Self {
         let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals, .. } = stored;
-        let StoredSettings { rows_by_columns, blank_padded, checked_clauses, .. } = stored;
+        let StoredSettings { rows_by_columns, blank_padded, checked_clauses, postgres_functions, .. } = stored;
         // Lengths came with the forms, before they had a field of their own.
         let text_lengths = text_lengths.unwrap_or(forms.is_some());
         let forms = forms.unwrap_or_default();
@@ -67,6 +73,7 @@ impl From<StoredSettings> for PlanSettings {
             rows_by_columns,
             blank_padded,
             checked_clauses,
+            postgres_functions,
         }
     }
 }
@@ -82,6 +89,7 @@ impl Default for PlanSettings {
             rows_by_columns: true,
             blank_padded: true,
             checked_clauses: true,
+            postgres_functions: true,
         }
     }
 }
@@ -145,6 +153,9 @@ mod tests {
         let numeric = |digits, scale| DataType::Decimal128(digits, scale);
         assert_eq!(types(literals, &newer), [DataType::Int32, numeric(19, 0), DataType::Int64, numeric(4, 0)]);
         assert_eq!(types(literals, &older)[3], numeric(5, 1));
+        let lengths = "SELECT array_length(ARRAY[1], 1), cardinality(ARRAY[1])";
+        assert_eq!(types(lengths, &newer), [DataType::Int32, DataType::Int32]);
+        assert_eq!(types(lengths, &older), [DataType::Int64, DataType::Int64], "as DataFusion's came out");
     }
 
     #[test]

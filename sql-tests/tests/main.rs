@@ -11,6 +11,7 @@ mod damage;
 mod descriptions;
 mod exactly_once;
 mod full_disk;
+mod functions;
 mod hostile;
 mod indexes;
 mod kafka;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
@@ -38,7 +38,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
 use crate::bind::{self, RelationTable, client_schema, plan_error};
-use crate::error::Result;
+use crate::error::{PlanError, Result};
 use crate::functions::{self, SessionFacts};
 use crate::optimize;
 use crate::subqueries::{self, SubqueryNode};
@@ -185,6 +185,7 @@ async fn physical_of(
     state: &SessionState,
 ) -> std::result::Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     let checked = functions::checked_functions(plan)?;
+    refuse_laterals(&checked)?;
     let of_subqueries = state.clone();
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
         expand_exec::planner(window_exec::plan),
@@ -192,6 +193,24 @@ async fn physical_of(
         expand_exec::planner(move |node, input, schema| subquery_exec::plan(node, &of_subqueries, input, schema)),
     ]);
     with_yielding_joins(planner.create_physical_plan(&checked, state).await?)
+}
+
+/// What is left of LATERAL reads the rows of the other side, which no operator can: DataFusion makes joins of most.
+fn refuse_laterals(plan: &LogicalPlan) -> std::result::Result<(), DataFusionError> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|part| Ok(matches!(part, Expr::OuterReferenceColumn(..))))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match found {
+        true => Err(DataFusionError::External(Box::new(
+            PlanError::unsupported("this form of LATERAL is not supported")
+                .with_hint("Compute the values in the select list, or join with a grouped subquery."),
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Lets joins give way to other tasks every so many batches. DataFusion's scans do, but a join makes any number

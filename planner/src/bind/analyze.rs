@@ -22,7 +22,8 @@ use super::operators::{external, narrowed};
 use super::rewrite::rewrite_expressions;
 use super::series::SeriesNode;
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::functions;
+use crate::functions::{self, Registry, registry_of};
+use crate::settings::PlanSettings;
 use crate::types::{CHAR, UUID};
 use crate::values::{TextStyle, input};
 
@@ -87,15 +88,15 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
     Ok(types)
 }
 
-/// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says; `blank_padded` is that of
-/// the settings.
-pub(super) fn analyze(plan: LogicalPlan, style: TextStyle, blank_padded: bool) -> Result<LogicalPlan> {
+/// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says, which is that of `settings`.
+pub(super) fn analyze(plan: LogicalPlan, style: TextStyle, settings: &PlanSettings) -> Result<LogicalPlan> {
+    let (blank_padded, registry) = (settings.blank_padded, registry_of(settings));
     let rules: [Arc<dyn AnalyzerRule>; 6] = [
         Arc::new(NarrowLiterals),
         Arc::new(CheckTypes { blank_padded }),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
-        Arc::new(PostgresCasts { style }),
+        Arc::new(PostgresCasts { style, registry }),
         Arc::new(functions::OrderedAggregates),
     ];
     // DataFusion's own way to run them refuses subqueries that [`crate::subqueries`] takes.
@@ -171,6 +172,7 @@ impl AnalyzerRule for NarrowLiterals {
 #[derive(Debug)]
 struct PostgresCasts {
     style: TextStyle,
+    registry: &'static Registry,
 }
 
 impl AnalyzerRule for PostgresCasts {
@@ -181,7 +183,7 @@ impl AnalyzerRule for PostgresCasts {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
         let plan = SeriesNode::in_zone(plan, self.style.zone)?;
         rewrite_expressions(plan, &|expr, scope| match expr {
-            Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.style),
+            Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.style, self.registry),
             Expr::ScalarFunction(call) if call.name() == "array_to_string" => {
                 elements_as_text(call, scope.schema(), self.style)
             }
@@ -212,18 +214,23 @@ fn elements_as_text(
 }
 
 /// See [`PostgresCasts`].
-pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> DataFusionResult<Transformed<Expr>> {
+pub(super) fn postgres_cast(
+    cast: Cast,
+    schema: &DFSchema,
+    style: TextStyle,
+    registry: &Registry,
+) -> DataFusionResult<Transformed<Expr>> {
     let Cast { expr, field } = cast;
     let target = field.data_type();
     let source = expr.get_type(schema)?;
     if source == CHAR && !target.is_string() {
         let text = Box::new(Expr::Cast(Cast::new(expr, DataType::Utf8)));
-        return postgres_cast(Cast { expr: text, field }, schema, style);
+        return postgres_cast(Cast { expr: text, field }, schema, style, registry);
     }
     if functions::needs_text_in(&source, target) {
         return Ok(Transformed::yes(match literal::quoted(&expr) {
             Some(text) if clock_word(text, target).is_some() => {
-                return clock_value(text, field, schema, style).map(Transformed::yes);
+                return clock_value(text, field, schema, style, registry).map(Transformed::yes);
             }
             // Read once, not once per batch.
             Some(text) => Expr::Literal(input::read(text, target, style).map_err(external)?, None),
@@ -240,7 +247,7 @@ pub(super) fn postgres_cast(cast: Cast, schema: &DFSchema, style: TextStyle) -> 
         return Ok(Transformed::yes(functions::span_cast(*expr, target)));
     }
     if target.is_integer() {
-        let (inner, rounded) = rounded(*expr, schema)?;
+        let (inner, rounded) = rounded(*expr, schema, registry)?;
         return Ok(Transformed::new_transformed(Expr::Cast(Cast { expr: Box::new(inner), field }), rounded));
     }
     if functions::needs_float_cast(&source, target) {
@@ -280,9 +287,15 @@ fn clock_word(text: &str, target: &DataType) -> Option<ClockWord> {
 }
 
 /// The call that a word of the clock stands for, which no definition can have.
-fn clock_value(text: &str, field: FieldRef, schema: &DFSchema, style: TextStyle) -> DataFusionResult<Expr> {
+fn clock_value(
+    text: &str,
+    field: FieldRef,
+    schema: &DFSchema,
+    style: TextStyle,
+    registry: &Registry,
+) -> DataFusionResult<Expr> {
     let call = |name: &str| {
-        let function = functions::registry().scalar(name).expect("the registry has the functions of the clock");
+        let function = registry.scalar(name).expect("the registry has the functions of the clock");
         let call = ScalarFunction::new_udf(function, Vec::new());
         functions::in_session(&call, style).unwrap_or(Expr::ScalarFunction(call))
     };
@@ -292,7 +305,7 @@ fn clock_value(text: &str, field: FieldRef, schema: &DFSchema, style: TextStyle)
                 Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, days, 0))), None);
             let midnight = DataType::Timestamp(TimeUnit::Microsecond, None);
             let today = Cast::new(Box::new(call("current_date")), midnight);
-            let today = postgres_cast(today, schema, style)?.data;
+            let today = postgres_cast(today, schema, style, registry)?.data;
             Expr::BinaryExpr(BinaryExpr::new(Box::new(today), Operator::Plus, Box::new(days)))
         }
         _ => call("now"),
@@ -300,7 +313,7 @@ fn clock_value(text: &str, field: FieldRef, schema: &DFSchema, style: TextStyle)
     if value.get_type(schema)? == *field.data_type() {
         return Ok(value);
     }
-    postgres_cast(Cast { expr: Box::new(value), field }, schema, style).map(|cast| cast.data)
+    postgres_cast(Cast { expr: Box::new(value), field }, schema, style, registry).map(|cast| cast.data)
 }
 
 /// A cast of `jsonb`, `json` or `uuid`: to and from text, between the two kinds of JSON, and of JSON's scalars.
@@ -325,7 +338,7 @@ fn json_or_uuid_cast(
 }
 
 /// `expr` rounded to a whole number if its type has fractions, and whether that was so.
-fn rounded(expr: Expr, schema: &DFSchema) -> DataFusionResult<(Expr, bool)> {
+fn rounded(expr: Expr, schema: &DFSchema, registry: &Registry) -> DataFusionResult<(Expr, bool)> {
     let fractional = match expr.get_type(schema)? {
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => scale > 0,
         data_type => data_type.is_floating(),
@@ -333,7 +346,7 @@ fn rounded(expr: Expr, schema: &DFSchema) -> DataFusionResult<(Expr, bool)> {
     if !fractional || is_round(&expr) {
         return Ok((expr, false));
     }
-    let round = functions::registry().scalar("round").expect("DataFusion has round");
+    let round = registry.scalar("round").expect("DataFusion has round");
     Ok((round.call(vec![expr]), true))
 }
 

@@ -378,6 +378,15 @@ fn refuse_text_of_json(function: &ScalarUDF, args: &[Expr], schema: &DFSchema) -
         "jsonb_sort_key",
         "num_nulls",
         "num_nonnulls",
+        "array_element",
+        "array_slice",
+        "array_length",
+        "array_lower",
+        "array_upper",
+        "array_ndims",
+        "array_dims",
+        "cardinality",
+        "trim_array",
         "->",
         "->>",
         "#>",
@@ -392,7 +401,11 @@ fn refuse_text_of_json(function: &ScalarUDF, args: &[Expr], schema: &DFSchema) -
         "#-",
     ];
     let name = function.name();
-    if OF_ANYTHING.contains(&name) || name.starts_with("cast to ") || json_literals(name).is_some() {
+    if OF_ANYTHING.contains(&name)
+        || name.starts_with(['\u{0}'])
+        || name.starts_with("cast to ")
+        || json_literals(name).is_some()
+    {
         return Ok(());
     }
     let types: Vec<DataType> = args.iter().filter_map(|arg| arg.get_type(schema).ok()).collect();

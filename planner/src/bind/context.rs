@@ -19,11 +19,12 @@ use super::Binder;
 use super::diagnose::{nearest, refuse};
 use super::operators::{NamedCasts, Operators};
 use super::relation::{RelationTable, UsedViews, ViewTable};
+use super::respelled::LIST_OF_SERIES;
 use super::series::SeriesPlanner;
 use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::{ARRAY_OF_ROWS, array_of_rows, matches_function, registry};
+use crate::functions::{ARRAY_OF_ROWS, array_of_rows, json_aggregate, matches_function, registry};
 use crate::meant::MeantNames;
 use crate::settings::PlanSettings;
 use crate::statement::Read;
@@ -170,19 +171,23 @@ static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(|| {
 });
 
 /// The one table function beside those of windows.
-pub(super) const GENERATE_SERIES: &str = "generate_series";
+pub(crate) const GENERATE_SERIES: &str = "generate_series";
 
-static EXPRESSION_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
-    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Operators)];
-    planners.extend(SessionStateDefaults::default_expr_planners());
-    planners
-});
+type ExprPlanners = Vec<Arc<dyn ExprPlanner>>;
 
-/// The same, with [`NamedCasts`].
-static CAST_NAMING_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
-    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Operators), Arc::new(NamedCasts)];
-    planners.extend(SessionStateDefaults::default_expr_planners());
-    planners
+/// The planners of expressions: without and with [`NamedCasts`], of today's and of [`PlanSettings::postgres_functions`]'
+/// older texts.
+static EXPRESSION_PLANNERS: LazyLock<[[ExprPlanners; 2]; 2]> = LazyLock::new(|| {
+    [false, true].map(|postgres_functions| {
+        [false, true].map(|names_casts| {
+            let mut planners: ExprPlanners = vec![Arc::new(Operators { postgres_functions })];
+            if names_casts {
+                planners.push(Arc::new(NamedCasts));
+            }
+            planners.extend(SessionStateDefaults::default_expr_planners());
+            planners
+        })
+    })
 });
 
 static RELATION_PLANNERS: LazyLock<Vec<Arc<dyn RelationPlanner>>> =
@@ -255,7 +260,8 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        if self.names_casts.get() { &CAST_NAMING_PLANNERS } else { &EXPRESSION_PLANNERS }
+        let of_settings = &EXPRESSION_PLANNERS[usize::from(self.settings().postgres_functions)];
+        &of_settings[usize::from(self.names_casts.get())]
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
@@ -270,7 +276,11 @@ impl ContextProvider for Context<'_> {
         if name == ARRAY_OF_ROWS {
             return Some(array_of_rows());
         }
-        matches_function(name).or_else(|| registry().scalar(name))
+        if name == LIST_OF_SERIES {
+            return registry().scalar(GENERATE_SERIES);
+        }
+        let made_here = matches_function(name).or_else(|| json_aggregate(name));
+        made_here.or_else(|| self.binder.registry().scalar(name))
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

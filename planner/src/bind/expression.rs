@@ -131,7 +131,7 @@ impl Binder<'_> {
         let typed = analyze::with_parameters(std::mem::take(parameters), plan)?;
         *parameters = typed.parameters.into_iter().map(Some).collect();
         uses.extend(relation::uses(&typed.plan, &context.used).map_err(plan_error)?);
-        match analyze::analyze(typed.plan, self.style()?, self.settings.blank_padded)? {
+        match analyze::analyze(typed.plan, self.style()?, self.settings)? {
             LogicalPlan::Projection(projection) => Ok(projection.expr.into_iter().map(Expr::unalias).collect()),
             other => Err(PlanError::internal(format!("a projection became {}", other.display()))),
         }
@@ -188,9 +188,9 @@ impl Binder<'_> {
         }
         if let Some(text) = literal::quoted(&expr) {
             return match literal::of_type(text, target)? {
-                Expr::Cast(cast) => {
-                    analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)
-                }
+                Expr::Cast(cast) => analyze::postgres_cast(cast, schema, self.style()?, self.registry())
+                    .map(|cast| cast.data)
+                    .map_err(plan_error),
                 literal => Ok(literal),
             };
         }
@@ -201,7 +201,8 @@ impl Binder<'_> {
         }
         let characters = text_of_characters(target);
         let cast = Cast::new(Box::new(expr), characters.clone().unwrap_or_else(|| target.clone()));
-        let value = analyze::postgres_cast(cast, schema, self.style()?).map(|cast| cast.data).map_err(plan_error)?;
+        let value = analyze::postgres_cast(cast, schema, self.style()?, self.registry());
+        let value = value.map(|cast| cast.data).map_err(plan_error)?;
         // What is too long for its column is refused where all rows are.
         Ok(if characters.is_some() { functions::character(value, None) } else { value })
     }

@@ -23,6 +23,7 @@ mod needs;
 mod normalize;
 mod operators;
 mod relation;
+mod respelled;
 mod returning;
 mod rewrite;
 mod rows;
@@ -45,10 +46,11 @@ use millstream_runtime::plan::RelationId;
 use sqlparser::ast::{self, Statement as SqlStatement};
 
 use self::context::Context;
+pub(crate) use self::context::GENERATE_SERIES;
 use crate::batch::LookUp;
 use crate::catalog::{Catalog, Relation, Resolved};
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::functions;
+use crate::functions::{self, Registry};
 use crate::meant::MeantNames;
 use crate::settings::PlanSettings;
 use crate::statement::{self, Use};
@@ -122,6 +124,11 @@ impl<'a> Binder<'a> {
             Some(names) => names.find(schema, name, self.catalog),
             None => resolve(self.catalog, self.settings, schema, name),
         }
+    }
+
+    /// The functions that a text means.
+    fn registry(&self) -> &'static Registry {
+        functions::registry_of(self.settings)
     }
 
     /// How casts to text write. A zone of the log that this build does not know is refused: another one would give
@@ -206,9 +213,8 @@ impl<'a> Binder<'a> {
         let uses = relation::uses(&plan, &context.used).map_err(plan_error)?;
         let mut described = described::columns(&plan, &context.planned_views(), self.catalog);
         described::written_casts(written, &mut described);
-        let blank_padded = self.settings.blank_padded;
-        let plan = analyze::analyze(plan, self.style()?, blank_padded)?;
-        let plan = analyze::client_types(plan, blank_padded)?;
+        let plan = analyze::analyze(plan, self.style()?, self.settings)?;
+        let plan = analyze::client_types(plan, self.settings.blank_padded)?;
         let schema = client_schema(&plan);
         let (views, names) = (context.views().into_iter().collect(), context.names());
         Ok(BoundQuery { plan, schema, described, views, parameters, uses, names })

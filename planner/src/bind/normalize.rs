@@ -20,6 +20,7 @@ use super::clause_places::window_in;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::literal;
+use super::respelled::{self, respell};
 use super::{mistakes, moments, rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::CHARACTER;
@@ -95,7 +96,11 @@ impl VisitorMut for Pass<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
-        flow(self.check_select(select).map(|()| name_columns(select, self.depth <= 1)))
+        let checked = self.check_select(select).map(|()| name_columns(select, self.depth <= 1));
+        if self.settings.postgres_functions {
+            respelled::sets_in_rows(select);
+        }
+        flow(checked)
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
@@ -271,6 +276,7 @@ impl Pass<'_> {
     }
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
+        respell(expr)?;
         if self.settings.typed_literals {
             literal::widen_integer(expr);
         }
@@ -292,6 +298,9 @@ impl Pass<'_> {
                 moments::written_out(expr)
             }
             Expr::Function(function) => {
+                if self.settings.postgres_functions {
+                    respelled::refuse_set(function)?;
+                }
                 moments::arguments_in_order(function)?;
                 subqueries::as_array(function);
                 self.type_json_arguments(function);
@@ -348,6 +357,11 @@ impl Pass<'_> {
             },
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(name_field);
+                for access in access_chain {
+                    if let AccessExpr::Subscript(subscript) = access {
+                        respelled::close(subscript);
+                    }
+                }
                 Ok(())
             }
             Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) if text.contains(['e', 'E']) => {

@@ -20,8 +20,8 @@ use super::literal;
 use super::matching::matched;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{
-    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, scaled_interval, sql_type,
-    time_between,
+    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, registry, scaled_interval,
+    sql_type, time_between,
 };
 use crate::types::{CHAR, JSON, JSONB, UUID};
 use crate::values::input;
@@ -29,7 +29,10 @@ use crate::values::input;
 /// Resolves the operators of a text while it is planned: DataFusion asks for the types of what it has planned, and
 /// would refuse what a literal makes possible.
 #[derive(Debug)]
-pub(super) struct Operators;
+pub(super) struct Operators {
+    /// See [`crate::settings::PlanSettings`].
+    pub postgres_functions: bool,
+}
 
 /// Aggregates of casts, named by the casts, too.
 #[derive(Debug)]
@@ -52,6 +55,20 @@ impl ExprPlanner for Operators {
         let symbol = op.to_string();
         if let Some(call) = json_operation(&symbol, &left, &right, schema)? {
             return Ok(PlannerResult::Planned(call));
+        }
+        if symbol == "&&"
+            && [&left, &right]
+                .iter()
+                .all(|side| !matches!(Operand::of(side, schema), Operand::Typed(known) if !known.is_list()))
+            && let Some(function) = registry().scalar("array_has_any")
+        {
+            let (left, right) = resolve("=", left, right, schema)?;
+            // NULL overlaps with nothing, not even with itself.
+            let left = match registry().scalar("array_remove") {
+                Some(remove) => remove.call(vec![left, Expr::Literal(ScalarValue::Null, None)]),
+                None => left,
+            };
+            return Ok(PlannerResult::Planned(function.call(vec![left, right])));
         }
         if scales_interval(&symbol, &Operand::of(&left, schema), &Operand::of(&right, schema)) {
             return Ok(PlannerResult::Planned(scaled(&symbol, left, right, schema)));
@@ -96,8 +113,10 @@ impl ExprPlanner for Operators {
         expr: RawFieldAccessExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        if type_of(&expr.expr, schema) != Some(JSONB) {
-            return Ok(PlannerResult::Original(expr));
+        match type_of(&expr.expr, schema) {
+            Some(data_type) if data_type == JSONB => {}
+            Some(DataType::List(_)) if self.postgres_functions => return Ok(part_of_array(expr)),
+            _ => return Ok(PlannerResult::Original(expr)),
         }
         let selector = match &expr.field_access {
             GetFieldAccess::NamedStructField { name } => Expr::Literal(name.clone(), None),
@@ -113,6 +132,21 @@ impl ExprPlanner for Operators {
             Some(part) => PlannerResult::Planned(part),
             None => PlannerResult::Original(expr),
         })
+    }
+}
+
+/// `array[place]` and `array[from:to]`.
+fn part_of_array(expr: RawFieldAccessExpr) -> PlannerResult<RawFieldAccessExpr> {
+    let part = |name: &str, arguments: Vec<Expr>| match registry().scalar(name) {
+        Some(function) => PlannerResult::Planned(function.call(arguments)),
+        None => PlannerResult::Original(expr.clone()),
+    };
+    match &expr.field_access {
+        GetFieldAccess::ListIndex { key } => part("array_element", vec![expr.expr.clone(), key.as_ref().clone()]),
+        GetFieldAccess::ListRange { start, stop, .. } => {
+            part("array_slice", vec![expr.expr.clone(), start.as_ref().clone(), stop.as_ref().clone()])
+        }
+        GetFieldAccess::NamedStructField { .. } => PlannerResult::Original(expr),
     }
 }
 

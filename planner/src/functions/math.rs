@@ -1,4 +1,5 @@
-//! Functions of floats that fail where Postgres' do: DataFusion's give an infinity, a zero or NaN.
+//! Functions of floats that fail where Postgres' do: DataFusion's give an infinity, a zero or NaN. And those that
+//! round otherwise, or that it lacks.
 
 use std::sync::Arc;
 
@@ -10,11 +11,23 @@ use datafusion::logical_expr::{
 };
 
 use super::checked::{FLOAT_OVERFLOW, FLOAT_UNDERFLOW};
+use super::forms::{Form, Gives, Takes, form, function};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 
 /// The functions that are checked.
 const CHECKED: [&str; 10] = ["exp", "power", "pow", "ln", "log10", "log2", "log", "sqrt", "sinh", "cosh"];
+
+/// What has no form of DataFusion's.
+const SIGN: &[Form] = &[form(&[Takes::Float], Gives::Float, |columns, _, _| {
+    let signs = columns[0].as_primitive::<Float64Type>();
+    Ok(Arc::new(signs.unary::<_, Float64Type>(|value| if value == 0.0 { value } else { value.signum() })))
+})];
+
+/// Functions of ours.
+pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
+    vec![function("sign", &[], SIGN)]
+}
 
 /// A function of DataFusion's with its results checked, or the function itself.
 pub(super) fn checked(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
@@ -23,6 +36,16 @@ pub(super) fn checked(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
         false => function,
     }
 }
+
+/// DataFusion's `round` with floats rounded to whole numbers as Postgres rounds them, or the function itself.
+pub(super) fn rounding(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    match function.name() == ROUND {
+        true => Arc::new(ScalarUDF::from(Checked { inner: function })),
+        false => function,
+    }
+}
+
+const ROUND: &str = "round";
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
@@ -67,6 +90,9 @@ impl ScalarUDFImpl for Checked {
                 check_arguments(self.name(), &values)?;
             }
         }
+        if floating && self.name() == ROUND && given.len() == 1 {
+            return Ok(ColumnarValue::Array(halves_to_even(&given[0], arguments.return_field.data_type())?));
+        }
         let result = self.inner.inner().invoke_with_args(arguments)?;
         if floating {
             let results = arrays(std::slice::from_ref(&result))?;
@@ -78,6 +104,12 @@ impl ScalarUDFImpl for Checked {
         }
         Ok(result)
     }
+}
+
+/// Floats rounded as Postgres rounds them: halves to the even neighbour. Numerics go away from zero.
+fn halves_to_even(floats: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
+    let rounded = floats.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even);
+    Ok(arrow::compute::cast(&rounded, target)?)
 }
 
 /// The values of a row; `None` where one is NULL.

@@ -6,11 +6,13 @@
 
 mod aggregate;
 mod array_of_rows;
+mod arrays;
 mod cast;
 mod character;
 mod checked;
 mod expansion;
 mod float_cast;
+mod forms;
 mod interval;
 mod json;
 mod matches;
@@ -22,6 +24,7 @@ mod session;
 mod settings;
 mod text_in;
 mod text_out;
+mod texts;
 mod use_check;
 mod uuid;
 mod waiting;
@@ -40,6 +43,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::bind::plan_error;
 use crate::error::Result;
+use crate::settings::PlanSettings;
 use crate::values::TextStyle;
 
 pub use aggregate::{ExactAggregate, ExactKind};
@@ -53,8 +57,8 @@ pub(crate) use expansion::is_stand_in;
 pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
 pub(crate) use interval::{length as interval_length, scaled as scaled_interval};
 pub(crate) use json::{
-    cast_target as casts_json, is_json, json_cast, literal_types as json_literals, operator_call as json_operator,
-    sort_key as json_sort_key,
+    aggregate as json_aggregate, aggregate_function as json_aggregate_function, cast_target as casts_json, is_json,
+    json_cast, literal_types as json_literals, operator_call as json_operator, sort_key as json_sort_key,
 };
 pub(crate) use matches::{matches_function, matches_name, matches_operator};
 pub(crate) use moment_cast::{moment_cast, needs_moment_cast, needs_span_cast, span_cast};
@@ -76,11 +80,18 @@ pub struct Registry {
     windows: HashMap<String, Arc<WindowUDF>>,
 }
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::build);
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::build(true));
+
+static EARLIER: LazyLock<Registry> = LazyLock::new(|| Registry::build(false));
 
 /// The registry.
 pub fn registry() -> &'static Registry {
     &REGISTRY
+}
+
+/// The registry of the time when something was written: see [`PlanSettings::postgres_functions`].
+pub fn registry_of(settings: &PlanSettings) -> &'static Registry {
+    if settings.postgres_functions { &REGISTRY } else { &EARLIER }
 }
 
 /// Functions of DataFusion that have no place here: they lie about what this server is, or ask for files and for
@@ -99,22 +110,36 @@ const LEFT_OUT: &[&str] = &[
     "union_tag",
 ];
 
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
 impl Registry {
-    fn build() -> Self {
+    fn build(postgres_functions: bool) -> Self {
+        let own = |function: Arc<ScalarUDF>| match postgres_functions {
+            true => math::rounding(arrays::counted(function)),
+            false => function,
+        };
         let mut scalars = HashMap::new();
         for function in SessionStateDefaults::default_scalar_functions() {
             for name in names(function.name(), function.aliases()).filter(|name| !LEFT_OUT.contains(name)) {
-                scalars.insert(name.to_string(), math::checked(Arc::clone(&function)));
+                scalars.insert(name.to_string(), own(math::checked(Arc::clone(&function))));
             }
+        }
+        if let Some(ceil) = scalars.get("ceil").cloned() {
+            scalars.insert("ceiling".to_string(), ceil);
         }
         let ours = session::functions()
             .into_iter()
             .chain(settings::functions())
-            .chain(json::functions())
+            .chain(json::functions(postgres_functions))
             .chain(moments::functions())
             .chain(waiting::functions())
             .chain([uuid::random(), character::function()]);
-        for function in ours {
+        let postgres = [arrays::functions(), math::functions(), texts::functions()].into_iter().flatten();
+        for function in ours.chain(postgres.filter(|_| postgres_functions)) {
             for name in names(function.name(), function.aliases()) {
                 scalars.insert(name.to_string(), Arc::clone(&function));
             }
@@ -124,6 +149,9 @@ impl Registry {
             for name in names(function.name(), function.aliases()) {
                 aggregates.insert(name.to_string(), Arc::clone(&function));
             }
+        }
+        if let Some(variance) = aggregates.get("var_samp").cloned() {
+            aggregates.insert("variance".to_string(), variance);
         }
         let mut windows = HashMap::new();
         for function in SessionStateDefaults::default_window_functions() {
@@ -235,10 +263,10 @@ pub fn sql_type(data_type: &DataType) -> String {
         DataType::Boolean => "boolean".to_string(),
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint".to_string(),
         DataType::Int32 | DataType::UInt16 => "integer".to_string(),
-        DataType::Int64 | DataType::UInt32 => "bigint".to_string(),
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint".to_string(),
         DataType::Float16 | DataType::Float32 => "real".to_string(),
         DataType::Float64 => "double precision".to_string(),
-        DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::UInt64 => "numeric".to_string(),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => "numeric".to_string(),
         DataType::Utf8 => "text".to_string(),
         DataType::Utf8View => "character".to_string(),
         DataType::LargeUtf8 => "jsonb".to_string(),

@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Distinct, Expr, Filter, LogicalPlan, Union};
 use datafusion::physical_expr::PhysicalExpr;
 use millstream_runtime::plan::{Changes, Dataflow, EmitOn, EventTimeColumn, NodeIndex, Operation, PlanNode};
 
-use crate::bind::{SeriesNode, WINDOW_END, WINDOW_START, WindowNode, visible_name};
+use crate::bind::{GENERATE_SERIES, SeriesNode, WINDOW_END, WINDOW_START, WindowNode, visible_name};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions;
 use crate::types::sql_name;
@@ -108,7 +109,14 @@ impl Lowering {
                  k ORDER BY x) AS n FROM t) WHERE n <= 3, without showing n; or use window functions in a query over \
                  the view.",
             )),
-            LogicalPlan::Unnest(_) => Err(unsupported("unnest()", "Use it in a query over the view.")),
+            LogicalPlan::Unnest(unnest) => {
+                let is_series =
+                    |expr: &Expr| matches!(expr, Expr::ScalarFunction(call) if call.name() == GENERATE_SERIES);
+                let columns = unnest.input.expressions();
+                let series = columns.iter().any(|expr| expr.exists(|part| Ok(is_series(part))).unwrap_or(false));
+                let construct = if series { "generate_series()" } else { "unnest()" };
+                Err(unsupported(construct, "Use it in a query over the view."))
+            }
             LogicalPlan::RecursiveQuery(_) => Err(unsupported("WITH RECURSIVE", "Use it in a query over the view.")),
             LogicalPlan::Subquery(_) => {
                 Err(unsupported("a correlated subquery of this form", "Write it as a join with a grouped subquery."))

@@ -1,5 +1,7 @@
 //! Numerics: decimal digits with a scale, and their text.
 
+use std::cmp::Ordering;
+
 use arrow::datatypes::i256;
 use bytes::{BufMut, BytesMut};
 
@@ -89,6 +91,32 @@ impl Decimal {
         self.digits.split_at(self.digits.len().saturating_sub(self.scale))
     }
 
+    /// The float nearest to it.
+    pub fn to_f64(&self) -> f64 {
+        let mut text = BytesMut::new();
+        self.put_text(&mut text);
+        std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+    }
+
+    /// Which one is the larger number.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        let absolute = || {
+            let ((whole, fraction), (other_whole, other_fraction)) = (self.parts(), other.parts());
+            let places = |scale: usize, fraction: &str| format!("{}{fraction}", "0".repeat(scale - fraction.len()));
+            let fractions = || {
+                let (left, right) = (places(self.scale, fraction), places(other.scale, other_fraction));
+                left.trim_end_matches('0').cmp(right.trim_end_matches('0'))
+            };
+            whole.len().cmp(&other_whole.len()).then_with(|| whole.cmp(other_whole)).then_with(fractions)
+        };
+        match (self.negative, other.negative) {
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, false) => absolute(),
+            (true, true) => absolute().reverse(),
+        }
+    }
+
     /// Reads text: digits with an optional sign, point and exponent.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = || {
@@ -156,6 +184,12 @@ impl Decimal {
     }
 }
 
+impl From<i64> for Decimal {
+    fn from(value: i64) -> Self {
+        Self::new(i256::from_i128(value.into()), 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -165,6 +199,23 @@ mod tests {
         let mut output = BytesMut::new();
         decimal.put_text(&mut output);
         String::from_utf8(output.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_compared_by_their_value() {
+        let sorted = ["-100", "-1.5", "-1.05", "0", "0.009", "0.09", "0.1", "1", "1.5", "1.50001", "9", "10", "1e40"];
+        let sorted: Vec<Decimal> = sorted.iter().map(|text| Decimal::parse(text).unwrap()).collect();
+        for (at, left) in sorted.iter().enumerate() {
+            for (other, right) in sorted.iter().enumerate() {
+                assert_eq!(left.compare(right), at.cmp(&other), "{left:?} {right:?}");
+            }
+        }
+        assert_eq!(
+            Decimal::parse("1.5").unwrap().with_digits(3).compare(&Decimal::parse("1.50").unwrap()),
+            Ordering::Equal
+        );
+        assert_eq!(Decimal::from(-12).compare(&Decimal::parse("-12").unwrap()), Ordering::Equal);
+        assert_eq!(Decimal::parse("-0.25").unwrap().to_f64(), -0.25);
     }
 
     #[test]

@@ -295,8 +295,7 @@ fn row_comparison(filter: &Expr, schema: &SchemaRef) -> Option<(Vec<(usize, Scal
         Some((schema.index_of(&column.name).ok()?, value, *op))
     };
     let (mut row, mut rest, mut strict) = (Vec::new(), filter, None);
-    loop {
-        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) = rest else { break };
+    while let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) = rest {
         let Expr::BinaryExpr(BinaryExpr { left: equal, op: Operator::And, right: behind }) = right.as_ref() else {
             return None;
         };

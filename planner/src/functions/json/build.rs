@@ -21,6 +21,7 @@ use crate::values::{ColumnReader, ColumnType, TextStyle, Value, as_stored, input
 /// The values of `jsonb_build_object`, `jsonb_build_array`, `to_jsonb` and their relatives.
 pub(super) fn built(
     operation: Operation,
+    as_json: bool,
     target: &DataType,
     style: TextStyle,
     columns: &[ArrayRef],
@@ -36,13 +37,13 @@ pub(super) fn built(
     let mut json_values = LargeBinaryBuilder::new();
     for row in 0..rows {
         let text = match operation {
-            Operation::BuildObject => Some(object(&readers, row, style)?),
+            Operation::BuildObject => Some(object(&readers, row, as_json, style)?),
             Operation::BuildArray => {
                 let items: Result<Vec<_>> =
-                    readers.iter().map(|reader| value(reader.get(row).as_ref(), style)).collect();
+                    readers.iter().map(|reader| member(reader.get(row).as_ref(), as_json, style)).collect();
                 Some(format!("[{}]", items?.join(", ")))
             }
-            _ => readers[0].get(row).map(|found| value(Some(&found), style)).transpose()?,
+            _ => readers[0].get(row).map(|found| member(Some(&found), as_json, style)).transpose()?,
         };
         match (text, *target == JSON) {
             (Some(text), true) => json_values.append_value(text),
@@ -54,30 +55,37 @@ pub(super) fn built(
     Ok(if *target == JSON { Arc::new(json_values.finish()) } else { Arc::new(jsonb_values.finish()) })
 }
 
-fn external(error: PlanError) -> DataFusionError {
+pub(super) fn external(error: PlanError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-fn object(readers: &[ColumnReader], row: usize, style: TextStyle) -> Result<String> {
+fn object(readers: &[ColumnReader], row: usize, as_json: bool, style: TextStyle) -> Result<String> {
+    let colon = if as_json { " : " } else { ": " };
     let mut members = Vec::with_capacity(readers.len() / 2);
     for (number, pair) in readers.chunks_exact(2).enumerate() {
-        let key = pair[0].get(row).ok_or_else(|| {
+        let name = pair[0].get(row).ok_or_else(|| {
             let message = format!("argument {}: key must not be null", number * 2 + 1);
             refuse(PlanErrorKind::InvalidParameterValue, message)
         })?;
-        if matches!(key, Value::Array(_) | Value::Record(..) | Value::Json(_) | Value::Jsonb(_) | Value::Map(_)) {
-            let message = "key value must be scalar, not array, composite, or json";
-            return Err(refuse(PlanErrorKind::InvalidParameterValue, message));
-        }
-        let mut text = BytesMut::new();
-        put_text(&mut text, &key, style);
-        members.push(format!(
-            "{}: {}",
-            quoted(&String::from_utf8_lossy(&text)),
-            value(pair[1].get(row).as_ref(), style)?
-        ));
+        members.push(format!("{}{colon}{}", key(&name, style)?, member(pair[1].get(row).as_ref(), as_json, style)?));
     }
     Ok(format!("{{{}}}", members.join(", ")))
+}
+
+/// A value within an object or an array.
+pub(super) fn member(value: Option<&Value<'_>>, as_json: bool, style: TextStyle) -> Result<String> {
+    if as_json { json_value(value, style) } else { self::value(value, style) }
+}
+
+/// A value as the name of a member.
+pub(super) fn key(value: &Value<'_>, style: TextStyle) -> Result<String> {
+    if matches!(value, Value::Array(_) | Value::Record(..) | Value::Json(_) | Value::Jsonb(_) | Value::Map(_)) {
+        let message = "key value must be scalar, not array, composite, or json";
+        return Err(refuse(PlanErrorKind::InvalidParameterValue, message));
+    }
+    let mut text = BytesMut::new();
+    put_text(&mut text, value, style);
+    Ok(quoted(&String::from_utf8_lossy(&text)))
 }
 
 /// A value as JSON.
@@ -85,6 +93,29 @@ fn value(value: Option<&Value<'_>>, style: TextStyle) -> Result<String> {
     let mut text = BytesMut::new();
     put_json(&mut text, value, style);
     String::from_utf8(text.to_vec()).map_err(|error| DataFusionError::Internal(error.to_string()))
+}
+
+/// A value as `json`: rows and arrays without blanks, as Postgres writes them; what is JSON already as it is.
+fn json_value(value: Option<&Value<'_>>, style: TextStyle) -> Result<String> {
+    let text = self::value(value, style)?;
+    let composed = matches!(value, Some(Value::Record(..) | Value::Array(_)));
+    Ok(if composed { without_blanks(&text) } else { text })
+}
+
+/// JSON without the blanks between its parts.
+fn without_blanks(json: &str) -> String {
+    let (mut within, mut escaped) = (false, false);
+    let kept = |letter: &char| {
+        if escaped {
+            escaped = false;
+        } else if *letter == '"' {
+            within = !within;
+        } else {
+            escaped = within && *letter == '\\';
+        }
+        within || *letter != ' '
+    };
+    json.chars().filter(kept).collect()
 }
 
 /// The type to which JSON is cast by a function of ours; `None` where there is no such cast.

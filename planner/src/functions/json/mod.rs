@@ -3,8 +3,9 @@
 //! Both are text underneath, `jsonb` in its canonical form ([`millstream_runtime::jsonb`]), so getting a part is
 //! copying a slice of it. Every function is strict (a NULL argument gives NULL) but for those that build.
 //!
-//! Absent: functions that give sets of rows, paths (`jsonpath`), aggregates.
+//! Absent: functions that give sets of rows, paths (`jsonpath`).
 
+mod aggregates;
 mod build;
 mod change;
 mod compare;
@@ -29,6 +30,7 @@ use crate::error::PlanErrorKind;
 use crate::types::{JSON, JSONB};
 use crate::values::{DateForm, TextForms, TextStyle};
 
+pub(crate) use aggregates::{aggregate, function_of as aggregate_function};
 pub(crate) use build::{cast_target, json_cast};
 
 /// Whether a type is `jsonb` or `json`.
@@ -79,6 +81,8 @@ enum Operation {
     BuildArray,
     /// `to_jsonb`, `to_json`
     From,
+    /// `row_to_json`
+    FromRow,
 }
 
 /// One entry of the registry.
@@ -108,6 +112,7 @@ const FUNCTIONS: &[Entry] = &[
     entry("json_build_array", Operation::BuildArray, true),
     entry("to_jsonb", Operation::From, false),
     entry("to_json", Operation::From, true),
+    entry("row_to_json", Operation::FromRow, true),
     entry("jsonb_strip_nulls", Operation::StripNulls, false),
     entry("jsonb_pretty", Operation::Pretty, false),
     entry("jsonb_set", Operation::Set, false),
@@ -122,31 +127,40 @@ const FUNCTIONS: &[Entry] = &[
 ];
 
 /// All of them, by name.
-pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
-    FUNCTIONS.iter().map(|entry| function(entry.name, entry.operation, entry.json))
+pub(super) fn functions(postgres_blanks: bool) -> impl Iterator<Item = Arc<ScalarUDF>> {
+    FUNCTIONS.iter().map(move |entry| function(entry.name, entry.operation, entry.json, postgres_blanks))
 }
 
-fn function(name: &'static str, operation: Operation, json: bool) -> Arc<ScalarUDF> {
+fn function(name: &'static str, operation: Operation, json: bool, postgres_blanks: bool) -> Arc<ScalarUDF> {
     let signature = match operation {
         Operation::BuildArray | Operation::BuildObject => {
             Signature::one_of(vec![any_arguments(), no_arguments()], Volatility::Immutable)
         }
         _ => Signature::variadic_any(Volatility::Immutable),
     };
-    Arc::new(ScalarUDF::from(JsonFunction { name, operation, json, style: None, signature }))
+    Arc::new(ScalarUDF::from(JsonFunction { name, operation, json, postgres_blanks, style: None, signature }))
 }
 
 /// The function with a session's zone and forms; `None` for one that does not make JSON of other values.
 pub(super) fn in_session(function: &ScalarUDF, style: TextStyle) -> Option<ScalarUDF> {
+    // A moment stands as ISO 8601 has it, whatever the session's style of dates.
+    let forms = TextForms { date: DateForm::Iso, ..style.forms };
+    let style = TextStyle { zone: style.zone, forms };
+    if let Some(aggregated) = aggregates::in_session(function, style) {
+        return Some(aggregated);
+    }
     let found = function.inner().downcast_ref::<JsonFunction>()?;
-    matches!(found.operation, Operation::BuildArray | Operation::BuildObject | Operation::From).then(|| {
-        // A moment stands as ISO 8601 has it, whatever the session's style of dates.
-        let forms = TextForms { date: DateForm::Iso, ..style.forms };
+    let builds = matches!(
+        found.operation,
+        Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow
+    );
+    builds.then(|| {
         ScalarUDF::from(JsonFunction {
             name: found.name,
             operation: found.operation,
             json: found.json,
-            style: Some(TextStyle { zone: style.zone, forms }),
+            postgres_blanks: found.postgres_blanks,
+            style: Some(style),
             signature: found.signature.clone(),
         })
     })
@@ -177,12 +191,12 @@ pub(crate) fn operator_call(symbol: &str, left: Expr, right: Expr) -> Option<Exp
         "#-" => ("#-", Operation::DeletePath),
         _ => return None,
     };
-    Some(function(name, operation, false).call(vec![left, right]))
+    Some(function(name, operation, false, true).call(vec![left, right]))
 }
 
 /// What a `jsonb` is ordered and compared by.
 pub(crate) fn sort_key(value: Expr) -> Expr {
-    function("jsonb_sort_key", Operation::SortKey, false).call(vec![value])
+    function("jsonb_sort_key", Operation::SortKey, false, true).call(vec![value])
 }
 
 /// The types that quoted literals and parameters have as arguments of a function of JSON, in order; `None` for other
@@ -191,7 +205,7 @@ pub(crate) fn literal_types(name: &str) -> Option<Vec<DataType>> {
     let entry = FUNCTIONS.iter().find(|entry| entry.name == name)?;
     let texts = DataType::new_list(DataType::Utf8, true);
     Some(match entry.operation {
-        Operation::BuildArray | Operation::BuildObject | Operation::From => Vec::new(),
+        Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => Vec::new(),
         Operation::Contains | Operation::ContainedBy | Operation::Concatenate => vec![JSONB, JSONB],
         Operation::Set => vec![JSONB, texts, JSONB],
         Operation::HasAnyKey | Operation::HasAllKeys | Operation::DeletePath => vec![JSONB, texts],
@@ -206,6 +220,8 @@ struct JsonFunction {
     json: bool,
     /// How the values that it makes JSON of are written, once the call is bound.
     style: Option<TextStyle>,
+    /// Whether `json` has blanks where Postgres has them, or where `jsonb` has them.
+    postgres_blanks: bool,
     signature: Signature,
 }
 
@@ -245,7 +261,7 @@ impl ScalarUDFImpl for JsonFunction {
             | Operation::DeletePath
             | Operation::Set
             | Operation::StripNulls => JSONB,
-            Operation::BuildArray | Operation::BuildObject | Operation::From => self.own_type(),
+            Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => self.own_type(),
         })
     }
 
@@ -254,11 +270,13 @@ impl ScalarUDFImpl for JsonFunction {
         let rows = if scalar { 1 } else { arguments.number_rows };
         let columns = arguments.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let result = match self.operation {
-            Operation::BuildArray | Operation::BuildObject | Operation::From => {
+            Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => {
                 let style = self
                     .style
                     .ok_or_else(|| DataFusionError::Internal(format!("{}() was bound without a session", self.name)))?;
-                build::built(self.operation, &self.own_type(), style, &columns, &arguments.arg_fields, rows)?
+                let as_json = self.json && self.postgres_blanks;
+                let target = self.own_type();
+                build::built(self.operation, as_json, &target, style, &columns, &arguments.arg_fields, rows)?
             }
             _ => self.strict(&columns, arguments.return_field.data_type(), rows)?,
         };
@@ -303,6 +321,7 @@ impl JsonFunction {
             Operation::TypeOf | Operation::ArrayLength => first(&[&own], &[]),
             Operation::StripNulls | Operation::Pretty | Operation::SortKey => first(&[&JSONB], &[]),
             Operation::From => types.len() == 1,
+            Operation::FromRow => matches!(types, [DataType::Struct(_) | DataType::Null]),
             Operation::BuildArray => true,
             Operation::BuildObject => types.len().is_multiple_of(2),
         }
@@ -357,7 +376,7 @@ impl JsonFunction {
             Operation::StripNulls => output.json(&change::without_nulls(parsed(0)?)),
             Operation::Pretty => output.owned(Some(change::pretty(&parsed(0)?))),
             Operation::SortKey => output.bytes(&compare::sort_key(&parsed(0)?)),
-            Operation::BuildArray | Operation::BuildObject | Operation::From => {
+            Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => {
                 return Err(DataFusionError::Internal("what builds is not strict".into()));
             }
         }

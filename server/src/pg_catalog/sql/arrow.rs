@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_empty_array};
-use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano, IntervalUnit, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano, IntervalUnit, SchemaRef, TimeUnit, i256};
+use bytes::BytesMut;
 use datafusion::common::ScalarValue;
 use millstream_planner::error::{PlanError, Result};
+use millstream_planner::types::UUID;
+use millstream_planner::values::{ColumnReader, Decimal, TextStyle, Value, input, put_text};
 
 use super::Context;
 use super::datum::Datum;
@@ -16,6 +19,9 @@ use super::types::{self, Family, Type};
 use crate::wire::values::{ColumnType, Kind, TYPE_METADATA};
 
 const DAY_MICROS: i64 = 86_400_000_000;
+
+/// Digits of a numeric: as many as there can be.
+pub(super) const NUMERIC_DIGITS: u8 = 76;
 
 /// The column in which values of a type are handed out.
 pub(in crate::pg_catalog) fn field(name: &str, ty: &Type) -> Field {
@@ -54,7 +60,8 @@ fn data_type(ty: &Type) -> DataType {
             20 | 26 | 28 | 29 | 5069 => DataType::Int64,
             700 => DataType::Float32,
             701 => DataType::Float64,
-            1700 => DataType::Decimal128(types_precision().0, types_precision().1),
+            1700 => DataType::Decimal256(NUMERIC_DIGITS, millstream_planner::types::NUMERIC_SCALE),
+            2950 => UUID,
             17 => DataType::Binary,
             1082 => DataType::Date32,
             1083 => DataType::Time64(TimeUnit::Microsecond),
@@ -69,10 +76,6 @@ fn data_type(ty: &Type) -> DataType {
 /// The number goes out in binary, the name in text.
 fn registry_fields() -> Fields {
     [Field::new("oid", DataType::Int64, true), Field::new("name", DataType::Utf8, true)].into_iter().collect()
-}
-
-fn types_precision() -> (u8, i8) {
-    (millstream_planner::types::NUMERIC_PRECISION, millstream_planner::types::NUMERIC_SCALE)
 }
 
 /// The rows of a result.
@@ -113,16 +116,21 @@ fn scalar(datum: &Datum, ty: &Type, context: &Context) -> Result<ScalarValue> {
         (Datum::Int(value), DataType::Float32) => ScalarValue::Float32(Some(*value as f32)),
         (Datum::Float(value), DataType::Float64) => ScalarValue::Float64(Some(*value)),
         (Datum::Int(value), DataType::Float64) => ScalarValue::Float64(Some(*value as f64)),
-        (Datum::Int(value), DataType::Decimal128(precision, scale)) => {
-            ScalarValue::Decimal128(i128::from(*value).checked_mul(power(*scale)), *precision, *scale)
+        (Datum::Int(value), DataType::Decimal256(precision, scale)) => {
+            numeric(&Decimal::from(*value), *precision, *scale)?
         }
-        (Datum::Float(value), DataType::Decimal128(precision, scale)) => {
-            ScalarValue::Decimal128(decimal(*value, *scale), *precision, *scale)
+        (Datum::Float(value), DataType::Decimal256(precision, scale)) => {
+            // The digits that a float surely has.
+            numeric(&Decimal::parse(&format!("{value:.15}"))?, *precision, *scale)?
+        }
+        (Datum::Numeric(value), DataType::Decimal256(precision, scale)) => numeric(value, *precision, *scale)?,
+        (Datum::Numeric(value), DataType::Float32) => ScalarValue::Float32(Some(value.to_f64() as f32)),
+        (Datum::Numeric(value), DataType::Float64) => ScalarValue::Float64(Some(value.to_f64())),
+        (Datum::Text(text), DataType::FixedSizeBinary(16)) => {
+            ScalarValue::FixedSizeBinary(16, Some(input::uuid(text)?.to_vec()))
         }
         (Datum::Bytes(bytes), DataType::Binary) => ScalarValue::Binary(Some(bytes.to_vec())),
-        (Datum::Moment(micros), DataType::Date32) => {
-            ScalarValue::Date32(Some(i32::try_from(micros.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX)))
-        }
+        (Datum::Moment(micros), DataType::Date32) => ScalarValue::Date32(Some(day_of(*micros))),
         (Datum::Moment(micros), DataType::Time64(_)) => ScalarValue::Time64Microsecond(Some(*micros)),
         (Datum::Moment(micros), DataType::Timestamp(_, zone)) => {
             ScalarValue::TimestampMicrosecond(Some(*micros), zone.clone())
@@ -164,17 +172,18 @@ fn fitting<T: TryFrom<i64>>(value: i64, ty: &Type) -> Result<T> {
     })
 }
 
-fn power(scale: i8) -> i128 {
-    10i128.pow(u32::try_from(scale).unwrap_or(0))
-}
-
-/// The digits that a float surely has, 15 of them.
-fn decimal(value: f64, scale: i8) -> Option<i128> {
-    let text = format!("{value:.15}");
-    let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
-    let digits = usize::try_from(scale).unwrap_or(0);
-    let rest: String = rest.chars().chain(std::iter::repeat('0')).take(digits).collect();
-    format!("{whole}{rest}").parse().ok()
+/// A numeric to its last digit, or an error that says so.
+fn numeric(value: &Decimal, precision: u8, scale: i8) -> Result<ScalarValue> {
+    let unscaled = value.unscaled(precision, scale).ok_or_else(|| {
+        let kind = millstream_planner::error::PlanErrorKind::NumericValueOutOfRange;
+        let message =
+            format!("a numeric has more than {scale} digits behind its point, or more than {precision} in all");
+        PlanError::new(kind, message).with_hint(
+            "In queries about the catalog there is one type for all numerics. Cast the column to text, or read it in a \
+             query that asks nothing of the catalog.",
+        )
+    })?;
+    Ok(ScalarValue::Decimal256(Some(unscaled), precision, scale))
 }
 
 /// The Arrow type under which a parameter is asked for.
@@ -182,6 +191,9 @@ pub(super) fn parameter_type(ty: &Type) -> DataType {
     match ty {
         Type::Record(_) => DataType::Utf8,
         registry if registry.is_registry() => DataType::Utf8,
+        Type::Plain(1700) => {
+            DataType::Decimal128(millstream_planner::types::NUMERIC_PRECISION, millstream_planner::types::NUMERIC_SCALE)
+        }
         Type::Array(element) if Type::Plain(*element).is_registry() => {
             DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
         }
@@ -213,7 +225,7 @@ pub(super) fn datum(value: &ScalarValue, ty: &Type, context: &Context) -> Result
             });
             Datum::Array(items.collect::<Result<_>>()?)
         }
-        (Datum::Int(_) | Datum::Bool(_) | Datum::Float(_), Family::Text) => {
+        (Datum::Int(_) | Datum::Bool(_) | Datum::Float(_) | Datum::Numeric(_), Family::Text) => {
             let from = type_of(&value.data_type()).unwrap_or(types::TEXT);
             Datum::text(text::output(&plain, &from, context))
         }
@@ -232,14 +244,22 @@ fn plain_datum(value: &ScalarValue) -> Result<Datum> {
         ScalarValue::Int64(Some(value)) => Datum::Int(*value),
         ScalarValue::Float32(Some(value)) => Datum::Float(f64::from(*value)),
         ScalarValue::Float64(Some(value)) => Datum::Float(*value),
-        ScalarValue::Decimal128(Some(value), _, scale) => Datum::Float(*value as f64 / power(*scale) as f64),
+        ScalarValue::Decimal128(Some(value), _, scale) => {
+            Datum::Numeric(Arc::new(Decimal::new(i256::from_i128(*value), *scale)))
+        }
+        ScalarValue::Decimal256(Some(value), _, scale) => Datum::Numeric(Arc::new(Decimal::new(*value, *scale))),
         ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
             Datum::text(text.as_str())
         }
-        ScalarValue::Binary(Some(bytes)) | ScalarValue::FixedSizeBinary(_, Some(bytes)) => {
-            Datum::Bytes(bytes.as_slice().into())
+        ScalarValue::LargeBinary(Some(bytes)) => Datum::text(String::from_utf8_lossy(bytes)),
+        ScalarValue::Binary(Some(bytes)) => Datum::Bytes(bytes.as_slice().into()),
+        ScalarValue::FixedSizeBinary(16, Some(bytes)) => {
+            let bytes: [u8; 16] = bytes.as_slice().try_into().map_err(|_| internal(&"a uuid has 16 bytes"))?;
+            let mut text = BytesMut::new();
+            put_text(&mut text, &Value::Uuid(bytes), TextStyle::default());
+            Datum::text(String::from_utf8_lossy(&text))
         }
-        ScalarValue::Date32(Some(days)) => Datum::Moment(i64::from(*days) * DAY_MICROS),
+        ScalarValue::Date32(Some(days)) => Datum::Moment(midnight(*days)),
         ScalarValue::Time64Microsecond(Some(micros)) => Datum::Moment(*micros),
         ScalarValue::TimestampMicrosecond(Some(micros), _) => Datum::Moment(*micros),
         ScalarValue::IntervalMonthDayNano(Some(parts)) => {
@@ -253,8 +273,35 @@ fn plain_datum(value: &ScalarValue) -> Result<Datum> {
             });
             Datum::Array(values.collect::<Result<_>>()?)
         }
-        other => Datum::text(other.to_string()),
+        // Records and maps are looked at as a whole only.
+        other => {
+            let array = other.to_array().map_err(|error| internal(&error))?;
+            let reader = ColumnReader::new(&array, &ColumnType::of_type(array.data_type())?)?;
+            let mut text = BytesMut::new();
+            if let Some(value) = reader.get(0) {
+                put_text(&mut text, &value, TextStyle::default());
+            }
+            Datum::text(String::from_utf8_lossy(&text))
+        }
     })
+}
+
+/// The midnight of a day in microseconds since 1970, of the infinite ones their infinity.
+fn midnight(days: i32) -> i64 {
+    match days {
+        i32::MIN => i64::MIN,
+        i32::MAX => i64::MAX,
+        days => i64::from(days) * DAY_MICROS,
+    }
+}
+
+/// The day of a moment, which is [`midnight`]'s.
+pub(super) fn day_of(micros: i64) -> i32 {
+    match micros {
+        i64::MIN => i32::MIN,
+        i64::MAX => i32::MAX,
+        micros => i32::try_from(micros.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX),
+    }
 }
 
 /// Rows of a user's relation.

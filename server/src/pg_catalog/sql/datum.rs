@@ -7,6 +7,8 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use millstream_planner::values::Decimal;
+
 /// A value.
 #[derive(Clone, Debug)]
 pub(in crate::pg_catalog) enum Datum {
@@ -16,6 +18,8 @@ pub(in crate::pg_catalog) enum Datum {
     Int(i64),
     /// Floats, and numerics of the few functions that give them.
     Float(f64),
+    /// A numeric of a user's relation, to its last digit.
+    Numeric(Arc<Decimal>),
     Text(Arc<str>),
     Bytes(Arc<[u8]>),
     /// Microseconds since 1970: timestamps, dates at their midnight; times since midnight.
@@ -47,7 +51,7 @@ impl Datum {
     fn rank(&self) -> u8 {
         match self {
             Self::Bool(_) => 0,
-            Self::Int(_) | Self::Float(_) => 1,
+            Self::Int(_) | Self::Float(_) | Self::Numeric(_) => 1,
             Self::Text(_) => 2,
             Self::Bytes(_) => 3,
             Self::Moment(_) => 4,
@@ -72,6 +76,11 @@ impl Ord for Datum {
             (Self::Float(left), Self::Float(right)) => left.total_cmp(right),
             (Self::Int(left), Self::Float(right)) => (*left as f64).total_cmp(right),
             (Self::Float(left), Self::Int(right)) => left.total_cmp(&(*right as f64)),
+            (Self::Numeric(left), Self::Numeric(right)) => left.compare(right),
+            (Self::Numeric(left), Self::Int(right)) => left.compare(&Decimal::from(*right)),
+            (Self::Int(left), Self::Numeric(right)) => Decimal::from(*left).compare(right),
+            (Self::Numeric(left), Self::Float(right)) => left.to_f64().total_cmp(right),
+            (Self::Float(left), Self::Numeric(right)) => left.total_cmp(&right.to_f64()),
             (Self::Text(left), Self::Text(right)) => left.cmp(right),
             (Self::Bytes(left), Self::Bytes(right)) => left.cmp(right),
             (Self::Moment(left), Self::Moment(right)) => left.cmp(right),
@@ -105,8 +114,9 @@ impl Hash for Datum {
         match self {
             Self::Null => {}
             Self::Bool(value) => value.hash(state),
-            // Integers and floats that are equal hash alike.
+            // Numbers that are equal hash alike.
             Self::Int(value) => (*value as f64).to_bits().hash(state),
+            Self::Numeric(value) => value.to_f64().to_bits().hash(state),
             Self::Float(value) => value.to_bits().hash(state),
             Self::Text(value) => value.hash(state),
             Self::Bytes(value) => value.hash(state),

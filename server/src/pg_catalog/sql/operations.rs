@@ -119,6 +119,12 @@ fn out_of_range() -> PlanError {
     PlanError::new(PlanErrorKind::NumericValueOutOfRange, "bigint out of range")
 }
 
+/// Floats would lose digits of them.
+pub(super) fn no_numerics(what: &str) -> PlanError {
+    PlanError::unsupported(format!("{what} a numeric column is not supported in a query that asks the catalog"))
+        .with_hint("Cast the column to double precision, or compute it in a query that asks nothing of the catalog.")
+}
+
 fn numbers(
     left: &Datum,
     right: &Datum,
@@ -131,6 +137,7 @@ fn numbers(
         _ => f64::NAN,
     };
     match (left, right) {
+        (Datum::Numeric(_), _) | (_, Datum::Numeric(_)) => Err(no_numerics("arithmetic with")),
         (Datum::Int(left), Datum::Int(right)) => whole(*left, *right).map(Datum::Int).ok_or_else(out_of_range),
         (left, right) => Ok(Datum::Float(float(number(left), number(right)))),
     }

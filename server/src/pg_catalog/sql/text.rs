@@ -12,6 +12,7 @@ use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 use millstream_planner::values::{Value, put_text};
 
 use super::Context;
+use super::arrow::{NUMERIC_DIGITS, day_of};
 use super::datum::Datum;
 use super::registry;
 use super::types::{self, CHAR, Family, NAME, Type};
@@ -105,8 +106,12 @@ pub(super) fn ranged(value: i64, ty: &Type) -> Result<Datum> {
             value
         }));
     }
+    Err(out_of_range(ty))
+}
+
+fn out_of_range(ty: &Type) -> PlanError {
     let name = if ty.oid() == 26 { "OID".to_owned() } else { ty.sql_name() };
-    Err(PlanError::new(PlanErrorKind::NumericValueOutOfRange, format!("{name} out of range")))
+    PlanError::new(PlanErrorKind::NumericValueOutOfRange, format!("{name} out of range"))
 }
 
 fn bytes_of(text: &str) -> Option<Vec<u8>> {
@@ -201,12 +206,17 @@ pub(super) fn output(datum: &Datum, ty: &Type, context: &Context) -> String {
         Datum::Int(oid) if ty.is_registry() => registry::name_of(ty, *oid, context),
         Datum::Int(value) => value.to_string(),
         Datum::Float(value) => printed(context, &Value::Float8(*value)),
+        Datum::Numeric(value) => {
+            let mut text = BytesMut::new();
+            value.put_text(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        }
         Datum::Text(text) => text.to_string(),
         Datum::Bytes(bytes) => printed(context, &Value::Bytes(bytes)),
         Datum::Moment(micros) => printed(
             context,
             &match ty.oid() {
-                1082 => Value::Date(i32::try_from(micros.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX)),
+                1082 => Value::Date(day_of(*micros)),
                 1083 => Value::Time(*micros),
                 1114 => Value::Timestamp(*micros),
                 _ => Value::Timestamptz(*micros),
@@ -306,6 +316,12 @@ pub(super) fn cast(datum: &Datum, from: &Type, to: &Type, context: &Context) -> 
         (Datum::Int(value), Family::Bool) => Datum::Bool(*value != 0),
         (Datum::Bool(value), Family::Int) => Datum::Int(i64::from(*value)),
         (Datum::Float(value), Family::Int) => ranged(value.round_ties_even() as i64, to)?,
+        (Datum::Numeric(value), Family::Int) => {
+            let whole = value.rounded(0).unscaled(NUMERIC_DIGITS, 0).and_then(|whole| whole.to_i128());
+            ranged(whole.and_then(|whole| i64::try_from(whole).ok()).ok_or_else(|| out_of_range(to))?, to)?
+        }
+        (Datum::Numeric(value), Family::Float) if to.oid() != 1700 => Datum::Float(value.to_f64()),
+        (Datum::Moment(i64::MIN | i64::MAX), Family::Moment) => datum.clone(),
         (Datum::Moment(micros), Family::Moment) if *to == types::DATE => {
             Datum::Moment(micros.div_euclid(DAY_MICROS) * DAY_MICROS)
         }

@@ -292,6 +292,7 @@ impl Settings {
             rows_by_columns: true,
             blank_padded: true,
             checked_clauses: true,
+            postgres_functions: true,
         }
     }
 

@@ -31,6 +31,7 @@ pub(in crate::pg_catalog::sql) fn of_datum(datum: &Datum, ty: &Type, context: &C
             Value::from(*value)
         }
         Datum::Int(value) if *ty == types::OID => Value::String(value.to_string()),
+        Datum::Numeric(value) => serde_json::Number::from_f64(value.to_f64()).map_or(Value::Null, Value::Number),
         Datum::Float(value) => serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number),
         Datum::Array(items) => {
             let element = ty.element().unwrap_or(types::TEXT);
@@ -82,6 +83,7 @@ fn write_in_order(text: &mut String, datum: &Datum, ty: &Type, context: &Context
             }
             text.push('}');
         }
+        Datum::Numeric(_) => text.push_str(&output(datum, ty, context)),
         plain => write(text, &of_datum(plain, ty, context), (":", ",")),
     }
 }

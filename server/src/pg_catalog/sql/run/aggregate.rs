@@ -6,6 +6,7 @@ use millstream_planner::error::Result;
 
 use super::super::datum::Datum;
 use super::super::functions::{json_of, json_text};
+use super::super::operations::no_numerics;
 use super::super::plan::{Aggregate, AggregateKind, Row, SortBy};
 use super::super::text::output;
 use super::super::types::{Family, JSONB};
@@ -37,6 +38,10 @@ impl Run<'_> {
             let mut seen = HashSet::new();
             values.retain(|(arguments, _)| seen.insert(arguments.clone()));
             values.sort();
+        }
+        let numeric = |(arguments, _): &(Vec<Datum>, _)| matches!(arguments.first(), Some(Datum::Numeric(_)));
+        if matches!(aggregate.kind, AggregateKind::Sum | AggregateKind::Average) && values.iter().any(numeric) {
+            return Err(no_numerics("the sum or the mean of"));
         }
         if !aggregate.order.is_empty() {
             values.sort_by_cached_key(|(_, keys)| Keys { keys: keys.clone(), order: &aggregate.order });

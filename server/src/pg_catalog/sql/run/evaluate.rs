@@ -6,6 +6,7 @@ use millstream_planner::error::{PlanError, PlanErrorKind, Result};
 
 use super::super::datum::Datum;
 use super::super::functions::{Body, Call, Function};
+use super::super::operations::no_numerics;
 use super::super::plan::{Comparison, Expr, Plan, SubqueryUse, Tuple, Typed};
 use super::super::text;
 use super::super::types::Type;
@@ -146,6 +147,11 @@ impl Run<'_> {
         let (arguments, types) = self.arguments(arguments, around)?;
         if function.row.strict && arguments.iter().any(Datum::is_null) {
             return Ok(Datum::Null);
+        }
+        let rounds =
+            |(value, oid): (&Datum, &u32)| matches!(value, Datum::Numeric(_)) && [700, 701, 1700].contains(oid);
+        if arguments.iter().zip(&function.row.arguments).any(rounds) {
+            return Err(no_numerics(&format!("{}() of", function.row.name)));
         }
         match function.body {
             Body::Value(body) => body(&Call { context: self.context, arguments: &arguments, types: &types }),

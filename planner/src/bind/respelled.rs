@@ -1,0 +1,274 @@
+//! What Postgres spells otherwise than the planner, in the planner's spelling: operators before an operand, ESCAPE,
+//! COLLATE, open slices, aggregates that are JSON of an array.
+//!
+//! Everything here works on the syntax tree; the text of the user stays as it is.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, Select, Spanned, Subscript, UnaryOperator, Value, ValueWithSpan,
+    visit_expressions_mut,
+};
+use sqlparser::tokenizer::Span;
+
+use super::context::GENERATE_SERIES;
+use super::diagnose::span_position;
+use super::normalize;
+use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::functions::json_aggregate_function;
+
+/// The upper bound of a slice without one: no array is longer.
+const OPEN_END: &str = "2147483647";
+
+/// Respells an expression; what is in it comes later.
+pub(super) fn respell(expr: &mut Expr) -> Result<()> {
+    let span = expr.span();
+    match expr {
+        Expr::UnaryOp { op, expr: operand } => {
+            if let Some(respelled) = prefix(*op, operand) {
+                *expr = respelled;
+            }
+        }
+        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+            if let Some(character) = escape_char.take() {
+                escape(pattern, &character)?;
+            }
+        }
+        Expr::SimilarTo { escape_char: Some(character), .. } => {
+            return Err(PlanError::unsupported("SIMILAR TO ... ESCAPE is not supported")
+                .with_hint("Write a regular expression with ~.")
+                .at(span_position(character.span)));
+        }
+        Expr::Collate { expr: inner, collation } => {
+            check_collation(collation, span)?;
+            *expr = inner.as_ref().clone();
+            respell(expr)?;
+        }
+        Expr::Value(ValueWithSpan { value, .. }) => match value {
+            Value::UnicodeStringLiteral(text) => *value = Value::SingleQuotedString(std::mem::take(text)),
+            Value::SingleQuotedByteStringLiteral(_) => {
+                return Err(PlanError::unsupported("bit strings are not supported")
+                    .with_hint("Use an integer, or bytea: '\\x1f'::bytea.")
+                    .at(span_position(span)));
+            }
+            _ => {}
+        },
+        Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } if is_text(pattern) => {
+            *expr = call("substring", vec![text.as_ref().clone(), pattern.as_ref().clone()]);
+        }
+        Expr::Function(function) => {
+            if let Some(respelled) = function_call(function) {
+                *expr = respelled;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The function of a series where a list of it is wanted: no statement can write it.
+pub(super) const LIST_OF_SERIES: &str = "\u{0}series";
+
+fn is_series(function: &Function) -> bool {
+    let name = function.name.to_string().to_lowercase();
+    name.strip_prefix("pg_catalog.").unwrap_or(&name) == GENERATE_SERIES
+}
+
+/// `generate_series(...)` in a select list gives a row for each of its values: `unnest` of their list does.
+pub(super) fn sets_in_rows(select: &mut Select) {
+    for item in &mut select.projection {
+        let _: ControlFlow<()> = visit_expressions_mut(item, |expr| {
+            if let Expr::Function(function) = expr
+                && is_series(function)
+            {
+                function.name = ObjectName::from(vec![Ident::with_quote('"', LIST_OF_SERIES)]);
+                *expr = call("unnest", vec![expr.clone()]);
+            }
+            ControlFlow::Continue(())
+        });
+    }
+}
+
+/// Elsewhere in a query there is one row, and no place for a series.
+pub(super) fn refuse_set(function: &Function) -> Result<()> {
+    match is_series(function) {
+        true => Err(PlanError::unsupported("set-returning functions are allowed in FROM and in a select list only")
+            .with_hint("Join with it in FROM.")
+            .at(span_position(function.span()))),
+        false => Ok(()),
+    }
+}
+
+/// Both bounds of a slice.
+pub(super) fn close(subscript: &mut Subscript) {
+    if let Subscript::Slice { lower_bound, upper_bound, .. } = subscript {
+        lower_bound.get_or_insert_with(|| number("1"));
+        upper_bound.get_or_insert_with(|| number(OPEN_END));
+    }
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_string(), false).with_empty_span())
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. }))
+}
+
+/// An operator that stands before its operand.
+fn prefix(operator: UnaryOperator, operand: &Expr) -> Option<Expr> {
+    let function = match operator {
+        UnaryOperator::PGSquareRoot => "sqrt",
+        UnaryOperator::PGCubeRoot => "cbrt",
+        UnaryOperator::PGAbs => "abs",
+        UnaryOperator::BitwiseNot => {
+            // All bits turned.
+            let (left, right) = (Box::new(Expr::Nested(Box::new(operand.clone()))), Box::new(number("1")));
+            let right = Box::new(Expr::UnaryOp { op: UnaryOperator::Minus, expr: right });
+            return Some(Expr::BinaryOp { left, op: BinaryOperator::PGBitwiseXor, right });
+        }
+        _ => return None,
+    };
+    Some(call(function, vec![operand.clone()]))
+}
+
+/// A pattern whose escape is another character as one whose escape is the backslash.
+fn escape(pattern: &mut Expr, character: &ValueWithSpan) -> Result<()> {
+    let place = span_position(character.span);
+    let Value::SingleQuotedString(escape) = &character.value else {
+        return Err(PlanError::unsupported("ESCAPE with other than a text is not supported").at(place));
+    };
+    let mut characters = escape.chars();
+    let (first, rest) = (characters.next(), characters.next());
+    if rest.is_some() {
+        return Err(PlanError::new(PlanErrorKind::InvalidEscapeSequence, "invalid escape string")
+            .with_hint("Escape string must be empty or one character.")
+            .at(place));
+    }
+    if first == Some('\\') {
+        return Ok(());
+    }
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = pattern else {
+        return Err(PlanError::unsupported("ESCAPE is supported beside a pattern that is a constant")
+            .with_hint("Use the backslash in the pattern, and leave ESCAPE out.")
+            .at(place));
+    };
+    let mut respelled = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            letter if Some(letter) == first => {
+                respelled.push('\\');
+                respelled.extend(letters.next());
+            }
+            '\\' => respelled.push_str("\\\\"),
+            letter => respelled.push(letter),
+        }
+    }
+    *text = respelled;
+    Ok(())
+}
+
+/// Text is compared by its code points: collations that say so are what there is.
+fn check_collation(collation: &ObjectName, span: Span) -> Result<()> {
+    let name = collation.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone()).unwrap_or_default();
+    match name.as_str() {
+        "C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "C.utf8" => Ok(()),
+        _ => Err(PlanError::new(
+            PlanErrorKind::UndefinedObject,
+            format!("collation \"{name}\" for encoding \"UTF8\" does not exist"),
+        )
+        .with_hint("Text is ordered by its code points: COLLATE \"C\", or none.")
+        .at(span_position(span))),
+    }
+}
+
+fn function_call(function: &mut Function) -> Option<Expr> {
+    let name = function.name.to_string().to_lowercase();
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+    if let Some((maker, object)) = json_aggregate_function(name) {
+        return Some(json_of_array(function, &maker, object));
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let plain = list.clauses.is_empty() && list.duplicate_treatment.is_none() && function.over.is_none();
+    match name {
+        "mod" if plain => {
+            let [left, right] = <[Expr; 2]>::try_from(arguments(list)?).ok()?;
+            let nested = |expr| Box::new(Expr::Nested(Box::new(expr)));
+            Some(Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) })
+        }
+        "format" => {
+            list.args.iter_mut().skip(1).for_each(|argument| cast(argument, &DataType::Text, false));
+            None
+        }
+        "row_to_json" | "to_json" | "to_jsonb" => {
+            list.args.iter_mut().take(1).for_each(name_fields);
+            None
+        }
+        "quote_literal" | "quote_nullable" => {
+            list.args.iter_mut().for_each(|argument| cast(argument, &DataType::Text, false));
+            None
+        }
+        "encode" | "convert_from" | "get_byte" => {
+            list.args.iter_mut().take(1).for_each(|argument| cast(argument, &DataType::Bytea, true));
+            None
+        }
+        _ => None,
+    }
+}
+
+fn arguments(list: &FunctionArgumentList) -> Option<Vec<Expr>> {
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect()
+}
+
+/// Casts an argument; `quoted`: only where it is a quoted literal.
+fn cast(argument: &mut FunctionArg, data_type: &DataType, quoted: bool) {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return };
+    if quoted && !is_text(expr) {
+        return;
+    }
+    let inner = Box::new(expr.clone());
+    let (kind, data_type) = (CastKind::DoubleColon, data_type.clone());
+    *expr = Expr::Cast { kind, expr: inner, data_type, array: false, format: None };
+}
+
+/// The fields of a row that is written out are `f1`, `f2` and so on.
+fn name_fields(argument: &mut FunctionArg) {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return };
+    let fields = match expr {
+        Expr::Tuple(fields) => fields.clone(),
+        Expr::Function(row) if row.name.to_string().eq_ignore_ascii_case("row") => match &row.args {
+            FunctionArguments::List(list) => arguments(list).unwrap_or_default(),
+            _ => return,
+        },
+        _ => return,
+    };
+    let named = fields.into_iter().enumerate().flat_map(|(place, field)| {
+        let name = Value::SingleQuotedString(format!("f{}", place + 1)).with_empty_span();
+        [Expr::Value(name), field]
+    });
+    *expr = call("named_struct", named.collect());
+}
+
+/// `jsonb_agg(x ORDER BY y)` as JSON of `array_agg(x ORDER BY y)`.
+fn json_of_array(function: &mut Function, maker: &str, object: bool) -> Expr {
+    let mut gathered = function.clone();
+    gathered.name = ObjectName::from(vec![Ident::with_span(function.name.span(), "array_agg")]);
+    if object
+        && let FunctionArguments::List(list) = &mut gathered.args
+        && let Some(pair) = arguments(list).filter(|arguments| arguments.len() == 2)
+    {
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Tuple(pair)))];
+    }
+    call(maker, vec![Expr::Function(gathered)])
+}
+
+/// A call of a function, its name as it stands.
+pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    normalize::call(Ident::with_quote('"', name), arguments)
+}
