@@ -57,7 +57,10 @@ impl RowStep {
 
 /// Aggregates without groups, by the accumulators of DataFusion's own plan.
 #[derive(Debug)]
-pub struct Aggregates(Vec<(Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>)>);
+pub struct Aggregates(Vec<FilteredAggregate>);
+
+/// An aggregate, and which rows it takes.
+type FilteredAggregate = (Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>);
 
 impl Aggregates {
     /// Calls over columns of a schema and constants.
