@@ -53,7 +53,6 @@ const CALLS: &[&str] = &[
     "abs(-price)",
     "age(ts, ts)",
     "array_fill(price, ARRAY[2])",
-    "bpchar(channel, 3)",
     "array_lower(ARRAY[price], 1)",
     "array_upper(ARRAY[price], 1)",
     "trim_array(ARRAY[price, auction], 1)",
