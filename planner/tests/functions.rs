@@ -68,6 +68,7 @@ const CALLS: &[&str] = &[
     "regexp_split_to_array(channel, ',')",
     "regexp_substr(channel, 'a.')",
     "row_to_json(ROW(price, channel))",
+    "mod(price, 7)",
     "sign(price)",
     "substring(channel from 'p.')",
     "acos(price / 100.0)",

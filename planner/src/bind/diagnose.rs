@@ -409,7 +409,7 @@ fn clause_message(line: &str) -> Option<PlanError> {
 }
 
 /// The hint of Postgres where no function fits.
-pub(super) const NO_FUNCTION: &str =
+pub(crate) const NO_FUNCTION: &str =
     "No function matches the given name and argument types. You might need to add explicit type casts.";
 
 /// A call with arguments that it can't take. Some calls are syntax in Postgres, which has other words for them.

@@ -191,13 +191,7 @@ fn function_call(function: &mut Function) -> Option<Expr> {
         return Some(json_of_array(function, &maker, object));
     }
     let FunctionArguments::List(list) = &mut function.args else { return None };
-    let plain = list.clauses.is_empty() && list.duplicate_treatment.is_none() && function.over.is_none();
     match name {
-        "mod" if plain => {
-            let [left, right] = <[Expr; 2]>::try_from(arguments(list)?).ok()?;
-            let nested = |expr| Box::new(Expr::Nested(Box::new(expr)));
-            Some(Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) })
-        }
         "format" => {
             list.args.iter_mut().skip(1).for_each(|argument| cast(argument, &DataType::Text, false));
             None

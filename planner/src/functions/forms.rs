@@ -7,12 +7,12 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::sql_type;
-use crate::bind::refuse;
-use crate::error::PlanErrorKind;
+use crate::bind::NO_FUNCTION;
+use crate::error::{PlanError, PlanErrorKind};
 
 /// What an argument may be.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +139,15 @@ fn taken(takes: Takes, found: &DataType, first: Option<&DataType>) -> Option<Dat
     }
 }
 
+/// That there is no function of this name for such arguments.
+pub(super) fn undefined(name: &str, types: &str) -> DataFusionError {
+    // Postgres' name of it is the shorter one.
+    let name = if name == "character_length" { "length" } else { name };
+    let message = format!("function {name}({types}) does not exist");
+    let error = PlanError::new(PlanErrorKind::UndefinedFunction, message).with_hint(NO_FUNCTION);
+    DataFusionError::External(Box::new(error))
+}
+
 /// A function of ours with its forms.
 pub(super) fn function(name: &'static str, aliases: &[&str], forms: &'static [Form]) -> Arc<ScalarUDF> {
     let aliases = aliases.iter().map(ToString::to_string).collect();
@@ -179,8 +188,7 @@ impl Formed {
         let fits = |form: &'static Form| form.coerced(found).map(|types| (form, types));
         self.forms.iter().find_map(fits).ok_or_else(|| {
             let types: Vec<String> = found.iter().map(sql_type).collect();
-            let message = format!("function {}({}) does not exist", self.name, types.join(", "));
-            refuse(PlanErrorKind::UndefinedFunction, message)
+            undefined(self.name, &types.join(", "))
         })
     }
 }

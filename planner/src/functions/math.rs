@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, new_empty_array};
+use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DataType, FieldRef, Float64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::checked::{FLOAT_OVERFLOW, FLOAT_UNDERFLOW};
-use super::forms::{Form, Gives, Takes, form, function};
+use super::forms::{Form, Gives, Takes, form, function, undefined};
+use super::sql_type;
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 
@@ -26,7 +28,60 @@ const SIGN: &[Form] = &[form(&[Takes::Float], Gives::Float, |columns, _, _| {
 
 /// Functions of ours.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    vec![function("sign", &[], SIGN)]
+    let remainder = Remainder { signature: Signature::user_defined(Volatility::Immutable) };
+    vec![function("sign", &[], SIGN), Arc::new(ScalarUDF::from(remainder))]
+}
+
+/// `mod(a, b)`, which is `a % b` of integers and numerics; of floats there is none.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Remainder {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Remainder {
+    fn name(&self) -> &str {
+        "mod"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
+        let whole = |data_type: &DataType| match data_type {
+            DataType::Null | DataType::Int8 | DataType::Int16 | DataType::Int32 => Some(DataType::Int32),
+            DataType::Int64 => Some(DataType::Int64),
+            _ => None,
+        };
+        let numeric = |data_type: &DataType| match whole(data_type) {
+            Some(DataType::Int32) => Some(DataType::Decimal128(10, 0)),
+            Some(_) => Some(DataType::Decimal128(19, 0)),
+            None => data_type.is_decimal().then(|| data_type.clone()),
+        };
+        if let [left, right] = found {
+            if let (Some(left), Some(right)) = (whole(left), whole(right)) {
+                let wide = left == DataType::Int64 || right == DataType::Int64;
+                return Ok(vec![if wide { DataType::Int64 } else { DataType::Int32 }; 2]);
+            }
+            if let (Some(left), Some(right)) = (numeric(left), numeric(right)) {
+                return Ok(vec![left, right]);
+            }
+        }
+        let types: Vec<String> = found.iter().map(sql_type).collect();
+        Err(undefined(self.name(), &types.join(", ")))
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let types = self.coerce_types(types)?;
+        let (left, right) = (new_empty_array(&types[0]), new_empty_array(&types[1]));
+        Ok(numeric::rem(&left, &right)?.data_type().clone())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = arguments.number_rows;
+        let columns = arguments.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<_>>>()?;
+        Ok(ColumnarValue::Array(numeric::rem(&columns[0], &columns[1])?))
+    }
 }
 
 /// A function of DataFusion's with its results checked, or the function itself.
