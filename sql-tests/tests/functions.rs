@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use millstream_sql_tests::docs::check_section;
 use millstream_sql_tests::postgres::Postgres;
 use millstream_sql_tests::server::Launch;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -66,6 +67,19 @@ async fn functions_give_what_postgres_gives() {
     let session = server.connect().await;
     let differences = differences(session.client()).await;
     assert!(differences.is_empty(), "\n{differences}");
+    check_section("functions", &page());
+}
+
+/// The table of the documentation: how much is compared.
+fn page() -> String {
+    let mut page = "These give what Postgres 15 gives (`sql-tests/fixtures/functions`):\n\n\
+                    | of | expressions |\n|---|---|\n"
+        .to_string();
+    for (name, text) in files() {
+        let count = text.lines().filter(|line| line.contains('\t')).count();
+        writeln!(page, "| {} | {count} |", name.replace('_', " ")).expect("memory takes it");
+    }
+    page
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

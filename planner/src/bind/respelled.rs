@@ -15,6 +15,7 @@ use sqlparser::tokenizer::Span;
 use super::context::GENERATE_SERIES;
 use super::diagnose::span_position;
 use super::normalize;
+use super::whole_row::NAMED_STRUCT;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::json_aggregate_function;
 
@@ -242,11 +243,16 @@ fn name_fields(argument: &mut FunctionArg) {
         },
         _ => return,
     };
+    *expr = row_of(fields);
+}
+
+/// A row with fields `f1`, `f2` and so on.
+fn row_of(fields: Vec<Expr>) -> Expr {
     let named = fields.into_iter().enumerate().flat_map(|(place, field)| {
         let name = Value::SingleQuotedString(format!("f{}", place + 1)).with_empty_span();
         [Expr::Value(name), field]
     });
-    *expr = call("named_struct", named.collect());
+    call(NAMED_STRUCT, named.collect())
 }
 
 /// `jsonb_agg(x ORDER BY y)` as JSON of `array_agg(x ORDER BY y)`.
@@ -257,7 +263,7 @@ fn json_of_array(function: &mut Function, maker: &str, object: bool) -> Expr {
         && let FunctionArguments::List(list) = &mut gathered.args
         && let Some(pair) = arguments(list).filter(|arguments| arguments.len() == 2)
     {
-        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Tuple(pair)))];
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(row_of(pair)))];
     }
     call(maker, vec![Expr::Function(gathered)])
 }
