@@ -98,7 +98,7 @@ fn texts_and_bytes() {
     check(plain(Arc::new(LargeBinaryArray::from(vec![&b" 1"[..]]))), 114, &[Some(" 1")]);
     check(
         plain(Arc::new(StringViewArray::from(vec!["a text that is too long to be inlined"]))),
-        25,
+        1042,
         &[Some("a text that is too long to be inlined")],
     );
     check(plain(Arc::new(BinaryArray::from(vec![&b"\x00\xffA"[..], b""]))), 17, &[Some("\\x00ff41"), Some("\\x")]);
