@@ -209,6 +209,44 @@ async fn what_is_shown_by_name_is_a_number_in_binary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn composite_values_are_parameters_where_their_fields_are_known() {
+    let server = Launch::new("memory://").start().await;
+    let session = server.connect().await;
+    session.run("CREATE TABLE pairs (id int PRIMARY KEY, p STRUCT<a int, b text>, ps STRUCT<a int, b text>[])").await;
+    session
+        .run("INSERT INTO pairs VALUES (1, '(7,\"a b\")', ARRAY['(7,\"a b\")', NULL]::STRUCT<a int, b text>[])")
+        .await;
+    let client = session.client();
+    let there = client.query_one("SELECT p, ps FROM pairs WHERE id = 1", &[]).await.unwrap();
+    let (pair, pairs): (Raw, Raw) = (there.get(0), there.get(1));
+    let insert = "INSERT INTO pairs VALUES ($1, $2, $3)";
+    // The types may be left to the server, or named: a record has no other name.
+    let left_open = client.prepare(insert).await.unwrap();
+    assert_eq!(left_open.params(), [Type::INT4, Type::RECORD, Type::RECORD_ARRAY]);
+    let named = client.prepare_typed(insert, &[Type::INT4, Type::RECORD, Type::RECORD_ARRAY]).await.unwrap();
+    for (id, statement) in [(2, &left_open), (3, &named)] {
+        client.execute(statement, &[&id, &pair, &pairs]).await.unwrap();
+    }
+    let found = client.query("SELECT id FROM pairs WHERE p = $1 ORDER BY id", &[&pair]).await.unwrap();
+    assert_eq!(found.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<_>>(), [1, 2, 3]);
+    let rows = session.rows("SELECT p, ps FROM pairs ORDER BY id").await;
+    assert!(rows.iter().all(|row| *row == ["(7,\"a b\")", "{\"(7,\\\"a b\\\")\",NULL}"]), "{rows:?}");
+    // A row with a column too few, and one whose column is of another type.
+    let (mut short, mut other) = (pair.0.clone(), pair.0.clone());
+    short[3] = 1;
+    short.truncate(16);
+    other[7] = 21;
+    for wrong in [Raw(short), Raw(other)] {
+        let error = client.execute(&left_open, &[&9, &wrong, &pairs]).await.unwrap_err();
+        assert_eq!(error.as_db_error().unwrap().code().code(), "42804", "{error:?}");
+    }
+    // Where nothing tells the fields there is no such input, as in Postgres.
+    let open = client.prepare_typed("SELECT $1::text", &[Type::RECORD]).await.unwrap();
+    let error = client.query(&open, &[&pair]).await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().code().code(), "0A000", "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_value_is_kept_by_tables_and_views() {
     let server = Launch::new("memory://").start().await;
     let session = server.connect().await;

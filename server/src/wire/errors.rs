@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millstream_planner::error::{PlanError, PlanErrorKind};
+
 use crate::engine::limits::LOGINS_PER_ADDRESS;
 use crate::session::SqlError;
 use crate::session::sqlstate::Condition;
@@ -76,6 +78,11 @@ pub(super) fn malformed(message: impl Into<String>, detail: impl Into<String>) -
 /// Bytes that are not of the type's binary format.
 pub(super) fn invalid_binary(message: impl Into<String>) -> SqlError {
     error(Condition::InvalidBinaryRepresentation, message)
+}
+
+/// A value that is of another type than its place.
+pub(super) fn datatype_mismatch(message: impl Into<String>) -> SqlError {
+    SqlError::from(PlanError::new(PlanErrorKind::DatatypeMismatch, message))
 }
 
 /// A number beyond its type.

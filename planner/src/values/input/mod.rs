@@ -115,7 +115,8 @@ fn list(items: &[ArrayItem], element: &FieldRef, style: TextStyle) -> Result<Sca
         (ArrayItem::Array(inner), DataType::List(element)) => list(inner, element, style),
         (ArrayItem::Text(_), DataType::List(_)) | (ArrayItem::Array(_), _) => {
             let detail = "The array has another number of dimensions than its type.";
-            Err(errors::malformed("malformed array literal", detail))
+            Err(errors::malformed("malformed array literal", detail)
+                .with_hint("Name a dimension of the type by a pair of brackets each: int[][]."))
         }
         (ArrayItem::Text(text), data_type) => read(text, data_type, style),
     });

@@ -31,7 +31,7 @@ pub fn type_of_oid(oid: u32) -> Result<Option<DataType>, SqlError> {
     let (kind, array) = Kind::of_oid(oid).ok_or_else(|| errors::unknown_type(oid))?;
     let Some(element) = kind.arrow_type() else {
         return match kind {
-            Kind::Numeric => Ok(None),
+            Kind::Numeric | Kind::Record => Ok(None),
             _ => Err(errors::unsupported(
                 format!("parameters of type {} are not supported", kind.sql_name()),
                 "Pass the value as text and cast it.",
@@ -124,6 +124,12 @@ impl Reader<'_> {
     }
 
     fn unsupported(&self) -> SqlError {
+        if self.kind == Kind::Record {
+            return errors::unsupported(
+                "input of anonymous composite types is not implemented",
+                "Cast the parameter to STRUCT<name type, ...>, or assign it to a column of such a type.",
+            );
+        }
         errors::unsupported(
             format!("parameters of type {} are not supported here", self.kind.sql_name()),
             "Pass the value as text and cast it.",
@@ -133,10 +139,20 @@ impl Reader<'_> {
     fn record(&self, values: &[(u32, Option<Bytes>)], fields: &Fields) -> Result<ScalarValue, SqlError> {
         if values.len() != fields.len() {
             let message = format!("wrong number of columns: {}, expected {}", values.len(), fields.len());
-            return Err(errors::invalid_binary(message));
+            return Err(errors::datatype_mismatch(message));
         }
         let mut record = ScalarStructBuilder::new();
-        for ((oid, bytes), field) in values.iter().zip(fields) {
+        for (number, ((oid, bytes), field)) in values.iter().zip(fields).enumerate() {
+            let expected = ColumnType::of_field(field)?;
+            if !sends(*oid, &expected) {
+                let (found, wanted) = (name_of(*oid), expected.oid());
+                let message = format!(
+                    "binary data has type {oid} ({found}) instead of expected {wanted} ({}) in record column {}",
+                    expected.sql_name(),
+                    number + 1
+                );
+                return Err(errors::datatype_mismatch(message));
+            }
             let value = decode(bytes.as_ref(), 1, *oid, field.data_type(), self.display)?;
             record = record.with_scalar(FieldRef::clone(field), value);
         }
@@ -202,6 +218,25 @@ impl Reader<'_> {
         };
         let values = values.into_iter().map(fitting).collect::<Result<Vec<_>, _>>()?;
         Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, element)))
+    }
+}
+
+/// Whether values that a client sends under an OID are those of a record's field. Texts are, whatever they are called:
+/// a field does not keep which of their types it was declared as.
+fn sends(oid: u32, field: &ColumnType) -> bool {
+    let text = |oid| match Kind::of_oid(oid) {
+        Some((Kind::Text | Kind::Varchar | Kind::Bpchar | Kind::Name, is_array)) => Some(is_array),
+        _ => None,
+    };
+    oid == field.oid() || (text(oid).is_some() && text(oid) == text(field.oid()))
+}
+
+/// The name of a type that a client has named.
+fn name_of(oid: u32) -> String {
+    match Kind::of_oid(oid) {
+        Some((kind, false)) => kind.sql_name().to_owned(),
+        Some((kind, true)) => format!("{}[]", kind.sql_name()),
+        None => "???".to_owned(),
     }
 }
 

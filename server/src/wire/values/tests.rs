@@ -282,6 +282,42 @@ fn binary_formats() {
 }
 
 #[test]
+fn records_are_parameters_where_their_fields_are_known() {
+    let fields = vec![Field::new("n", DataType::Int32, true), Field::new("t", DataType::Utf8, true)];
+    let target = DataType::Struct(fields.into());
+    let read = |bytes: &[u8], format, target: &DataType| {
+        let display = DisplaySettings::default();
+        parameter::decode(Some(&Bytes::copy_from_slice(bytes)), format, 2249, target, &display)
+    };
+    let text = read(b"(7,\"a b\")", 0, &target).unwrap();
+    let column = |oid: i32, value: &[u8]| {
+        let length = i32::try_from(value.len()).unwrap();
+        [&oid.to_be_bytes()[..], &length.to_be_bytes(), value].concat()
+    };
+    let record = |columns: &[Vec<u8>]| {
+        let count = i32::try_from(columns.len()).unwrap();
+        [count.to_be_bytes().to_vec(), columns.concat()].concat()
+    };
+    let number = column(23, &7_i32.to_be_bytes());
+    assert_eq!(read(&record(&[number.clone(), column(25, b"a b")]), 1, &target).unwrap(), text);
+    // What a client calls varchar is text here.
+    assert_eq!(read(&record(&[number.clone(), column(1043, b"a b")]), 1, &target).unwrap(), text);
+    let refused = |bytes: Vec<u8>| {
+        let error = read(&bytes, 1, &target).unwrap_err();
+        (error.sqlstate.to_string(), error.message)
+    };
+    let (code, message) = refused(record(&[number]));
+    assert_eq!((code.as_str(), message.as_str()), ("42804", "wrong number of columns: 1, expected 2"));
+    let (code, message) = refused(record(&[column(20, &7_i64.to_be_bytes()), column(25, b"a")]));
+    let expected = "binary data has type 20 (bigint) instead of expected 23 (integer) in record column 1";
+    assert_eq!((code.as_str(), message.as_str()), ("42804", expected));
+    // Where nothing tells the fields there is no such input, as in Postgres.
+    for format in [0, 1] {
+        assert_eq!(read(b"(7)", format, &DataType::Utf8).unwrap_err().sqlstate, "0A000");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     let mut data_type = DataType::Int32;
     for _ in 0..100 {
@@ -371,6 +407,7 @@ fn oids_that_clients_name() {
     assert_eq!(parameter::type_of_oid(1700).unwrap(), None);
     assert_eq!(parameter::type_of_oid(23).unwrap(), Some(DataType::Int32));
     assert_eq!(parameter::type_of_oid(1114).unwrap(), Some(DataType::Timestamp(TimeUnit::Microsecond, None)));
-    assert_eq!(parameter::type_of_oid(2249).unwrap_err().sqlstate, "0A000");
+    assert_eq!(parameter::type_of_oid(2249).unwrap(), None);
+    assert_eq!(parameter::type_of_oid(2287).unwrap(), None);
     assert_eq!(parameter::type_of_oid(999_999).unwrap_err().sqlstate, "42704");
 }
