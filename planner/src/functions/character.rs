@@ -197,6 +197,9 @@ mod tests {
     fn functions_of_texts_have_a_type_for_char() {
         let registry = super::super::registry();
         let others = [None, Some(DataType::Utf8), Some(DataType::Int64)];
+        // Those of moments take a text for a literal whose type is not known yet.
+        let of_moments: Vec<String> =
+            super::super::moments::functions().map(|function| function.name().to_string()).collect();
         for name in registry.scalar_names() {
             let function = registry.scalar(&name).unwrap();
             let pairs = others.iter().flat_map(|second| others.iter().map(move |third| [second, third]));
@@ -206,7 +209,7 @@ mod tests {
                     let rest = rest.iter().filter_map(|other| other.as_ref()).map(null);
                     function.call([value("a", first)].into_iter().chain(rest).collect()).get_type(&DFSchema::empty())
                 };
-                if call(&DataType::Utf8).is_ok() {
+                if !of_moments.iter().any(|moment| moment == function.name()) && call(&DataType::Utf8).is_ok() {
                     let found = call(&CHAR);
                     assert!(found.is_ok(), "{name} {rest:?}: {found:?}");
                 }

@@ -428,7 +428,8 @@ mod tests {
         assert_eq!(all("%s %I %L %L%%").unwrap(), "a \"B c\" E'd''e\\\\' NULL%");
         assert_eq!(all("%3$s|%1$s|%s").unwrap(), "d'e\\|a|B c");
         assert_eq!(all("|%5s|%-5s|%4$s|").unwrap(), "|    a|B c  ||");
-        assert!(all("%5$*1$s").unwrap_err().contains("unrecognized"));
+        assert_eq!(formatted("|%*s|%-*s|", &[Some("3"), Some("x"), Some("2"), Some("y")]).unwrap(), "|  x|y |");
+        assert!(all("%*s").unwrap_err().contains("out of range"), "a is no width");
         assert!(all("%s%s%s%s%s%s").unwrap_err().contains("too few arguments"));
         assert!(all("%d").unwrap_err().contains("unrecognized format() type specifier \"d\""));
         assert!(all("%").unwrap_err().contains("unterminated"));
