@@ -325,7 +325,7 @@ fn planner_message(message: &str) -> PlanError {
             .with_hint(NO_OPERATOR);
     }
     if let Some(own) = between(message, "External error: ", ". No function matches") {
-        return PlanError::new(PlanErrorKind::UndefinedFunction, own);
+        return PlanError::new(PlanErrorKind::UndefinedFunction, own).with_hint(NO_FUNCTION);
     }
     if let Some(call) = between(message, "No function matches the given name and argument types '", "'") {
         return no_function(&sql_type_names(call));
