@@ -255,19 +255,59 @@ fn holds_character(data_type: &DataType) -> bool {
 
 /// Types that sqlparser has no word for.
 fn custom(name: &sql::ObjectName, modifiers: &[String], declared: &sql::DataType) -> Result<DataType> {
-    let written = name.to_string().to_lowercase();
+    let part = |part: &sql::ObjectNamePart| {
+        part.as_ident().map(|ident| match ident.quote_style {
+            Some(_) => ident.value.clone(),
+            None => ident.value.to_lowercase(),
+        })
+    };
+    let parts: Option<Vec<String>> = name.0.iter().map(part).collect();
+    let written = match parts.as_deref() {
+        Some([last]) => last.clone(),
+        Some([schema, last]) if schema == "pg_catalog" => last.clone(),
+        _ => name.to_string(),
+    };
     let precision = modifiers.first().and_then(|modifier| modifier.parse().ok());
-    match written.strip_prefix("pg_catalog.").unwrap_or(&written) {
+    match written.as_str() {
         // Flink's names.
         "timestamp_ltz" => timestamp(precision, &TimezoneInfo::Tz, declared),
-        "name" => Ok(DataType::Utf8),
         "bpchar" => character(declared).map(|_| CHAR),
         "smallserial" | "serial" | "bigserial" => {
             Err(PlanError::unsupported(format!("type {written} is not supported"))
                 .with_hint("There are no sequences; use bigint and give the values."))
         }
-        other => Err(refused_name(other)),
+        other => match (catalog_name(other), other.strip_prefix('_').and_then(catalog_name)) {
+            (Some(data_type), _) => Ok(data_type),
+            (None, Some(element)) => Ok(DataType::new_list(element, true)),
+            (None, None) => Err(refused_name(other)),
+        },
     }
+}
+
+/// The types by the names that the catalog has for them, which drivers write behind `pg_catalog.`; with `_` before it
+/// such a name is that of an array.
+fn catalog_name(name: &str) -> Option<DataType> {
+    Some(match name {
+        "bool" => DataType::Boolean,
+        "int2" => DataType::Int16,
+        "int4" => DataType::Int32,
+        "int8" => DataType::Int64,
+        "float4" => DataType::Float32,
+        "float8" => DataType::Float64,
+        "numeric" => DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE),
+        "text" | "varchar" | "name" => DataType::Utf8,
+        "bytea" => DataType::Binary,
+        "date" => DataType::Date32,
+        "time" => DataType::Time64(TimeUnit::Microsecond),
+        "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, None),
+        "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        "interval" => DataType::Interval(IntervalUnit::MonthDayNano),
+        "uuid" => UUID,
+        "jsonb" => JSONB,
+        "json" => JSON,
+        "bpchar" => CHAR,
+        _ => return None,
+    })
 }
 
 fn refused(declared: &sql::DataType) -> PlanError {
