@@ -9,6 +9,19 @@ pub fn failure(message: &str) -> Option<PlanError> {
         .or_else(|| regular_expression(message))
         .or_else(|| encoding(message))
         .or_else(|| unit(message))
+        .or_else(|| series(message))
+}
+
+/// What a series can't do.
+fn series(message: &str) -> Option<PlanError> {
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("step can't be 0 for function generate_series") {
+        return Some(PlanError::new(PlanErrorKind::InvalidParameterValue, "step size cannot equal zero"));
+    }
+    lower.contains("unnest should be rewritten to logicalplan::unnest").then(|| {
+        PlanError::unsupported("set-returning functions are not allowed within aggregates and conditions")
+            .with_hint("Put it into FROM, or into the select list of a subquery.")
+    })
 }
 
 /// A number that does not fit its type.
@@ -34,6 +47,9 @@ fn out_of_range(message: &str) -> Option<PlanError> {
     }
     if let Some((_, operation)) = message.split_once("Overflow happened on: ") {
         return of_type(type_of_operands(operation)?);
+    }
+    if message.contains("annot cast to Decimal") && message.contains(". Overflowing on ") {
+        return Some(PlanError::new(PlanErrorKind::NumericValueOutOfRange, "numeric field overflow"));
     }
     let (_, rest) = message.split_once(" is too large to store in a Decimal")?;
     numeric_field(rest)
@@ -127,6 +143,7 @@ mod tests {
             ("Overflow happened on: - -9223372036854775808", "bigint out of range"),
             ("Compute error: Int32Array overflow on abs(-2147483648)", "integer out of range"),
             ("12345.68 is too large to store in a Decimal128 of precision 4. Max is 99.99", "numeric field overflow"),
+            ("Cast error: Cannot cast to Decimal128(38, 16). Overflowing on 1000", "numeric field overflow"),
         ] {
             assert_eq!(failure(message).map(|error| error.message).as_deref(), Some(expected), "{message}");
         }

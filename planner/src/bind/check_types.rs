@@ -251,7 +251,7 @@ fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
             }
             Err(args) => args,
         },
-        name if matches_operator(name).is_some() => matches(matches_operator(name).unwrap_or_default(), args, schema)?,
+        name if let Some(operator) = matches_operator(name) => matches(operator, args, schema)?,
         name => {
             refuse_text_of_json(&func, &args, schema)?;
             let args = of_moments(&func, args, schema)?;

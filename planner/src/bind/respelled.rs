@@ -13,7 +13,7 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::Span;
 
 use super::context::GENERATE_SERIES;
-use super::diagnose::span_position;
+use super::diagnose::{NO_FUNCTION, span_position};
 use super::normalize;
 use super::whole_row::NAMED_STRUCT;
 use crate::error::{PlanError, PlanErrorKind, Result};
@@ -59,7 +59,7 @@ pub(super) fn respell(expr: &mut Expr) -> Result<()> {
             *expr = call("substring", vec![text.as_ref().clone(), pattern.as_ref().clone()]);
         }
         Expr::Function(function) => {
-            if let Some(respelled) = function_call(function) {
+            if let Some(respelled) = function_call(function)? {
                 *expr = respelled;
             }
         }
@@ -185,32 +185,29 @@ fn check_collation(collation: &ObjectName, span: Span) -> Result<()> {
     }
 }
 
-fn function_call(function: &mut Function) -> Option<Expr> {
+fn function_call(function: &mut Function) -> Result<Option<Expr>> {
     let name = function.name.to_string().to_lowercase();
     let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
     if let Some((maker, object)) = json_aggregate_function(name) {
-        return Some(json_of_array(function, &maker, object));
+        return json_of_array(function, name, &maker, object).map(Some);
     }
-    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
     match name {
         "format" => {
             list.args.iter_mut().skip(1).for_each(|argument| cast(argument, &DataType::Text, false));
-            None
         }
         "row_to_json" | "to_json" | "to_jsonb" => {
             list.args.iter_mut().take(1).for_each(name_fields);
-            None
         }
         "quote_literal" | "quote_nullable" => {
             list.args.iter_mut().for_each(|argument| cast(argument, &DataType::Text, false));
-            None
         }
         "encode" | "convert_from" | "get_byte" => {
             list.args.iter_mut().take(1).for_each(|argument| cast(argument, &DataType::Bytea, true));
-            None
         }
-        _ => None,
+        _ => {}
     }
+    Ok(None)
 }
 
 fn arguments(list: &FunctionArgumentList) -> Option<Vec<Expr>> {
@@ -256,16 +253,21 @@ fn row_of(fields: Vec<Expr>) -> Expr {
 }
 
 /// `jsonb_agg(x ORDER BY y)` as JSON of `array_agg(x ORDER BY y)`.
-fn json_of_array(function: &mut Function, maker: &str, object: bool) -> Expr {
+fn json_of_array(function: &Function, name: &str, maker: &str, object: bool) -> Result<Expr> {
     let mut gathered = function.clone();
     gathered.name = ObjectName::from(vec![Ident::with_span(function.name.span(), "array_agg")]);
-    if object
-        && let FunctionArguments::List(list) = &mut gathered.args
-        && let Some(pair) = arguments(list).filter(|arguments| arguments.len() == 2)
-    {
-        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(row_of(pair)))];
+    let wanted = if object { 2 } else { 1 };
+    let undefined = || {
+        let message = format!("function {name}() takes {wanted} argument{}", if object { "s" } else { "" });
+        let error = PlanError::new(PlanErrorKind::UndefinedFunction, message);
+        error.with_hint(NO_FUNCTION).at(span_position(function.span()))
+    };
+    let FunctionArguments::List(list) = &mut gathered.args else { return Err(undefined()) };
+    let given = arguments(list).filter(|given| given.len() == wanted).ok_or_else(undefined)?;
+    if object {
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(row_of(given)))];
     }
-    call(maker, vec![Expr::Function(gathered)])
+    Ok(call(maker, vec![Expr::Function(gathered)]))
 }
 
 /// A call of a function, its name as it stands.

@@ -9,7 +9,7 @@ use sqlparser::ast::{
 
 use super::diagnose::span_position;
 use super::dml::select;
-use super::normalize::{folded, note_type, parameter_number};
+use super::normalize::{call, folded, note_type, parameter_number};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{ARRAY_OF_ROWS, matches_name};
 
@@ -97,21 +97,9 @@ pub(super) fn as_matches(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>
         let literal = array.clone();
         **array = Expr::Cast { kind: CastKind::DoubleColon, expr: literal, data_type, array: false, format: None };
     }
-    let argument = |expr: &Expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr.clone()));
-    let args = vec![argument(left), argument(array)];
-    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
     // Its errors point at the left operand, as those of operators do.
     let name = Ident { value: function.to_string(), quote_style: Some('"'), span: left.span() };
-    *expr = Expr::Function(Function {
-        name: ObjectName::from(vec![name]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(list),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    });
+    *expr = call(name, vec![left.as_ref().clone(), array.as_ref().clone()]);
     Ok(())
 }
 

@@ -10,11 +10,11 @@ use arrow::compute::{cast, concat, filter, is_not_null, not};
 use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF};
 
+use super::bounded::Budget;
 use super::forms::{Form, Gives, Takes, form, function};
+use super::wrapped::{Around, wrapped};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 
@@ -69,7 +69,7 @@ pub(super) fn counted(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
         "array_positions" => DataType::new_list(DataType::Int32, true),
         _ => return function,
     };
-    Arc::new(ScalarUDF::from(Counted { inner: function, target }))
+    wrapped(function, Counted { target })
 }
 
 /// The elements of a row; `None` for NULL.
@@ -194,6 +194,7 @@ const FILLED_MAX: i32 = 1_000_000;
 
 fn fill(columns: &[ArrayRef], result: &DataType, rows: usize) -> Result<ArrayRef> {
     let dimensions = columns[1].as_list::<i32>();
+    let mut budget = Budget::default();
     let filled = |row: usize| -> Result<Option<ArrayRef>> {
         if dimensions.is_null(row) {
             let message = "dimension array or low bound array cannot be null";
@@ -213,6 +214,8 @@ fn fill(columns: &[ArrayRef], result: &DataType, rows: usize) -> Result<ArrayRef
             return Err(refuse(PlanErrorKind::ProgramLimitExceeded, message));
         }
         let value = ScalarValue::try_from_array(&columns[0], row)?;
+        let value_bytes = value.to_array()?.get_buffer_memory_size() as u64;
+        budget.take(value_bytes.saturating_mul(u64::try_from(*length).unwrap_or(0)))?;
         Ok(Some(value.to_array_of_size(usize::try_from(*length).unwrap_or(0))?))
     };
     lists((0..rows).map(filled).collect::<Result<_>>()?, result)
@@ -220,36 +223,20 @@ fn fill(columns: &[ArrayRef], result: &DataType, rows: usize) -> Result<ArrayRef
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Counted {
-    inner: Arc<ScalarUDF>,
     target: DataType,
 }
 
-impl ScalarUDFImpl for Counted {
-    fn name(&self) -> &str {
-        self.inner.name()
+impl Around for Counted {
+    fn field(&self, inner: &ScalarUDF, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let field = inner.return_field_from_args(arguments)?;
+        Ok(Arc::new(field.as_ref().clone().with_data_type(self.target.clone())))
     }
 
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(self.target.clone())
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
-    }
-
-    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn call(&self, inner: &ScalarUDF, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let scalars: Vec<Option<&ScalarValue>> = vec![None; arguments.arg_fields.len()];
         let fields = ReturnFieldArgs { arg_fields: &arguments.arg_fields, scalar_arguments: &scalars };
-        arguments.return_field = self.inner.return_field_from_args(fields)?;
-        match self.inner.inner().invoke_with_args(arguments)? {
+        arguments.return_field = inner.return_field_from_args(fields)?;
+        match inner.inner().invoke_with_args(arguments)? {
             ColumnarValue::Array(values) => Ok(ColumnarValue::Array(cast(&values, &self.target)?)),
             ColumnarValue::Scalar(value) => Ok(ColumnarValue::Scalar(value.cast_to(&self.target)?)),
         }

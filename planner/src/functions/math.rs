@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, new_empty_array};
 use arrow::compute::kernels::numeric;
-use arrow::datatypes::{DataType, FieldRef, Float64Type};
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::checked::{FLOAT_OVERFLOW, FLOAT_UNDERFLOW};
 use super::forms::{Form, Gives, Takes, form, function, undefined};
 use super::sql_type;
+use super::wrapped::{Around, wrapped};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 
@@ -86,53 +85,34 @@ impl ScalarUDFImpl for Remainder {
 
 /// A function of DataFusion's with its results checked, or the function itself.
 pub(super) fn checked(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
-    match CHECKED.contains(&function.name()) {
-        true => Arc::new(ScalarUDF::from(Checked { inner: function })),
-        false => function,
-    }
+    if CHECKED.contains(&function.name()) { wrapped(function, Checked) } else { function }
 }
 
 /// DataFusion's `round` with floats rounded to whole numbers as Postgres rounds them, or the function itself.
 pub(super) fn rounding(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
-    match function.name() == ROUND {
-        true => Arc::new(ScalarUDF::from(Checked { inner: function })),
-        false => function,
-    }
+    if function.name() == "round" { wrapped(function, HalvesToEven) } else { function }
 }
-
-const ROUND: &str = "round";
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Checked {
-    inner: Arc<ScalarUDF>,
+struct HalvesToEven;
+
+impl Around for HalvesToEven {
+    fn call(&self, inner: &ScalarUDF, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let target = arguments.return_field.data_type();
+        match arguments.args.as_slice() {
+            [value] if target.is_floating() => {
+                Ok(ColumnarValue::Array(halves_to_even(&value.to_array(arguments.number_rows)?, target)?))
+            }
+            _ => inner.inner().invoke_with_args(arguments),
+        }
+    }
 }
 
-impl ScalarUDFImpl for Checked {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked;
 
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arguments)
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.inner.return_field_from_args(arguments)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+impl Around for Checked {
+    fn call(&self, inner: &ScalarUDF, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = arguments.number_rows;
         let arrays = |values: &[ColumnarValue]| {
             let floats = |value: &ColumnarValue| Ok(arrow::compute::cast(&value.to_array(rows)?, &DataType::Float64)?);
@@ -142,18 +122,15 @@ impl ScalarUDFImpl for Checked {
         let given = if floating { arrays(&arguments.args)? } else { Vec::new() };
         for row in 0..if floating { rows } else { 0 } {
             if let Some(values) = row_of(&given, row) {
-                check_arguments(self.name(), &values)?;
+                check_arguments(inner.name(), &values)?;
             }
         }
-        if floating && self.name() == ROUND && given.len() == 1 {
-            return Ok(ColumnarValue::Array(halves_to_even(&given[0], arguments.return_field.data_type())?));
-        }
-        let result = self.inner.inner().invoke_with_args(arguments)?;
+        let result = inner.inner().invoke_with_args(arguments)?;
         if floating {
             let results = arrays(std::slice::from_ref(&result))?;
             for row in 0..rows {
                 if let (Some(values), Some(result)) = (row_of(&given, row), row_of(&results, row)) {
-                    check_result(self.name(), &values, result[0])?;
+                    check_result(inner.name(), &values, result[0])?;
                 }
             }
         }
@@ -163,6 +140,7 @@ impl ScalarUDFImpl for Checked {
 
 /// Floats rounded as Postgres rounds them: halves to the even neighbour. Numerics go away from zero.
 fn halves_to_even(floats: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
+    let floats = arrow::compute::cast(floats, &DataType::Float64)?;
     let rounded = floats.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even);
     Ok(arrow::compute::cast(&rounded, target)?)
 }

@@ -7,6 +7,7 @@
 mod aggregate;
 mod array_of_rows;
 mod arrays;
+mod bounded;
 mod cast;
 mod character;
 mod checked;
@@ -28,6 +29,7 @@ mod texts;
 mod use_check;
 mod uuid;
 mod waiting;
+mod wrapped;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -125,7 +127,7 @@ impl Registry {
         let mut scalars = HashMap::new();
         for function in SessionStateDefaults::default_scalar_functions() {
             for name in names(function.name(), function.aliases()).filter(|name| !LEFT_OUT.contains(name)) {
-                scalars.insert(name.to_string(), own(math::checked(Arc::clone(&function))));
+                scalars.insert(name.to_string(), own(bounded::bounded(math::checked(Arc::clone(&function)))));
             }
         }
         if let Some(ceil) = scalars.get("ceil").cloned() {

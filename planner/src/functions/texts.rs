@@ -11,9 +11,11 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 use regex::Regex;
 
+use super::bounded::Budget;
 use super::forms::{Form, Gives, Takes, form, function, variadic};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
+use crate::words;
 
 /// Characters of a line of base64.
 const LINE: usize = 76;
@@ -272,7 +274,7 @@ fn as_literal(text: &str) -> String {
 }
 
 fn format_rows(columns: &[ArrayRef], _: &DataType, rows: usize) -> Result<ArrayRef> {
-    let mut texts = StringBuilder::new();
+    let (mut texts, mut budget) = (StringBuilder::new(), Budget::default());
     for row in 0..rows {
         if columns[0].is_null(row) {
             texts.append_null();
@@ -280,7 +282,7 @@ fn format_rows(columns: &[ArrayRef], _: &DataType, rows: usize) -> Result<ArrayR
         }
         let arguments: Vec<Option<&str>> =
             columns[1..].iter().map(|column| (!column.is_null(row)).then(|| text(column, row))).collect();
-        texts.append_value(formatted(text(&columns[0], row), &arguments)?);
+        texts.append_value(formatted(text(&columns[0], row), &arguments, &mut budget)?);
     }
     Ok(Arc::new(texts.finish()))
 }
@@ -295,7 +297,7 @@ struct Specifier {
 }
 
 /// `format(text, ...)`: `%s`, `%I`, `%L` and `%%`, each with an optional place (`1$`), `-` and width.
-fn formatted(pattern: &str, arguments: &[Option<&str>]) -> Result<String> {
+fn formatted(pattern: &str, arguments: &[Option<&str>], budget: &mut Budget) -> Result<String> {
     let invalid = |message: String| Err(refuse(PlanErrorKind::InvalidParameterValue, message));
     let mut text = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
@@ -327,6 +329,7 @@ fn formatted(pattern: &str, arguments: &[Option<&str>]) -> Result<String> {
             (_, None) => "NULL".to_string(),
         };
         let missing = specifier.width.saturating_sub(characters(&value));
+        budget.take((value.len() + missing) as u64)?;
         let blanks = " ".repeat(missing);
         let (before, behind) = if specifier.left { ("", blanks.as_str()) } else { (blanks.as_str(), "") };
         text.extend([before, &value, behind]);
@@ -391,8 +394,9 @@ struct Patterns {
 impl Patterns {
     fn get(&mut self, pattern: &str) -> Result<&Regex> {
         if self.last.as_ref().is_none_or(|(known, _)| known != pattern) {
-            let regex = Regex::new(pattern).map_err(|error| {
-                refuse(PlanErrorKind::InvalidParameterValue, format!("invalid regular expression: {error}"))
+            let regex = Regex::new(pattern).map_err(|error| match words::failure(&error.to_string()) {
+                Some(error) => DataFusionError::External(Box::new(error)),
+                None => refuse(PlanErrorKind::InvalidRegularExpression, "invalid regular expression"),
             })?;
             self.last = Some((pattern.to_string(), regex));
         }
@@ -424,11 +428,15 @@ mod tests {
     #[test]
     fn formats_are_filled_in() {
         let arguments = [Some("a"), Some("B c"), Some("d'e\\"), None, Some("-5")];
-        let all = |pattern: &str| formatted(pattern, &arguments).map_err(|error| error.to_string());
+        let all =
+            |pattern: &str| formatted(pattern, &arguments, &mut Budget::default()).map_err(|error| error.to_string());
         assert_eq!(all("%s %I %L %L%%").unwrap(), "a \"B c\" E'd''e\\\\' NULL%");
         assert_eq!(all("%3$s|%1$s|%s").unwrap(), "d'e\\|a|B c");
         assert_eq!(all("|%5s|%-5s|%4$s|").unwrap(), "|    a|B c  ||");
-        assert_eq!(formatted("|%*s|%-*s|", &[Some("3"), Some("x"), Some("2"), Some("y")]).unwrap(), "|  x|y |");
+        let widths = [Some("3"), Some("x"), Some("2"), Some("y")];
+        assert_eq!(formatted("|%*s|%-*s|", &widths, &mut Budget::default()).unwrap(), "|  x|y |");
+        let wide = formatted(&"%1$1000000s".repeat(2000), &[Some("x")], &mut Budget::default());
+        assert!(wide.unwrap_err().to_string().contains("requested length too large"));
         assert!(all("%*s").unwrap_err().contains("out of range"), "a is no width");
         assert!(all("%s%s%s%s%s%s").unwrap_err().contains("too few arguments"));
         assert!(all("%d").unwrap_err().contains("unrecognized format() type specifier \"d\""));
