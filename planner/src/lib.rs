@@ -23,6 +23,7 @@ pub mod meant;
 pub mod optimize;
 pub mod parse;
 pub mod plan;
+pub mod reading;
 pub mod secret;
 pub mod settings;
 pub mod statement;

@@ -3,11 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reading::Reading;
 use crate::values::TextForms;
 
 /// Settings that change what a statement means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredSettings")]
+#[serde(try_from = "StoredSettings")]
 pub struct PlanSettings {
     /// Schemas searched for unqualified names, in order; the first one takes new relations.
     pub search_path: Vec<String>,
@@ -15,35 +16,18 @@ pub struct PlanSettings {
     pub time_zone: String,
     /// How casts to text write. Entries of older logs have none: they write the default forms.
     pub forms: TextForms,
-    /// Whether the length of a text type says anything. No session can change it: entries of older logs have no
-    /// lengths, because `varchar(n)` was text of any length when they were written, and what was
-    /// defined then goes on to hold what it holds.
-    pub text_lengths: bool,
-    /// Literals have Postgres' types everywhere: integers in VALUES are `integer` where they fit, whole numbers beyond
-    /// `bigint`, or with an exponent, `numeric` without digits behind the point. No session can change this, either:
-    /// entries of older logs do not say so, and what is kept of their rows has the types that their literals had.
-    pub typed_literals: bool,
-    /// Rows are compared column by column, and a NULL leaves the answer open. No session can change it: what was
-    /// defined when rows were compared as structs, to which NULL is a value, goes on to hold what it holds.
-    pub rows_by_columns: bool,
-    /// `char(n)` and `bpchar` are a type of their own. In entries of older logs, which do not say so, they are text of
-    /// any length.
-    pub blank_padded: bool,
-    /// Whether clauses are held to what may stand in them (`crate::bind`, the module `mistakes`): where that was not
-    /// done a mistake could be taken in silence, and what was defined so is planned as it was. No session can change it.
-    pub checked_clauses: bool,
-    /// Functions of arrays, texts and JSON, places in arrays and the rounding of floats are Postgres'. No session can
-    /// change it: entries of older logs do not say so, and what is kept of their rows came of DataFusion's functions of
-    /// the same names.
-    pub postgres_functions: bool,
+    /// How SQL is read.
+    pub reading: Reading,
 }
 
-/// As a log has them, of whatever release.
+/// As a log has them, of whatever release. Before there was one number each step of [`Reading`] had a field of its own,
+/// which entries from before the step do not have.
 #[derive(Deserialize)]
 struct StoredSettings {
     search_path: Vec<String>,
     time_zone: String,
     forms: Option<TextForms>,
+    reading: Option<Reading>,
     text_lengths: Option<bool>,
     #[serde(default)]
     typed_literals: bool,
@@ -57,24 +41,37 @@ struct StoredSettings {
     postgres_functions: bool,
 }
 
-impl From<StoredSettings> for PlanSettings {
-    fn from(stored: StoredSettings) -> Self {
-        let StoredSettings { search_path, time_zone, forms, text_lengths, typed_literals, .. } = stored;
-        let StoredSettings { rows_by_columns, blank_padded, checked_clauses, postgres_functions, .. } = stored;
-        // Lengths came with the forms, before they had a field of their own.
-        let text_lengths = text_lengths.unwrap_or(forms.is_some());
-        let forms = forms.unwrap_or_default();
-        Self {
-            search_path,
-            time_zone,
-            forms,
-            text_lengths,
-            typed_literals,
-            rows_by_columns,
-            blank_padded,
-            checked_clauses,
-            postgres_functions,
+impl StoredSettings {
+    /// The reading that the fields of the steps tell. A snapshot keeps them as they were, so each step that is there
+    /// has all earlier ones before it.
+    fn reading_of_steps(&self) -> Result<Reading, String> {
+        let steps = [
+            // Lengths came with the forms, before they had a field of their own.
+            (Reading::TEXT_LENGTHS, self.text_lengths.unwrap_or(self.forms.is_some())),
+            (Reading::TYPED_LITERALS, self.typed_literals),
+            (Reading::ROWS_BY_COLUMNS, self.rows_by_columns),
+            (Reading::BLANK_PADDED, self.blank_padded),
+            (Reading::CHECKED_CLAUSES, self.checked_clauses),
+            (Reading::POSTGRES_FUNCTIONS, self.postgres_functions),
+        ];
+        let taken = steps.iter().take_while(|(_, is_taken)| *is_taken).count();
+        match steps[taken..].iter().find(|(_, is_taken)| *is_taken) {
+            Some((later, _)) => Err(format!("{later:?} stands there without {:?}", steps[taken].0)),
+            None => Ok(taken.checked_sub(1).map_or(Reading::FIRST, |last| steps[last].0)),
         }
+    }
+}
+
+impl TryFrom<StoredSettings> for PlanSettings {
+    type Error = String;
+
+    fn try_from(stored: StoredSettings) -> Result<Self, String> {
+        let reading = match stored.reading {
+            Some(reading) => reading,
+            None => stored.reading_of_steps()?,
+        };
+        let StoredSettings { search_path, time_zone, forms, .. } = stored;
+        Ok(Self { search_path, time_zone, forms: forms.unwrap_or_default(), reading })
     }
 }
 
@@ -84,12 +81,7 @@ impl Default for PlanSettings {
             search_path: vec!["public".to_string()],
             time_zone: "UTC".to_string(),
             forms: TextForms::default(),
-            text_lengths: true,
-            typed_literals: true,
-            rows_by_columns: true,
-            blank_padded: true,
-            checked_clauses: true,
-            postgres_functions: true,
+            reading: Reading::NEWEST,
         }
     }
 }
@@ -106,21 +98,57 @@ mod tests {
     use crate::plan::plan;
     use crate::statement::{Statement, StatementText};
 
+    fn stored(fields: &str) -> Result<PlanSettings, String> {
+        let json = format!(r#"{{"search_path": ["public"], "time_zone": "UTC"{fields}}}"#);
+        serde_json::from_str(&json).map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn entries_of_older_logs_have_no_lengths() {
-        let lengths = |json: &str| serde_json::from_str::<PlanSettings>(json).unwrap().text_lengths;
-        assert!(!lengths(r#"{"search_path": ["public"], "time_zone": "UTC"}"#));
-        let newest = serde_json::to_string(&PlanSettings::default()).unwrap();
-        assert!(lengths(&newest));
-        let old = PlanSettings { text_lengths: false, ..PlanSettings::default() };
-        assert!(!lengths(&serde_json::to_string(&old).unwrap()), "a snapshot keeps what the log said");
+    fn steps_of_older_logs_are_readings() {
+        let forms = serde_json::to_string(&TextForms::default()).unwrap();
+        let mut fields = String::new();
+        let reading = |fields: &str| stored(fields).unwrap().reading;
+        assert_eq!(reading(&fields), Reading::FIRST);
+        fields.push_str(&format!(r#", "forms": {forms}"#));
+        assert_eq!(reading(&fields), Reading::TEXT_LENGTHS, "lengths came with the forms");
+        assert_eq!(reading(&format!(r#"{fields}, "text_lengths": false"#)), Reading::FIRST, "of a snapshot");
+        for (step, then) in [
+            ("text_lengths", Reading::TEXT_LENGTHS),
+            ("typed_literals", Reading::TYPED_LITERALS),
+            ("rows_by_columns", Reading::ROWS_BY_COLUMNS),
+            ("blank_padded", Reading::BLANK_PADDED),
+            ("checked_clauses", Reading::CHECKED_CLAUSES),
+            ("postgres_functions", Reading::POSTGRES_FUNCTIONS),
+        ] {
+            fields.push_str(&format!(r#", "{step}": true"#));
+            assert_eq!(reading(&fields), then, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_keeps_the_reading() {
+        for reading in Reading::all() {
+            let settings = PlanSettings { reading, ..PlanSettings::default() };
+            let json = serde_json::to_string(&settings).unwrap();
+            assert_eq!(serde_json::from_str::<PlanSettings>(&json).unwrap(), settings);
+        }
+    }
+
+    #[test]
+    fn readings_that_no_build_wrote_and_newer_ones_are_refused() {
+        let apart = stored(r#", "text_lengths": true, "rows_by_columns": true"#).unwrap_err();
+        assert!(apart.contains("without"), "{apart}");
+        let newer = stored(&format!(r#", "reading": {}"#, Reading::NEWEST.index() + 1)).unwrap_err();
+        assert!(newer.contains("this build knows"), "{newer}");
+    }
+
+    fn of(reading: Reading) -> PlanSettings {
+        PlanSettings { reading, ..PlanSettings::default() }
     }
 
     #[test]
     fn rows_of_older_logs_are_compared_as_structs() {
-        let older = r#"{ "search_path": ["public"], "time_zone": "UTC" }"#;
-        let older: PlanSettings = serde_json::from_str(older).expect("older logs are read");
-        assert!(!older.rows_by_columns && PlanSettings::default().rows_by_columns);
+        let older = of(Reading::TYPED_LITERALS);
         let text = "SELECT 1 FROM (VALUES (1, 2)) AS v(a, b) WHERE (a, b) < (1, 3)".to_string();
         let plan_under = |settings: &PlanSettings| {
             let text = StatementText { sql: text.clone(), start: TextPosition(1) };
@@ -143,8 +171,7 @@ mod tests {
 
     #[test]
     fn literals_of_older_logs_keep_their_types() {
-        let older = r#"{ "search_path": ["public"], "time_zone": "UTC" }"#;
-        let older: PlanSettings = serde_json::from_str(older).expect("older logs are read");
+        let older = of(Reading::TEXT_LENGTHS);
         let newer = PlanSettings::default();
         let rows = "SELECT * FROM (VALUES (1, -2147483648, 3000000000), (2, NULL, 1)) AS v(a, b, c)";
         assert_eq!(types(rows, &newer), [DataType::Int32, DataType::Int32, DataType::Int64]);
@@ -160,9 +187,7 @@ mod tests {
 
     #[test]
     fn blanks_of_older_logs_mean_something() {
-        let older: PlanSettings =
-            serde_json::from_str(r#"{ "search_path": [], "time_zone": "UTC", "text_lengths": true }"#)
-                .expect("older logs are read");
+        let older = of(Reading::ROWS_BY_COLUMNS);
         let casts = "SELECT 'a '::char(3), 'a '::bpchar, '{a}'::char(2)[]";
         let list = |element| DataType::new_list(element, true);
         assert_eq!(types(casts, &older), [DataType::Utf8, DataType::Utf8, list(DataType::Utf8)]);

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use sqlparser::ast::{self as sql, ArrayElemTypeDef, CharacterLength, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::reading::Reading;
 use crate::settings::PlanSettings;
 
 /// Digits of bare `numeric`.
@@ -120,7 +121,8 @@ pub(crate) fn under(declared: &mut sql::DataType, settings: &PlanSettings) {
     use sql::DataType as Sql;
     let is_varying =
         matches!(declared, Sql::Varchar(_) | Sql::Nvarchar(_) | Sql::CharacterVarying(_) | Sql::CharVarying(_));
-    if (is_varying && !settings.text_lengths) || (is_character(declared) && !settings.blank_padded) {
+    let reading = settings.reading;
+    if (is_varying && reading < Reading::TEXT_LENGTHS) || (is_character(declared) && reading < Reading::BLANK_PADDED) {
         *declared = Sql::Text;
     }
     within(declared).into_iter().for_each(|inner| under(inner, settings));

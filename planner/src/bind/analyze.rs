@@ -23,6 +23,7 @@ use super::rewrite::rewrite_expressions;
 use super::series::SeriesNode;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, Registry, registry_of};
+use crate::reading::Reading;
 use crate::settings::PlanSettings;
 use crate::types::{CHAR, UUID};
 use crate::values::{TextStyle, input};
@@ -46,7 +47,7 @@ pub(super) fn with_parameters(
     if inferred.values().any(Option::is_none) {
         // What stands in CASE or COALESCE has its type from its neighbours.
         let options = planner_options();
-        let check = CheckTypes { blank_padded: true };
+        let check = CheckTypes { reading: Reading::NEWEST };
         let narrow = NarrowLiterals.analyze(first.clone(), options).map_err(plan_error)?;
         inferred = parameter_types(&check.analyze(narrow, options).map_err(plan_error)?)?;
     }
@@ -90,10 +91,10 @@ fn parameter_types(plan: &LogicalPlan) -> Result<HashMap<String, Option<DataType
 
 /// Settles the types of a plan that `SqlToRel` made. Casts to text write as `style` says, which is that of `settings`.
 pub(super) fn analyze(plan: LogicalPlan, style: TextStyle, settings: &PlanSettings) -> Result<LogicalPlan> {
-    let (blank_padded, registry) = (settings.blank_padded, registry_of(settings));
+    let (reading, registry) = (settings.reading, registry_of(settings.reading));
     let rules: [Arc<dyn AnalyzerRule>; 6] = [
         Arc::new(NarrowLiterals),
-        Arc::new(CheckTypes { blank_padded }),
+        Arc::new(CheckTypes { reading }),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(PostgresCasts { style, registry }),
@@ -106,10 +107,10 @@ pub(super) fn analyze(plan: LogicalPlan, style: TextStyle, settings: &PlanSettin
 
 /// Casts the output columns that clients have no type for: DataFusion's unsigned counters, its other encodings
 /// of text and time, and the difference of two timestamps.
-pub(super) fn client_types(plan: LogicalPlan, blank_padded: bool) -> Result<LogicalPlan> {
+pub(super) fn client_types(plan: LogicalPlan, reading: Reading) -> Result<LogicalPlan> {
     let client_type = |data_type: &DataType| match data_type {
         // Without `char(n)` it is one of those encodings.
-        data_type if *data_type == CHAR => (!blank_padded).then_some(DataType::Utf8),
+        data_type if *data_type == CHAR => (reading < Reading::BLANK_PADDED).then_some(DataType::Utf8),
         data_type => client_type(data_type),
     };
     if plan.schema().fields().iter().all(|field| client_type(field.data_type()).is_none()) {

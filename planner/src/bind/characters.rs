@@ -11,6 +11,7 @@ use arrow::datatypes::DataType;
 use super::described;
 use super::rewrite::Scope;
 use crate::functions::{keeps_character, padded, shows_blanks};
+use crate::reading::Reading;
 use crate::types::CHAR;
 
 /// Whether an operator matches a text against a pattern: Postgres has it see the blanks.
@@ -26,13 +27,14 @@ pub(super) fn is_pattern(operator: Operator) -> bool {
 pub(super) struct Characters<'a> {
     pub(super) scope: &'a Scope<'a>,
     /// Without, there is no `char(n)`, and DataFusion's own use of its Arrow type is text as ever.
-    pub(super) blank_padded: bool,
+    pub(super) reading: Reading,
 }
 
 impl Characters<'_> {
     /// The text of a `char(n)`, or the texts of an array of them; other values are left as they are.
     fn text(&self, expr: Expr, blanks: bool) -> Expr {
-        let Some(target) = expr.get_type(self.scope.schema()).ok().filter(|_| self.blank_padded).and_then(text_of)
+        let Some(target) =
+            expr.get_type(self.scope.schema()).ok().filter(|_| self.reading >= Reading::BLANK_PADDED).and_then(text_of)
         else {
             return expr;
         };

@@ -25,13 +25,14 @@ use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{
     self, interval_length, is_json, json_literals, json_sort_key, matches_operator, registry, sql_type,
 };
+use crate::reading::Reading;
 use crate::types::{CHAR, JSON, JSONB, UUID};
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct CheckTypes {
-    /// See [`crate::settings::PlanSettings::blank_padded`].
-    pub(super) blank_padded: bool,
+    /// How the text is read.
+    pub(super) reading: Reading,
 }
 
 impl AnalyzerRule for CheckTypes {
@@ -42,7 +43,7 @@ impl AnalyzerRule for CheckTypes {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         let checked = plan.transform_up_with_subqueries(|node| {
             let node = rewrite_node(node, &|expr, scope| {
-                let characters = Characters { scope, blank_padded: self.blank_padded };
+                let characters = Characters { scope, reading: self.reading };
                 expression(expr, &characters).map(Transformed::yes)
             })?
             .data;

@@ -26,6 +26,7 @@ use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{ARRAY_OF_ROWS, array_of_rows, json_aggregate, matches_function, registry};
 use crate::meant::MeantNames;
+use crate::reading::Reading;
 use crate::settings::PlanSettings;
 use crate::statement::Read;
 
@@ -175,19 +176,19 @@ pub(crate) const GENERATE_SERIES: &str = "generate_series";
 
 type ExprPlanners = Vec<Arc<dyn ExprPlanner>>;
 
-/// The planners of expressions: without and with [`NamedCasts`], of today's and of [`PlanSettings::postgres_functions`]'
-/// older texts.
-static EXPRESSION_PLANNERS: LazyLock<[[ExprPlanners; 2]; 2]> = LazyLock::new(|| {
-    [false, true].map(|postgres_functions| {
+/// The planners of expressions of every reading, without and with [`NamedCasts`].
+static EXPRESSION_PLANNERS: LazyLock<Vec<[ExprPlanners; 2]>> = LazyLock::new(|| {
+    let of_reading = |reading| {
         [false, true].map(|names_casts| {
-            let mut planners: ExprPlanners = vec![Arc::new(Operators { postgres_functions })];
+            let mut planners: ExprPlanners = vec![Arc::new(Operators { reading })];
             if names_casts {
                 planners.push(Arc::new(NamedCasts));
             }
             planners.extend(SessionStateDefaults::default_expr_planners());
             planners
         })
-    })
+    };
+    Reading::all().map(of_reading).collect()
 });
 
 static RELATION_PLANNERS: LazyLock<Vec<Arc<dyn RelationPlanner>>> =
@@ -260,7 +261,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        let of_settings = &EXPRESSION_PLANNERS[usize::from(self.settings().postgres_functions)];
+        let of_settings = &EXPRESSION_PLANNERS[self.settings().reading.index()];
         &of_settings[usize::from(self.names_casts.get())]
     }
 

@@ -2,7 +2,7 @@
 //! in clauses where they mean nothing. Each is refused with the words and the place of Postgres.
 //!
 //! Definitions of logs that were written before this was looked at are planned without
-//! ([`crate::settings::PlanSettings::checked_clauses`]).
+//! ([`crate::reading::Reading::CHECKED_CLAUSES`]).
 
 use std::ops::ControlFlow;
 

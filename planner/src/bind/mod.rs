@@ -128,7 +128,7 @@ impl<'a> Binder<'a> {
 
     /// The functions that a text means.
     fn registry(&self) -> &'static Registry {
-        functions::registry_of(self.settings)
+        functions::registry_of(self.settings.reading)
     }
 
     /// How casts to text write. A zone of the log that this build does not know is refused: another one would give
@@ -214,7 +214,7 @@ impl<'a> Binder<'a> {
         let mut described = described::columns(&plan, &context.planned_views(), self.catalog);
         described::written_casts(written, &mut described);
         let plan = analyze::analyze(plan, self.style()?, self.settings)?;
-        let plan = analyze::client_types(plan, self.settings.blank_padded)?;
+        let plan = analyze::client_types(plan, self.settings.reading)?;
         let schema = client_schema(&plan);
         let (views, names) = (context.views().into_iter().collect(), context.names());
         Ok(BoundQuery { plan, schema, described, views, parameters, uses, names })

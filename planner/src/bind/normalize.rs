@@ -24,6 +24,7 @@ use super::respelled::{self, respell};
 use super::{mistakes, moments, rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::CHARACTER;
+use crate::reading::Reading;
 use crate::settings::PlanSettings;
 
 /// Stands before a number that makes a repeated column name unique inside the planner; clients never see it.
@@ -44,7 +45,7 @@ pub(super) fn without_marks(text: &str) -> String {
 
 /// Normalizes a query in place. `parameters` takes the types that casts give (`$1::int`), where none is known.
 pub(super) fn query(query: &mut Query, parameters: &mut Vec<Option<DataType>>, settings: &PlanSettings) -> Result<()> {
-    if settings.checked_clauses {
+    if settings.reading >= Reading::CHECKED_CLAUSES {
         mistakes::check(query)?;
     }
     let mut pass = Pass { parameters, settings, depth: 0 };
@@ -84,7 +85,9 @@ impl VisitorMut for Pass<'_> {
         if self.depth == 1 {
             sorted_names::mark(query);
         }
-        if let (SetExpr::Values(values), true) = (query.body.as_mut(), self.settings.typed_literals) {
+        if let SetExpr::Values(values) = query.body.as_mut()
+            && self.reads(Reading::TYPED_LITERALS)
+        {
             values.rows.iter_mut().flat_map(|row| &mut row.content).for_each(literal::narrow_integer);
         }
         flow(self.check_query(query))
@@ -97,7 +100,7 @@ impl VisitorMut for Pass<'_> {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
         let checked = self.check_select(select).map(|()| name_columns(select, self.depth <= 1));
-        if self.settings.postgres_functions {
+        if self.reads(Reading::POSTGRES_FUNCTIONS) {
             respelled::sets_in_rows(select);
         }
         flow(checked)
@@ -109,7 +112,7 @@ impl VisitorMut for Pass<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
-        if self.settings.rows_by_columns {
+        if self.reads(Reading::ROWS_BY_COLUMNS) {
             rows::write_out(expr);
         }
         flow(self.check_expression(expr))
@@ -124,6 +127,11 @@ fn flow(result: Result<()>) -> Flow {
 }
 
 impl Pass<'_> {
+    /// Whether the text is read in a way that came with a step, or later.
+    fn reads(&self, step: Reading) -> bool {
+        self.settings.reading >= step
+    }
+
     fn refuse_if(&self, present: bool, construct: &str, span: Span) -> Result<()> {
         if present {
             return Err(PlanError::unsupported(format!("{construct} is not supported")).at(span_position(span)));
@@ -277,7 +285,7 @@ impl Pass<'_> {
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
         respell(expr)?;
-        if self.settings.typed_literals {
+        if self.reads(Reading::TYPED_LITERALS) {
             literal::widen_integer(expr);
         }
         if let Expr::Cast { data_type, .. } | Expr::TypedString(ast::TypedString { data_type, .. }) = expr {
@@ -298,7 +306,7 @@ impl Pass<'_> {
                 moments::written_out(expr)
             }
             Expr::Function(function) => {
-                if self.settings.postgres_functions {
+                if self.reads(Reading::POSTGRES_FUNCTIONS) {
                     respelled::refuse_set(function)?;
                 }
                 moments::arguments_in_order(function)?;
@@ -365,7 +373,7 @@ impl Pass<'_> {
                 Ok(())
             }
             Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) if text.contains(['e', 'E']) => {
-                *expr = literal::with_exponent(text, *span, self.settings.typed_literals)
+                *expr = literal::with_exponent(text, *span, self.reads(Reading::TYPED_LITERALS))
                     .map_err(|error| error.at(span_position(*span)))?;
                 Ok(())
             }

@@ -23,6 +23,7 @@ use crate::functions::{
     interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, registry, scaled_interval,
     sql_type, time_between,
 };
+use crate::reading::Reading;
 use crate::types::{CHAR, JSON, JSONB, UUID};
 use crate::values::input;
 
@@ -30,8 +31,8 @@ use crate::values::input;
 /// would refuse what a literal makes possible.
 #[derive(Debug)]
 pub(super) struct Operators {
-    /// See [`crate::settings::PlanSettings`].
-    pub postgres_functions: bool,
+    /// How the text is read.
+    pub reading: Reading,
 }
 
 /// Aggregates of casts, named by the casts, too.
@@ -115,7 +116,7 @@ impl ExprPlanner for Operators {
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
         match type_of(&expr.expr, schema) {
             Some(data_type) if data_type == JSONB => {}
-            Some(DataType::List(_)) if self.postgres_functions => return Ok(part_of_array(expr)),
+            Some(DataType::List(_)) if self.reading >= Reading::POSTGRES_FUNCTIONS => return Ok(part_of_array(expr)),
             _ => return Ok(PlannerResult::Original(expr)),
         }
         let selector = match &expr.field_access {

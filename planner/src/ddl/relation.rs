@@ -10,6 +10,7 @@ use crate::bind::Binder;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::parse::ast::{CreateRelation, RelationClass};
+use crate::reading::Reading;
 use crate::secret::SecretUses;
 use crate::settings::PlanSettings;
 use crate::statement::{CreateSource, CreateTable, NEW_RELATION, OnConflict, Statement};
@@ -37,7 +38,7 @@ pub(crate) fn create_relation(
 ) -> Result<Statement> {
     let binder = Binder::new(catalog, settings);
     let name = new_name(&relation.name, relation.if_not_exists, catalog, settings)?;
-    if settings.checked_clauses {
+    if settings.reading >= Reading::CHECKED_CLAUSES {
         refuse_conflicting_nulls(relation)?;
     }
     let mut options = Options::of(&relation.options);

@@ -32,7 +32,7 @@ mod waiting;
 mod wrapped;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
@@ -45,7 +45,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::bind::plan_error;
 use crate::error::Result;
-use crate::settings::PlanSettings;
+use crate::reading::Reading;
 use crate::values::TextStyle;
 
 pub use aggregate::{ExactAggregate, ExactKind};
@@ -82,18 +82,18 @@ pub struct Registry {
     windows: HashMap<String, Arc<WindowUDF>>,
 }
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::build(true));
-
-static EARLIER: LazyLock<Registry> = LazyLock::new(|| Registry::build(false));
+/// A registry per reading, made when it is first asked for.
+static REGISTRIES: LazyLock<Vec<OnceLock<Registry>>> =
+    LazyLock::new(|| Reading::all().map(|_| OnceLock::new()).collect());
 
 /// The registry.
 pub fn registry() -> &'static Registry {
-    &REGISTRY
+    registry_of(Reading::NEWEST)
 }
 
-/// The registry of the time when something was written: see [`PlanSettings::postgres_functions`].
-pub fn registry_of(settings: &PlanSettings) -> &'static Registry {
-    if settings.postgres_functions { &REGISTRY } else { &EARLIER }
+/// The registry of the time when something was written.
+pub fn registry_of(reading: Reading) -> &'static Registry {
+    REGISTRIES[reading.index()].get_or_init(|| Registry::build(reading))
 }
 
 /// Functions of DataFusion that have no place here: they lie about what this server is, or ask for files and for
@@ -119,7 +119,8 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    fn build(postgres_functions: bool) -> Self {
+    fn build(reading: Reading) -> Self {
+        let postgres_functions = reading >= Reading::POSTGRES_FUNCTIONS;
         let own = |function: Arc<ScalarUDF>| match postgres_functions {
             true => math::rounding(arrays::counted(function)),
             false => function,

@@ -295,10 +295,13 @@ mod tests {
             detail: Detail::Drop { relations: vec![] },
         }
         .to_record();
+        let mut unread = record.clone();
         record.detail = serde_json::json!({ "Fold": {} });
-        assert_eq!(
-            Ddl::from_record(record, &SecretKeys::default()).unwrap_err().kind,
-            millstream_runtime::ErrorKind::Data
-        );
+        unread.settings["reading"] = serde_json::json!(60_000);
+        for (record, reason) in [(record, "Fold"), (unread, "SQL was read in way 60000 when it was written")] {
+            let refused = Ddl::from_record(record, &SecretKeys::default()).unwrap_err();
+            assert_eq!(refused.kind, millstream_runtime::ErrorKind::Data);
+            assert!(refused.message.contains(reason), "{}", refused.message);
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_planner::bind::nearest;
+use millstream_planner::reading::Reading;
 use millstream_planner::settings::PlanSettings;
 use millstream_planner::values::{TextForms, TextStyle, Zone};
 
@@ -287,12 +288,7 @@ impl Settings {
             search_path: split_path(&path),
             time_zone: self.get("timezone").expect("a known setting has a value"),
             forms: self.style.forms,
-            text_lengths: true,
-            typed_literals: true,
-            rows_by_columns: true,
-            blank_padded: true,
-            checked_clauses: true,
-            postgres_functions: true,
+            reading: Reading::NEWEST,
         }
     }
 
