@@ -19,11 +19,12 @@ use super::dml::{self, Target};
 use super::gathered::Gathered;
 use super::head::TableHead;
 use super::read::{Pinned, not_there_yet, version_of};
+use super::returning::{Affected, returning_plan};
 use super::state::State;
 use super::stop::Stop;
 use super::write::{
-    Change, Over, StoredChanges, Versions, WriteContext, Written, all_rows, decision, insertable, no_head, plan_of,
-    returned, returning_of, returning_plan, returning_schema, tables_read, written,
+    Change, StoredChanges, Versions, WriteContext, Written, all_rows, decision, insertable, no_head, plan_of,
+    tables_read, written,
 };
 use crate::session::SqlError;
 
@@ -82,15 +83,10 @@ impl Engine {
                 None => rows.clone(),
             };
             let decision = decision(change, Target { head, own }, rows.as_ref(), &context.parameters)?;
-            if let Some(returning) = returning_of(change) {
-                result = Some(match returning_plan(change) {
-                    None => returned(returning, &definition, &decision.affected, &context.parameters)?,
-                    Some(plan) => {
-                        let (affected, schema) = (decision.affected.clone(), returning_schema(returning, &definition)?);
-                        let over = Over { plan, affected, schema };
-                        self.returned_rows(over, pinned, &before, &context).await?
-                    }
-                });
+            if result.is_none() {
+                let affected = Affected { definition: &definition, rows: &decision.affected };
+                let returned = self.returned(change, affected, pinned, &before, &context);
+                result = context.stop.race(returned).await?;
             }
             gathered.check_room(&decision, self.starter.memory.left())?;
             decisions.push((table, definition, decision));

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Bytes of rows that one DML statement may change: they are held at once, in the statement and in its commit.
 pub const DML_STATEMENT_BYTES: usize = 256 << 20;
 
+/// Rows of RETURNING that are computed and looked through at once: some milliseconds, after which a cancel is heard.
+pub const RETURNING_SLICE_ROWS: usize = 8_192;
+
 /// How long a statement that is cancelled waits for the outcome of its commit, which is on its way to the log: where the
 /// log is well, an entry takes milliseconds.
 pub const COMMIT_GRACE: Duration = Duration::from_secs(1);

@@ -41,6 +41,7 @@ pub mod provider;
 pub mod read;
 pub mod record;
 pub mod recovery;
+pub mod returning;
 mod secrets;
 mod settle;
 pub mod source_scan;

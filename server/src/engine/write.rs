@@ -38,6 +38,7 @@ use super::index::indexes_of;
 use super::limits::{COMMIT_GRACE, DML_STATEMENT_BYTES};
 use super::provider::{Scan, VersionRows};
 use super::read::Pinned;
+use super::returning::{Affected, RowsCheck, returning_plan};
 use super::state::State;
 use super::stop::Stop;
 use crate::session::SqlError;
@@ -72,6 +73,8 @@ pub struct WriteContext<'a> {
     pub viewer: RoleOid,
     /// The clock and who asks.
     pub facts: SessionFacts,
+    /// Holds the rows of RETURNING against what the client can be told.
+    pub rows_check: Option<RowsCheck>,
     /// Ends it early.
     pub stop: &'a Stop,
     /// The newest commit that the session has seen.
@@ -88,7 +91,7 @@ pub struct Written {
     /// Rows that came too late and are in `$late`.
     pub late: usize,
     /// The rows of RETURNING.
-    pub returned: Option<RecordBatch>,
+    pub returned: Option<Vec<RecordBatch>>,
 }
 
 impl Engine {
@@ -166,7 +169,7 @@ impl Engine {
             }
             (None, None) => None,
         };
-        let (mut commit, mut result) = (Vec::new(), None);
+        let mut commit = Vec::new();
         for table in tables {
             let head = heads.get_mut(table).ok_or_else(|| no_head(&self.state.load(), *table))?;
             let rows = match change {
@@ -176,23 +179,16 @@ impl Engine {
             let decision = decision(change, Target { head, own: None }, rows.as_ref(), &context.parameters)?;
             commit.push((*table, decision));
         }
-        // RETURNING is computed before anything is applied: a row on which it fails fails the statement.
-        if let (Some(returning), Some((table, decision))) = (returning_of(change), commit.first()) {
-            let definition = heads[table].definition.clone();
-            result = Some(match returning_plan(change) {
-                None => returned(returning, &definition, &decision.affected, &context.parameters)?,
-                Some(plan) => {
-                    let read = tables_read(context.state, plan)?.into_iter();
-                    let versions = read.filter_map(|id| Some((id, heads.get(&id)?.store.version()))).collect();
-                    let over = Over {
-                        plan,
-                        affected: decision.affected.clone(),
-                        schema: returning_schema(returning, &definition)?,
-                    };
-                    self.returned_rows(over, &pinned, &versions, context).await?
-                }
-            });
-        }
+        let result = match commit.first() {
+            Some((table, decision)) => {
+                let read = returning_plan(change).map(|plan| tables_read(context.state, plan)).transpose()?;
+                let read = read.into_iter().flatten();
+                let versions = read.filter_map(|id| Some((id, heads.get(&id)?.store.version()))).collect();
+                let affected = Affected { definition: &heads[table].definition, rows: &decision.affected };
+                self.returned(change, affected, &pinned, &versions, context).await?
+            }
+            None => None,
+        };
         let written = written(change, commit.iter().map(|(_, decision)| decision), result);
         let commit = commit.into_iter().map(|(table, decision)| (table, decision.into())).collect();
         let (rows, changes) = apply(&mut heads, commit)?;
@@ -222,23 +218,8 @@ impl Engine {
         self.evaluate_over(plan, None, pinned, versions, context).await
     }
 
-    /// The rows of a RETURNING that asks subqueries; `versions` are the tables as they were before the statement.
-    pub(super) async fn returned_rows(
-        &self,
-        over: Over<'_>,
-        pinned: &Pinned,
-        versions: &Versions,
-        context: &WriteContext<'_>,
-    ) -> Result<RecordBatch, SqlError> {
-        let Over { plan, affected, schema } = over;
-        let rows = self.evaluate_over(plan, Some(affected), pinned, versions, context).await?;
-        // There may be no row where a column can't be null.
-        let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-        let schema = Schema::new(fields.collect::<Vec<_>>());
-        Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().to_vec())?)
-    }
-
-    async fn evaluate_over(
+    /// The same, with the rows of [`NEW_RELATION`] where the plan is that of a RETURNING.
+    pub(super) async fn evaluate_over(
         &self,
         plan: &LogicalPlan,
         changed: Option<RecordBatch>,
@@ -330,16 +311,6 @@ impl Engine {
     }
 }
 
-/// RETURNING as a plan, and what it is over.
-pub(super) struct Over<'a> {
-    /// It scans [`NEW_RELATION`] for the changed rows.
-    pub plan: &'a LogicalPlan,
-    /// Those rows.
-    pub affected: RecordBatch,
-    /// The columns that it gives.
-    pub schema: Schema,
-}
-
 /// Where the place of a commit in the log arrives.
 pub(super) type Answer = tokio::sync::oneshot::Receiver<millstream_runtime::Result<LogPosition>>;
 
@@ -352,7 +323,7 @@ struct Decided {
 pub(super) fn written<'a>(
     change: Change<'_>,
     decisions: impl Iterator<Item = &'a Decision>,
-    returned: Option<RecordBatch>,
+    returned: Option<Vec<RecordBatch>>,
 ) -> Written {
     let mut written = Written { position: None, affected: 0, late: 0, returned };
     for decision in decisions {
@@ -389,25 +360,6 @@ pub(super) fn plan_of(change: Change<'_>) -> Option<&LogicalPlan> {
         Change::Insert(insert) => Some(&insert.rows),
         Change::Update(update) => Some(&update.rows),
         Change::Delete(delete) => Some(&delete.rows),
-        Change::Truncate(_) => None,
-    }
-}
-
-pub(super) fn returning_of(change: Change<'_>) -> Option<&[Expr]> {
-    match change {
-        Change::Insert(insert) => insert.returning.as_deref(),
-        Change::Update(update) => update.returning.as_deref(),
-        Change::Delete(delete) => delete.returning.as_deref(),
-        Change::Truncate(_) => None,
-    }
-}
-
-/// RETURNING as a plan, where it asks subqueries.
-pub(super) fn returning_plan(change: Change<'_>) -> Option<&LogicalPlan> {
-    match change {
-        Change::Insert(insert) => insert.returning_rows.as_ref(),
-        Change::Update(update) => update.returning_rows.as_ref(),
-        Change::Delete(delete) => delete.returning_rows.as_ref(),
         Change::Truncate(_) => None,
     }
 }
@@ -548,30 +500,6 @@ pub(super) fn apply(
 fn unstored(changes: &[ChangeBatch], stored: &[StoredChanges]) -> Vec<ChangeBatch> {
     let loose = changes.iter().enumerate().filter(|(at, _)| !stored.iter().any(|stored| stored.range.contains(at)));
     loose.map(|(_, change)| change.clone()).collect()
-}
-
-/// The columns of RETURNING.
-pub fn returning_schema(returning: &[Expr], definition: &TableDefinition) -> Result<Schema, SqlError> {
-    use datafusion::logical_expr::ExprSchemable;
-    let schema = DFSchema::try_from(definition.input.schema.as_ref().clone())?;
-    let fields = returning.iter().map(|expr| {
-        let field = expr.to_field(&schema)?.1;
-        let name = bind::visible_name(&expr.schema_name().to_string()).to_string();
-        Ok::<_, SqlError>(field.as_ref().clone().with_name(name))
-    });
-    Ok(Schema::new(fields.collect::<Result<Vec<_>, _>>()?))
-}
-
-pub(super) fn returned(
-    returning: &[Expr],
-    definition: &TableDefinition,
-    rows: &RecordBatch,
-    parameters: &[ScalarValue],
-) -> Result<RecordBatch, SqlError> {
-    let schema = Arc::new(returning_schema(returning, definition)?);
-    let df_schema = DFSchema::try_from(definition.input.schema.as_ref().clone())?;
-    let columns = evaluate_all(returning, &df_schema, rows, parameters)?;
-    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 /// The physical columns that `DO UPDATE SET` gives, from (old columns, new columns).

@@ -44,6 +44,7 @@ impl Session {
             parameters,
             viewer: self.actor()?.current,
             facts: self.facts(),
+            rows_check: self.rows_check.clone(),
             stop: &stop,
             seen: self.seen,
         };
@@ -69,7 +70,7 @@ impl Session {
             notices.push(late_notice(&state, tables[0], written.late));
         }
         let outcome = match written.returned {
-            Some(rows) => Outcome { rows: Some(one_batch(rows)), ..Outcome::tagged(CommandTag::Counted(tag)) },
+            Some(rows) => Outcome { rows: Some(ready_rows(rows)), ..Outcome::tagged(CommandTag::Counted(tag)) },
             None if tag.ends_with(' ') => Outcome::tagged(CommandTag::Fixed(format!("{tag}{}", written.affected))),
             None => Outcome::tagged(CommandTag::Fixed(tag.to_string())),
         };
@@ -181,5 +182,9 @@ pub(super) fn late_notice(state: &State, table: RelationId, late: usize) -> Noti
 
 /// One batch as a stream of rows.
 pub(super) fn one_batch(rows: RecordBatch) -> super::RowStream {
-    Box::pin(futures::stream::iter([Ok(rows)]))
+    ready_rows(vec![rows])
+}
+
+fn ready_rows(rows: Vec<RecordBatch>) -> super::RowStream {
+    Box::pin(futures::stream::iter(rows.into_iter().map(Ok)))
 }

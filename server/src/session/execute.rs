@@ -16,6 +16,7 @@ use super::prepare::Work;
 use super::registry::PreparedRow;
 use super::sqlstate::Condition;
 use super::{CommandTag, Notice, Outcome, Prepared, Session, SqlError};
+use crate::engine::returning::RowsCheck;
 use crate::engine::stop::Stop;
 
 impl Outcome {
@@ -38,11 +39,25 @@ impl Session {
         parameters: Vec<ScalarValue>,
         cancel: CancellationToken,
     ) -> Result<Outcome, SqlError> {
+        self.execute_for(prepared, parameters, None, cancel).await
+    }
+
+    /// The same for a client that takes rows in a form of its own: what a statement that changes rows returns must pass
+    /// `rows_check` before anything of it is durable.
+    pub async fn execute_for(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        rows_check: Option<RowsCheck>,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, SqlError> {
+        self.rows_check = rows_check;
         let stop = Stop::new(cancel, self.settings.statement_timeout());
         if self.more_follows && !self.transaction.is_open() {
             self.begin_implicit();
         }
         let mut outcome = self.dispatch(prepared, parameters, stop).await;
+        self.rows_check = None;
         match &mut outcome {
             Ok(outcome) => outcome.notices.retain(|notice| self.settings.tells(notice)),
             Err(error) => {

@@ -60,6 +60,7 @@ use self::transaction::Transaction;
 use crate::engine::Engine;
 use crate::engine::access::connections::Counted;
 use crate::engine::advisory::SessionLocks;
+use crate::engine::returning::RowsCheck;
 use crate::engine::state::State;
 use crate::engine::stop::Stop;
 use crate::engine::temporary::SessionViews;
@@ -184,6 +185,8 @@ pub struct Session {
     transaction: Transaction,
     /// The statement that is run next belongs to others behind it.
     more_follows: bool,
+    /// Whether the rows of the statement that runs can be told to its client.
+    rows_check: Option<RowsCheck>,
     /// Statements that SQL's PREPARE has named.
     named: BTreeMap<String, Prepared>,
     /// The same, as others list them.
@@ -218,6 +221,7 @@ impl Session {
             settings,
             transaction: Transaction::default(),
             more_follows: false,
+            rows_check: None,
             named: BTreeMap::new(),
             listed: BTreeMap::new(),
             cursors: Cursors::default(),

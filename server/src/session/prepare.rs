@@ -17,8 +17,8 @@ use millstream_runtime::plan::RelationId;
 use super::execute::locate_literal;
 use super::sqlstate::Condition;
 use super::{CopyShape, CursorCommand, Prepared, Session, SqlError, show};
+use crate::engine::returning::returning_schema;
 use crate::engine::state::State;
-use crate::engine::write::returning_schema;
 use crate::pg_catalog::{CatalogPlan, CatalogQuery};
 
 /// A statement with its plan, and what the plan rests on.

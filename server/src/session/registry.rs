@@ -71,6 +71,15 @@ pub struct CopyProgress {
 }
 
 impl CopyProgress {
+    /// Of a COPY that nobody sees.
+    pub fn unseen() -> Arc<Self> {
+        Arc::new(Self::of("COPY TO", None))
+    }
+
+    fn of(command: &'static str, relation: Option<RelationId>) -> Self {
+        Self { relation, command, bytes: AtomicU64::new(0), rows: AtomicU64::new(0) }
+    }
+
     /// More has come, or was made.
     pub fn add(&self, rows: u64, bytes: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -277,8 +286,7 @@ impl Seat {
     /// A COPY begins, of a relation or of a query; it is seen as long as what is given back lives.
     pub fn copies(&self, relation: Option<RelationId>, incoming: bool) -> Arc<CopyProgress> {
         let command = if incoming { "COPY FROM" } else { "COPY TO" };
-        let progress = CopyProgress { relation, command, bytes: AtomicU64::new(0), rows: AtomicU64::new(0) };
-        let progress = Arc::new(progress);
+        let progress = Arc::new(CopyProgress::of(command, relation));
         *lock(&self.copy) = Arc::downgrade(&progress);
         progress
     }

@@ -9,6 +9,7 @@ use millstream_planner::statement::StatementText;
 use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::returning::RowsCheck;
 use crate::session::registry::Place;
 use crate::session::{
     CopyShape, CursorCommand, CursorShape, IncomingRows, Notice, Outcome, Prepared, RowStream, Session, SqlError,
@@ -64,11 +65,13 @@ pub trait ClientSession: ClientSettings + ClientCursors + Send + 'static {
         types: &[Option<DataType>],
     ) -> impl Future<Output = Result<Self::Prepared, SqlError>> + Send;
 
-    /// Runs a statement. When `cancel` fires it ends with SQLSTATE 57014.
+    /// Runs a statement. What one that changes rows returns passes `rows_check` before anything of it is durable. When
+    /// `cancel` fires it ends with SQLSTATE 57014.
     fn execute(
         &mut self,
         prepared: &Self::Prepared,
         parameters: Vec<ScalarValue>,
+        rows_check: Option<RowsCheck>,
         cancel: CancellationToken,
     ) -> impl Future<Output = Result<Outcome, SqlError>> + Send;
 
@@ -169,9 +172,10 @@ impl ClientSession for Session {
         &mut self,
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
+        rows_check: Option<RowsCheck>,
         cancel: CancellationToken,
     ) -> Result<Outcome, SqlError> {
-        Session::execute(self, prepared, parameters, cancel).await
+        Session::execute_for(self, prepared, parameters, rows_check, cancel).await
     }
 
     async fn copy_in(

@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_session::{ClientSession, Described};
 use super::codec::{self, Message, Target};
+use super::columns::{ResultColumn, types_of};
 use super::errors::{self, Failure};
 use super::extended::{Portal, Statement};
 use super::limits::LINGER;
 use super::reply;
+use super::rows::RowForm;
 use super::socket::Socket;
+use super::values::DisplaySettings;
+use crate::engine::returning::RowsCheck;
 use crate::session::registry::Registration;
 use crate::session::{CommandTag, Outcome, SqlError, TransactionStatus};
 
@@ -229,11 +233,17 @@ impl<S: ClientSession> Connection<S> {
         self.shutdown.child_token()
     }
 
+    /// How rows of these columns are written now; `formats` holds one code per column.
+    pub(super) fn form(&self, columns: &[ResultColumn], formats: Vec<i16>) -> RowForm {
+        RowForm { columns: types_of(columns), formats, display: DisplaySettings::of(&self.session) }
+    }
+
     /// Runs a statement in the session; a client that goes away cancels it.
     pub(super) async fn run_statement(
         &mut self,
         prepared: &S::Prepared,
         parameters: Vec<datafusion::common::ScalarValue>,
+        rows_check: Option<RowsCheck>,
         token: &CancellationToken,
     ) -> Result<Outcome, Failure> {
         // SQL and messages name prepared statements alike. Those of messages are kept here.
@@ -248,7 +258,7 @@ impl<S: ClientSession> Connection<S> {
         if let Some(done) = self.about_portal(prepared).await? {
             return Ok(done);
         }
-        let running = self.session.execute(prepared, parameters, token.clone());
+        let running = self.session.execute(prepared, parameters, rows_check, token.clone());
         let outcome = unless_gone(&mut self.socket, token, running).await?;
         self.after_execution(&outcome);
         Ok(outcome)

@@ -12,13 +12,12 @@ use millstream_planner::statement::StatementText;
 use tokio_util::sync::CancellationToken;
 
 use super::client_session::{ClientSession, Described};
-use super::columns::{describe_columns, types_of};
+use super::columns::describe_columns;
 use super::connection::{Connection, unless_gone};
 use super::errors::{self, Failure};
 use super::extended::{PortalState, Statement};
 use super::reply;
 use super::rows::ResultRows;
-use super::values::DisplaySettings;
 use crate::session::{CommandTag, CursorCommand, CursorShape, Outcome};
 
 impl<S: ClientSession> Connection<S> {
@@ -84,7 +83,9 @@ impl<S: ClientSession> Connection<S> {
             PortalState::Bound(parameters) => {
                 let token = self.statement_token();
                 let _running = self.registration.running(token.clone());
-                let running = self.session.execute(prepared, parameters, token.clone());
+                let check = portal.statement.columns.as_ref();
+                let check = check.map(|columns| self.form(columns, portal.formats.clone()).check(None));
+                let running = self.session.execute(prepared, parameters, check, token.clone());
                 let outcome = unless_gone(&mut self.socket, &token, running).await?;
                 self.after_execution(&outcome);
                 (outcome.rows, 0)
@@ -118,12 +119,11 @@ impl<S: ClientSession> Connection<S> {
     ) -> Result<(), Failure> {
         let token: CancellationToken = self.statement_token();
         let _running = self.registration.running(token.clone());
-        let columns = types_of(&describe_columns(&shape.columns)?);
+        let form = self.form(&describe_columns(&shape.columns)?, shape.formats);
         let fetching = self.session.fetch_cursor(name, limit, token.clone());
         let outcome = unless_gone(&mut self.socket, &token, fetching).await?;
         let stream = outcome.rows.ok_or_else(|| errors::internal("a cursor gave no rows"))?;
-        let display = DisplaySettings::of(&self.session);
-        let sent = ResultRows::new(stream, columns, shape.formats, display, token).send(&mut self.socket, None).await?;
+        let sent = ResultRows::new(stream, form, token).send(&mut self.socket, None).await?;
         match limit {
             Some(limit) if sent.rows == limit => reply::portal_suspended(&mut self.socket.output),
             _ => reply::complete(&mut self.socket.output, &CommandTag::Counted("SELECT "), sent.rows),

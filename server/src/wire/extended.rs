@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_session::{ClientSession, Described};
 use super::codec::{self, Bind, Target};
-use super::columns::{ResultColumn, describe_columns, types_of};
+use super::columns::{ResultColumn, describe_columns};
 use super::connection::Connection;
 use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
@@ -254,13 +254,12 @@ impl<S: ClientSession> Connection<S> {
             reply::complete(&mut self.socket.output, &tag, rows);
             return Ok(PortalState::Done);
         }
-        let outcome = self.run_statement(prepared, parameters, &token).await?;
+        let check = statement.columns.as_ref().map(|columns| self.form(columns, formats.to_vec()).check(None));
+        let outcome = self.run_statement(prepared, parameters, check, &token).await?;
         match (&statement.columns, outcome.rows) {
             (Some(columns), Some(stream)) => {
-                let columns = types_of(columns);
-                let display = DisplaySettings::of(&self.session);
                 let token = rows_token(token, outcome.durable);
-                let rows = ResultRows::new(stream, columns, formats.to_vec(), display, token);
+                let rows = ResultRows::new(stream, self.form(columns, formats.to_vec()), token);
                 self.send_portal(Box::new(rows), outcome.tag, limit).await
             }
             (Some(_), None) => {
@@ -287,12 +286,11 @@ impl<S: ClientSession> Connection<S> {
             CopyShape::In(shape) => return Ok((self.copy_in(prepared, shape, &token).await?.tag, 0)),
             CopyShape::Out(shape) => shape,
         };
-        let outcome = self.run_statement(prepared, parameters, &token).await?;
+        let form = self.form(&describe_columns(&shape.columns)?, CopyEncoder::formats(shape));
+        let check = form.clone().check(Some(Arc::clone(shape)));
+        let outcome = self.run_statement(prepared, parameters, Some(check), &token).await?;
         let stream = outcome.rows.ok_or_else(|| errors::internal("a COPY gave no rows"))?;
-        let columns = types_of(&describe_columns(&shape.columns)?);
-        let display = DisplaySettings::of(&self.session);
-        let token = rows_token(token, outcome.durable);
-        let rows = ResultRows::new(stream, columns, CopyEncoder::formats(shape), display, token);
+        let rows = ResultRows::new(stream, form, rows_token(token, outcome.durable));
         let progress = self.registration.seat().copies(shape.relation, false);
         let rows = rows.copied(shape, progress, &mut self.socket)?.send_copy(&mut self.socket).await?;
         Ok((outcome.tag, rows))

@@ -12,16 +12,23 @@ use super::copy::output::CopyEncoder;
 use super::errors::{self, Failure};
 use super::socket::Socket;
 use super::values::{ColumnType, DisplaySettings, RowEncoder};
+use crate::engine::returning::RowsCheck;
 use crate::session::registry::CopyProgress;
 use crate::session::{CopyOut, RowStream, SqlError};
+
+/// How the rows of a result are written.
+#[derive(Clone)]
+pub(super) struct RowForm {
+    pub(super) columns: Arc<[ColumnType]>,
+    /// One code per column.
+    pub(super) formats: Vec<i16>,
+    pub(super) display: DisplaySettings,
+}
 
 /// A result that is being sent.
 pub(super) struct ResultRows {
     stream: RowStream,
-    columns: Arc<[ColumnType]>,
-    /// One code per column.
-    formats: Vec<i16>,
-    display: DisplaySettings,
+    form: RowForm,
     token: CancellationToken,
     /// Rows that came and are not yet sent.
     rest: Option<RecordBatch>,
@@ -45,16 +52,34 @@ pub(super) fn rows_token(token: CancellationToken, durable: bool) -> Cancellatio
     if durable { CancellationToken::new() } else { token }
 }
 
+impl RowForm {
+    fn encoder(&self, batch: &RecordBatch) -> Result<RowEncoder, SqlError> {
+        RowEncoder::new(batch, &self.columns, &self.formats, self.display.clone())
+    }
+
+    /// Whether rows can be written so, `copy` if they are those of a COPY: they are, and what was written is forgotten.
+    /// To be asked before that is durable which gives the rows.
+    pub(super) fn check(self, copy: Option<Arc<CopyOut>>) -> RowsCheck {
+        Arc::new(move |batch| {
+            let (encoder, mut written) = (self.encoder(batch)?, BytesMut::new());
+            let begun = copy.as_ref().map(|shape| CopyEncoder::begin(shape, CopyProgress::unseen(), &mut written));
+            let mut copy = begun.transpose()?;
+            for row in 0..batch.num_rows() {
+                written.clear();
+                match &mut copy {
+                    None => put_row(&mut written, &encoder, row)?,
+                    Some(copy) => copy.put_row(&mut written, &encoder, row)?,
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 impl ResultRows {
     /// A result of which nothing was sent. `token` cancels it.
-    pub(super) fn new(
-        stream: RowStream,
-        columns: Arc<[ColumnType]>,
-        formats: Vec<i16>,
-        display: DisplaySettings,
-        token: CancellationToken,
-    ) -> Self {
-        Self { stream, columns, formats, display, token, rest: None, copy: None, sent: 0 }
+    pub(super) fn new(stream: RowStream, form: RowForm, token: CancellationToken) -> Self {
+        Self { stream, form, token, rest: None, copy: None, sent: 0 }
     }
 
     /// The same as the data of a COPY, which begins here.
@@ -143,7 +168,7 @@ impl ResultRows {
     }
 
     async fn send_batch(&mut self, socket: &mut Socket, batch: &RecordBatch) -> Result<(), Failure> {
-        let encoder = RowEncoder::new(batch, &self.columns, &self.formats, self.display.clone())?;
+        let encoder = self.form.encoder(batch)?;
         for row in 0..batch.num_rows() {
             match &mut self.copy {
                 None => put_row(&mut socket.output, &encoder, row)?,

@@ -1,12 +1,11 @@
 //! The simple protocol: a text with any number of statements, which stops at the first that fails.
 
 use super::client_session::{ClientSession, Described};
-use super::columns::{describe_columns, types_of};
+use super::columns::describe_columns;
 use super::connection::Connection;
 use super::errors::{self, Failure};
 use super::reply;
 use super::rows::{ResultRows, rows_token};
-use super::values::DisplaySettings;
 use crate::session::CommandTag;
 use millstream_planner::statement::StatementText;
 
@@ -50,7 +49,8 @@ impl<S: ClientSession> Connection<S> {
         if let Some(copy) = copy {
             return self.copy(&prepared, Vec::new(), &copy, token).await;
         }
-        let outcome = self.run_statement(&prepared, Vec::new(), &token).await?;
+        let check = columns.as_ref().map(|columns| self.form(columns, vec![0; columns.len()]).check(None));
+        let outcome = self.run_statement(&prepared, Vec::new(), check, &token).await?;
         let mut rows_sent = 0;
         if let Some(columns) = columns {
             let cursor = prepared.cursor_command().and_then(|command| self.session.cursor(command.name()));
@@ -58,10 +58,8 @@ impl<S: ClientSession> Connection<S> {
             let formats = cursor.map_or_else(|| vec![0; columns.len()], |cursor| cursor.formats);
             reply::row_description(&mut self.socket.output, &columns, &formats);
             if let Some(stream) = outcome.rows {
-                let columns = types_of(&columns);
-                let display = DisplaySettings::of(&self.session);
                 let token = rows_token(token, outcome.durable);
-                let mut rows = ResultRows::new(stream, columns, formats, display, token);
+                let mut rows = ResultRows::new(stream, self.form(&columns, formats), token);
                 rows_sent = rows.send(&mut self.socket, None).await?.rows;
             }
         } else if outcome.rows.is_some() {

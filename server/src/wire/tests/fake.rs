@@ -14,6 +14,7 @@ use millstream_planner::statement::StatementText;
 use millstream_planner::values::TextStyle;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::returning::RowsCheck;
 use crate::session::{
     CommandTag, CopyShape, CursorCommand, CursorShape, IncomingRows, Notice, Outcome, RowStream, SqlError,
     TransactionStatus,
@@ -185,6 +186,7 @@ impl ClientSession for FakeSession {
         &mut self,
         prepared: &FakePrepared,
         parameters: Vec<ScalarValue>,
+        _rows_check: Option<RowsCheck>,
         cancel: CancellationToken,
     ) -> Result<Outcome, SqlError> {
         self.observed.executed.lock().unwrap().push(prepared.sql.clone());

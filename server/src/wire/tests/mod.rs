@@ -62,6 +62,7 @@ mod idle;
 mod login;
 mod protocol;
 mod raw;
+mod returning;
 mod served;
 mod session;
 mod subscribe;
