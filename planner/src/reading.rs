@@ -39,8 +39,8 @@ impl Reading {
     /// taken in silence, and what was defined so is planned as it was.
     pub const CHECKED_CLAUSES: Self = Self(5);
 
-    /// Functions of arrays, texts and JSON, places in arrays and the rounding of floats are Postgres'. Before, they were
-    /// DataFusion's functions of the same names.
+    /// Functions of arrays, texts, JSON, dates and times, places in arrays and the rounding of floats are Postgres'.
+    /// Before, they were DataFusion's functions of the same names, and clocks were those of UTC but in casts.
     pub const POSTGRES_FUNCTIONS: Self = Self(6);
 
     /// As this build reads what it is told.

@@ -183,12 +183,15 @@ impl AnalyzerRule for PostgresCasts {
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
         let plan = SeriesNode::in_zone(plan, self.style.zone)?;
+        // Functions of older texts know no session.
+        let earlier = self.registry.reading() < Reading::POSTGRES_FUNCTIONS;
+        let of_functions = if earlier { TextStyle::default() } else { self.style };
         rewrite_expressions(plan, &|expr, scope| match expr {
             Expr::Cast(cast) => postgres_cast(cast, scope.schema(), self.style, self.registry),
             Expr::ScalarFunction(call) if call.name() == "array_to_string" => {
                 elements_as_text(call, scope.schema(), self.style)
             }
-            Expr::ScalarFunction(call) => Ok(match functions::in_session(&call, self.style) {
+            Expr::ScalarFunction(call) => Ok(match functions::in_session(&call, of_functions) {
                 Some(bound) => Transformed::yes(bound),
                 None => Transformed::no(Expr::ScalarFunction(call)),
             }),
@@ -241,7 +244,9 @@ pub(super) fn postgres_cast(
     if functions::is_json(&source) || functions::is_json(target) || source == UUID || *target == UUID {
         return json_or_uuid_cast(*expr, &source, field, style);
     }
-    if functions::needs_moment_cast(&source, target) {
+    let to_clock = matches!(target, DataType::Time64(_));
+    if functions::needs_moment_cast(&source, target) && (!to_clock || registry.reading() >= Reading::POSTGRES_FUNCTIONS)
+    {
         return Ok(Transformed::yes(functions::moment_cast(*expr, &source, target, style.zone)));
     }
     if functions::needs_span_cast(&source, target) {

@@ -48,8 +48,8 @@ impl AnalyzerRule for CheckTypes {
             })?
             .data;
             Ok(Transformed::yes(match node {
-                LogicalPlan::Join(join) => LogicalPlan::Join(joined(join)?),
-                LogicalPlan::Union(inputs) => union(inputs)?,
+                LogicalPlan::Join(join) => LogicalPlan::Join(joined(join, self.reading)?),
+                LogicalPlan::Union(inputs) => union(inputs, self.reading)?,
                 LogicalPlan::Sort(sort) => LogicalPlan::Sort(sorted(sort)?),
                 LogicalPlan::Limit(limit) => LogicalPlan::Limit(limited(limit)?),
                 LogicalPlan::Aggregate(aggregate) => {
@@ -69,19 +69,19 @@ impl AnalyzerRule for CheckTypes {
 }
 
 fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
-    let schema = characters.scope.schema();
+    let (schema, reading) = (characters.scope.schema(), characters.reading);
     let truth = |expr: Box<Expr>, place: &str| boolean(*expr, place, schema).map(Box::new);
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let (left, right) = resolve(&op.to_string(), *left, *right, schema)?;
+            let (left, right) = resolve(&op.to_string(), *left, *right, schema, reading)?;
             let (left, right) = match is_pattern(op) {
                 true => (characters.shown(left), characters.shown(right)),
                 false => (left, right),
             };
             Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
         }
-        Expr::Between(between) => Expr::Between(self::between(between, schema)?),
-        Expr::InList(list) => Expr::InList(in_list(list, schema)?),
+        Expr::Between(between) => Expr::Between(self::between(between, schema, reading)?),
+        Expr::InList(list) => Expr::InList(in_list(list, schema, reading)?),
         Expr::Like(like) => {
             let symbol = match (like.negated, like.case_insensitive) {
                 (false, false) => "~~",
@@ -95,11 +95,11 @@ fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
             let symbol = if like.negated { "!~" } else { "~" };
             Expr::SimilarTo(pattern(symbol, like, characters)?)
         }
-        Expr::Case(case) => Expr::Case(self::case(case, schema)?),
+        Expr::Case(case) => Expr::Case(self::case(case, schema, reading)?),
         Expr::Cast(cast) => Expr::Cast(characters.cast(cast)),
-        Expr::ScalarFunction(call) => characters.call(self::call(call, schema)?),
-        Expr::InSubquery(subquery) => Expr::InSubquery(in_subquery(subquery, schema)?),
-        Expr::SetComparison(comparison) => Expr::SetComparison(set_comparison(comparison, schema)?),
+        Expr::ScalarFunction(call) => characters.call(self::call(call, schema, reading)?),
+        Expr::InSubquery(subquery) => Expr::InSubquery(in_subquery(subquery, schema, reading)?),
+        Expr::SetComparison(comparison) => Expr::SetComparison(set_comparison(comparison, schema, reading)?),
         Expr::AggregateFunction(mut call) => {
             call.params.filter = call.params.filter.map(|filter| truth(filter, "FILTER")).transpose()?;
             Expr::AggregateFunction(characters.aggregate(call))
@@ -115,19 +115,19 @@ fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
     })
 }
 
-fn between(between: Between, schema: &DFSchema) -> Result<Between> {
+fn between(between: Between, schema: &DFSchema, reading: Reading) -> Result<Between> {
     let Between { expr, negated, low, high } = between;
     let bounds = if negated { vec![("<", *low), (">", *high)] } else { vec![(">=", *low), ("<=", *high)] };
-    let (expr, bounds) = compared("BETWEEN", *expr, bounds, schema)?;
+    let (expr, bounds) = compared("BETWEEN", *expr, bounds, schema, reading)?;
     let [low, high] = <[Expr; 2]>::try_from(bounds).expect("as many expressions come out as went in");
     Ok(Between::new(Box::new(expr), negated, Box::new(low), Box::new(high)))
 }
 
-fn in_list(list: InList, schema: &DFSchema) -> Result<InList> {
+fn in_list(list: InList, schema: &DFSchema, reading: Reading) -> Result<InList> {
     let InList { expr, list, negated } = list;
     let symbol = if negated { "<>" } else { "=" };
     let list = list.into_iter().map(|item| (symbol, item)).collect();
-    let (expr, list) = compared("IN", *expr, list, schema)?;
+    let (expr, list) = compared("IN", *expr, list, schema, reading)?;
     Ok(InList::new(Box::new(expr), list, negated))
 }
 
@@ -185,13 +185,19 @@ fn no_operator(kind: &str) -> DataFusionError {
 }
 
 /// An expression and those that operators compare it with, all in types that can be compared.
-fn compared(place: &str, expr: Expr, others: Vec<(&str, Expr)>, schema: &DFSchema) -> Result<(Expr, Vec<Expr>)> {
+fn compared(
+    place: &str,
+    expr: Expr,
+    others: Vec<(&str, Expr)>,
+    schema: &DFSchema,
+    reading: Reading,
+) -> Result<(Expr, Vec<Expr>)> {
     let mut all = vec![expr];
     for (symbol, other) in others {
-        resolve(symbol, all[0].clone(), other.clone(), schema)?;
+        resolve(symbol, all[0].clone(), other.clone(), schema, reading)?;
         all.push(other);
     }
-    let mut all = matched(place, all, schema)?;
+    let mut all = matched(place, all, schema, reading)?;
     match all[0].get_type(schema) {
         Ok(data_type) if data_type == JSONB => all = all.into_iter().map(json_sort_key).collect(),
         Ok(DataType::Interval(_)) => all = all.into_iter().map(interval_length).collect(),
@@ -203,18 +209,18 @@ fn compared(place: &str, expr: Expr, others: Vec<(&str, Expr)>, schema: &DFSchem
 }
 
 fn pattern(symbol: &str, like: Like, characters: &Characters<'_>) -> Result<Like> {
-    let (expr, pattern) = resolve(symbol, *like.expr, *like.pattern, characters.scope.schema())?;
+    let (expr, pattern) = resolve(symbol, *like.expr, *like.pattern, characters.scope.schema(), characters.reading)?;
     let (expr, pattern) = (characters.shown(expr), characters.shown(pattern));
     Ok(Like { expr: Box::new(expr), pattern: Box::new(pattern), ..like })
 }
 
-fn case(case: Case, schema: &DFSchema) -> Result<Case> {
+fn case(case: Case, schema: &DFSchema, reading: Reading) -> Result<Case> {
     let Case { expr, when_then_expr, else_expr } = case;
     let (whens, thens): (Vec<Expr>, Vec<Expr>) = when_then_expr.into_iter().map(|(when, then)| (*when, *then)).unzip();
     let (expr, whens) = match expr {
         Some(expr) => {
             let whens = whens.into_iter().map(|when| ("=", when)).collect();
-            let (expr, whens) = compared("CASE/WHEN", *expr, whens, schema)?;
+            let (expr, whens) = compared("CASE/WHEN", *expr, whens, schema, reading)?;
             (Some(Box::new(expr)), whens)
         }
         None => {
@@ -225,29 +231,29 @@ fn case(case: Case, schema: &DFSchema) -> Result<Case> {
     // Postgres looks at ELSE first.
     let has_else = else_expr.is_some();
     let results = else_expr.map(|expr| *expr).into_iter().chain(thens).collect();
-    let mut results = matched("CASE", results, schema)?.into_iter();
+    let mut results = matched("CASE", results, schema, reading)?.into_iter();
     let else_expr = if has_else { results.next().map(Box::new) } else { None };
     let when_then_expr = whens.into_iter().map(Box::new).zip(results.map(Box::new)).collect();
     Ok(Case { expr, when_then_expr, else_expr })
 }
 
 /// The functions that are syntax in Postgres.
-fn call(call: ScalarFunction, schema: &DFSchema) -> Result<ScalarFunction> {
+fn call(call: ScalarFunction, schema: &DFSchema, reading: Reading) -> Result<ScalarFunction> {
     let ScalarFunction { func, args } = call;
     let args = match func.name() {
-        "coalesce" => matched("COALESCE", args, schema)?,
-        "nvl" => matched("NVL", args, schema)?,
+        "coalesce" => matched("COALESCE", args, schema, reading)?,
+        "nvl" => matched("NVL", args, schema, reading)?,
         "character_length" | "octet_length" | "bit_length" => {
             of_text(func.name(), &args, schema)?;
             args
         }
-        "greatest" => matched("GREATEST", args, schema)?,
-        "least" => matched("LEAST", args, schema)?,
-        "make_array" => matched("ARRAY", args, schema)?,
+        "greatest" => matched("GREATEST", args, schema, reading)?,
+        "least" => matched("LEAST", args, schema, reading)?,
+        "make_array" => matched("ARRAY", args, schema, reading)?,
         "array_has" => array_has(args, schema)?,
         "nullif" => match <[Expr; 2]>::try_from(args) {
             Ok([left, right]) => {
-                let (left, right) = resolve("=", left, right, schema)?;
+                let (left, right) = resolve("=", left, right, schema, reading)?;
                 vec![left, right]
             }
             Err(args) => args,
@@ -436,35 +442,41 @@ fn of_text(function: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
     Err(DataFusionError::External(Box::new(error)))
 }
 
-fn in_subquery(condition: InSubquery, schema: &DFSchema) -> Result<InSubquery> {
+fn in_subquery(condition: InSubquery, schema: &DFSchema, reading: Reading) -> Result<InSubquery> {
     let InSubquery { expr, subquery, negated } = condition;
-    let (expr, subquery) = beside_query(if negated { "<>" } else { "=" }, *expr, subquery, schema)?;
+    let (expr, subquery) = beside_query(if negated { "<>" } else { "=" }, *expr, subquery, schema, reading)?;
     Ok(InSubquery::new(Box::new(expr), subquery, negated))
 }
 
-fn set_comparison(condition: SetComparison, schema: &DFSchema) -> Result<SetComparison> {
+fn set_comparison(condition: SetComparison, schema: &DFSchema, reading: Reading) -> Result<SetComparison> {
     let SetComparison { expr, subquery, op, quantifier } = condition;
-    let (expr, subquery) = beside_query(&op.to_string(), *expr, subquery, schema)?;
+    let (expr, subquery) = beside_query(&op.to_string(), *expr, subquery, schema, reading)?;
     Ok(SetComparison::new(Box::new(expr), subquery, op, quantifier))
 }
 
 /// An expression that is compared with the one column of a query.
-fn beside_query(symbol: &str, expr: Expr, mut query: Subquery, schema: &DFSchema) -> Result<(Expr, Subquery)> {
+fn beside_query(
+    symbol: &str,
+    expr: Expr,
+    mut query: Subquery,
+    schema: &DFSchema,
+    reading: Reading,
+) -> Result<(Expr, Subquery)> {
     let Some((qualifier, field)) = query.subquery.schema().iter().next() else { return Ok((expr, query)) };
     // Seen from here the column is one of another query.
     let column = Expr::OuterReferenceColumn(Arc::clone(field), Column::new(qualifier.cloned(), field.name()));
     let known = Operand::of(&column, schema);
-    let (expr, column) = resolve(symbol, expr, column, schema)?;
+    let (expr, column) = resolve(symbol, expr, column, schema, reading)?;
     if let (Operand::Typed(before), Operand::Typed(after)) = (&known, &Operand::of(&column, schema))
         && before != after
     {
-        query.subquery = Arc::new(conformed_column(query.subquery.as_ref().clone(), 0, &known, after)?);
+        query.subquery = Arc::new(conformed_column(query.subquery.as_ref().clone(), 0, &known, after, reading)?);
     }
     Ok((expr, query))
 }
 
 /// A join by columns: USING, and what DataFusion makes of EXCEPT and INTERSECT.
-fn joined(mut join: Join) -> Result<Join> {
+fn joined(mut join: Join, reading: Reading) -> Result<Join> {
     let place = match join.join_type {
         JoinType::LeftAnti => "EXCEPT",
         JoinType::LeftSemi => "INTERSECT",
@@ -472,7 +484,7 @@ fn joined(mut join: Join) -> Result<Join> {
     };
     if matches!(join.join_type, JoinType::LeftAnti | JoinType::LeftSemi) && !join.on.is_empty() {
         let mut inputs = [join.left.as_ref().clone(), join.right.as_ref().clone()];
-        if match_columns(place, &mut inputs)? {
+        if match_columns(place, &mut inputs, reading)? {
             let [left, right] = inputs;
             (join.left, join.right) = (Arc::new(left), Arc::new(right));
         }
@@ -485,7 +497,7 @@ fn joined(mut join: Join) -> Result<Join> {
             let message = format!("{place} types {left} and {right} cannot be matched");
             return Err(refuse(PlanErrorKind::DatatypeMismatch, message));
         }
-        if let Some(float) = float_type(left_type, right_type).or_else(|| moment_type(left_type, right_type)) {
+        if let Some(float) = float_type(left_type, right_type).or_else(|| moment_type(left_type, right_type, reading)) {
             *left = cast(left.clone(), left_type, &float);
             *right = cast(right.clone(), right_type, &float);
         }

@@ -12,10 +12,11 @@ use super::diagnose::refuse;
 use super::operators::{Operand, are_alike, cast, float_type, located, moment_type, read};
 use crate::error::PlanErrorKind;
 use crate::functions::{character, sql_type};
+use crate::reading::Reading;
 use crate::types::CHAR;
 
 /// The expressions with literals and floats in their common type; `place` is what Postgres calls them.
-pub(super) fn matched(place: &str, expressions: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+pub(super) fn matched(place: &str, expressions: Vec<Expr>, schema: &DFSchema, reading: Reading) -> Result<Vec<Expr>> {
     let operands: Vec<Operand> = expressions.iter().map(|expr| Operand::of(expr, schema)).collect();
     let Some(common) = common_type(&operands)
         .map_err(|unlike| located(unlike.error(place), [&expressions[unlike.place], &expressions[0]]))?
@@ -23,7 +24,7 @@ pub(super) fn matched(place: &str, expressions: Vec<Expr>, schema: &DFSchema) ->
         return Ok(expressions);
     };
     let pairs = expressions.into_iter().zip(operands);
-    pairs.map(|(expr, operand)| conformed(expr, &operand, &common)).collect()
+    pairs.map(|(expr, operand)| conformed(expr, &operand, &common, reading)).collect()
 }
 
 /// Two types that have none in common.
@@ -76,11 +77,11 @@ fn width(data_type: &DataType) -> u8 {
 }
 
 /// A literal read, and a number beside floats cast; DataFusion brings the others together without loss.
-fn conformed(expr: Expr, operand: &Operand, common: &DataType) -> Result<Expr> {
+fn conformed(expr: Expr, operand: &Operand, common: &DataType, reading: Reading) -> Result<Expr> {
     match operand {
         Operand::Open => Ok(expr),
         Operand::Unknown => read(expr, common),
-        Operand::Typed(own) if is_cast(own, common) => Ok(cast(expr, own, common)),
+        Operand::Typed(own) if is_cast(own, common, reading) => Ok(cast(expr, own, common)),
         Operand::Typed(DataType::Utf8) if *common == CHAR => Ok(character(expr, None)),
         Operand::Typed(own) if *own == CHAR => Ok(cast(expr, own, common)),
         Operand::Typed(_) => Ok(expr),
@@ -89,14 +90,14 @@ fn conformed(expr: Expr, operand: &Operand, common: &DataType) -> Result<Expr> {
 
 /// Whether values of a type become those of the common one here, by Postgres' casts: floats, and moments by the clocks
 /// of the session.
-fn is_cast(own: &DataType, common: &DataType) -> bool {
-    own != common && (common.is_floating() || moment_type(own, common).is_some())
+fn is_cast(own: &DataType, common: &DataType, reading: Reading) -> bool {
+    own != common && (common.is_floating() || moment_type(own, common, reading).is_some())
 }
 
 /// UNION with the columns of all inputs matched.
-pub(super) fn union(union: Union) -> Result<LogicalPlan> {
+pub(super) fn union(union: Union, reading: Reading) -> Result<LogicalPlan> {
     let mut inputs: Vec<LogicalPlan> = union.inputs.iter().map(|input| input.as_ref().clone()).collect();
-    if !match_columns("UNION", &mut inputs)? {
+    if !match_columns("UNION", &mut inputs, reading)? {
         return Ok(LogicalPlan::Union(union));
     }
     let inputs = inputs.into_iter().map(Arc::new).collect();
@@ -104,7 +105,7 @@ pub(super) fn union(union: Union) -> Result<LogicalPlan> {
 }
 
 /// Matches the columns of plans with as many columns each, and says whether that changed one.
-pub(super) fn match_columns(place: &str, inputs: &mut [LogicalPlan]) -> Result<bool> {
+pub(super) fn match_columns(place: &str, inputs: &mut [LogicalPlan], reading: Reading) -> Result<bool> {
     let mut changed = false;
     for column in 0..inputs.first().map_or(0, |input| input.schema().fields().len()) {
         let operands: Vec<Operand> = inputs.iter().map(|input| column_operand(input, column)).collect();
@@ -113,10 +114,10 @@ pub(super) fn match_columns(place: &str, inputs: &mut [LogicalPlan]) -> Result<b
             let changes = match operand {
                 Operand::Open => false,
                 Operand::Unknown => common != DataType::Utf8,
-                Operand::Typed(own) => is_cast(own, &common) || (own.is_string() && *own != common),
+                Operand::Typed(own) => is_cast(own, &common, reading) || (own.is_string() && *own != common),
             };
             if changes {
-                *input = conformed_column(input.clone(), column, operand, &common)?;
+                *input = conformed_column(input.clone(), column, operand, &common, reading)?;
                 changed = true;
             }
         }
@@ -145,32 +146,35 @@ pub(super) fn conformed_column(
     column: usize,
     operand: &Operand,
     common: &DataType,
+    reading: Reading,
 ) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Projection(mut projection) => {
             projection.expr[column] = match projection.expr[column].clone() {
                 Expr::Alias(mut alias) => {
-                    *alias.expr = conformed(*alias.expr, operand, common)?;
+                    *alias.expr = conformed(*alias.expr, operand, common, reading)?;
                     Expr::Alias(alias)
                 }
                 expr => {
                     // A join around knows the column by its relation, too.
                     let (qualifier, field) = projection.schema.qualified_field(column);
-                    conformed(expr, operand, common)?.alias_qualified(qualifier.cloned(), field.name())
+                    conformed(expr, operand, common, reading)?.alias_qualified(qualifier.cloned(), field.name())
                 }
             };
             Ok(LogicalPlan::Projection(Projection::try_new(projection.expr, projection.input)?))
         }
         LogicalPlan::Distinct(Distinct::All(_)) | LogicalPlan::SubqueryAlias(_) => {
             let input = plan.inputs()[0].clone();
-            let input = conformed_column(input, column, operand, common)?;
+            let input = conformed_column(input, column, operand, common, reading)?;
             plan.with_new_exprs(plan.expressions(), vec![input])
         }
         other => {
             let columns = other.schema().iter().enumerate().map(|(place, (qualifier, field))| {
                 let expr = Expr::from((qualifier, field));
                 match place == column {
-                    true => Ok(conformed(expr, operand, common)?.alias_qualified(qualifier.cloned(), field.name())),
+                    true => {
+                        Ok(conformed(expr, operand, common, reading)?.alias_qualified(qualifier.cloned(), field.name()))
+                    }
                     false => Ok(expr),
                 }
             });

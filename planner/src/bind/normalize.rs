@@ -284,7 +284,9 @@ impl Pass<'_> {
     }
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
-        respell(expr)?;
+        if self.reads(Reading::POSTGRES_FUNCTIONS) {
+            respell(expr)?;
+        }
         if self.reads(Reading::TYPED_LITERALS) {
             literal::widen_integer(expr);
         }
@@ -302,14 +304,16 @@ impl Pass<'_> {
             Expr::AnyOp { compare_op: BinaryOperator::Eq, .. } | Expr::AllOp { compare_op: BinaryOperator::NotEq, .. }
         );
         match expr {
-            Expr::AtTimeZone { .. } | Expr::Interval(_) | Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => {
+            Expr::AtTimeZone { .. } | Expr::Interval(_) | Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. }
+                if self.reads(Reading::POSTGRES_FUNCTIONS) =>
+            {
                 moments::written_out(expr)
             }
             Expr::Function(function) => {
                 if self.reads(Reading::POSTGRES_FUNCTIONS) {
                     respelled::refuse_set(function)?;
+                    moments::arguments_in_order(function)?;
                 }
-                moments::arguments_in_order(function)?;
                 subqueries::as_array(function);
                 self.type_json_arguments(function);
                 self.check_function(function)
@@ -366,7 +370,9 @@ impl Pass<'_> {
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(name_field);
                 for access in access_chain {
-                    if let AccessExpr::Subscript(subscript) = access {
+                    if let AccessExpr::Subscript(subscript) = access
+                        && self.reads(Reading::POSTGRES_FUNCTIONS)
+                    {
                         respelled::close(subscript);
                     }
                 }

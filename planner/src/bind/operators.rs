@@ -20,8 +20,8 @@ use super::literal;
 use super::matching::matched;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{
-    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, registry, scaled_interval,
-    sql_type, time_between,
+    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, registry, registry_of,
+    scaled_interval, sql_type, time_between,
 };
 use crate::reading::Reading;
 use crate::types::{CHAR, JSON, JSONB, UUID};
@@ -63,7 +63,7 @@ impl ExprPlanner for Operators {
                 .all(|side| !matches!(Operand::of(side, schema), Operand::Typed(known) if !known.is_list()))
             && let Some(function) = registry().scalar("array_has_any")
         {
-            let (left, right) = resolve("=", left, right, schema)?;
+            let (left, right) = resolve("=", left, right, schema, self.reading)?;
             // NULL overlaps with nothing, not even with itself.
             let left = match registry().scalar("array_remove") {
                 Some(remove) => remove.call(vec![left, Expr::Literal(ScalarValue::Null, None)]),
@@ -75,10 +75,14 @@ impl ExprPlanner for Operators {
             return Ok(PlannerResult::Planned(scaled(&symbol, left, right, schema)));
         }
         let (left, right) = match rows_with_parameters(&left, &right) {
-            Some(_) if Family::of(&symbol) == Family::Comparison => resolve_rows(&symbol, left, right, schema)?,
-            _ => resolve(&symbol, left, right, schema)?,
+            Some(_) if Family::of(&symbol) == Family::Comparison => {
+                resolve_rows(&symbol, left, right, schema, self.reading)?
+            }
+            _ => resolve(&symbol, left, right, schema, self.reading)?,
         };
-        if let Some(moved) = moved(&symbol, &left, &right, schema) {
+        if self.reading >= Reading::POSTGRES_FUNCTIONS
+            && let Some(moved) = moved(&symbol, &left, &right, schema)
+        {
             return Ok(PlannerResult::Planned(moved));
         }
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
@@ -86,13 +90,15 @@ impl ExprPlanner for Operators {
 
     /// `EXTRACT(field FROM value)` is a function of that name.
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        let function = crate::functions::registry().scalar("extract").expect("the registry has extract");
-        Ok(PlannerResult::Planned(function.call(args)))
+        Ok(match registry_of(self.reading).scalar("extract") {
+            Some(function) => PlannerResult::Planned(function.call(args)),
+            None => PlannerResult::Original(args),
+        })
     }
 
     /// Elements in their common type, NULL among them: DataFusion finds none for NULL and bytes.
     fn plan_array_literal(&self, exprs: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
-        let exprs = matched("ARRAY", exprs, schema)?;
+        let exprs = matched("ARRAY", exprs, schema, self.reading)?;
         let typed = exprs.iter().find_map(|expr| match Operand::of(expr, schema) {
             Operand::Typed(data_type) => Some(data_type),
             Operand::Open | Operand::Unknown => None,
@@ -163,12 +169,12 @@ fn rows_with_parameters<'a>(left: &'a Expr, right: &'a Expr) -> Option<(&'a [Exp
 }
 
 /// Rows are compared field by field: a parameter is of the type of the field across.
-fn resolve_rows(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+fn resolve_rows(symbol: &str, left: Expr, right: Expr, schema: &DFSchema, reading: Reading) -> Result<(Expr, Expr)> {
     let (Expr::ScalarFunction(mut left), Expr::ScalarFunction(mut right)) = (left, right) else {
         return Err(external(PlanError::internal("rows are made by a function")));
     };
     for (left, right) in left.args.iter_mut().zip(&mut right.args) {
-        (*left, *right) = resolve(symbol, left.clone(), right.clone(), schema)?;
+        (*left, *right) = resolve(symbol, left.clone(), right.clone(), schema, reading)?;
     }
     Ok((Expr::ScalarFunction(left), Expr::ScalarFunction(right)))
 }
@@ -215,8 +221,12 @@ fn is_time_alone(interval: &Expr) -> bool {
     }
 }
 
-/// The type in which Postgres compares two moments, and takes their difference: the one that knows more.
-pub(super) fn moment_type(left: &DataType, right: &DataType) -> Option<DataType> {
+/// The type in which Postgres compares two moments, and takes their difference: the one that knows more. In older texts
+/// DataFusion finds one.
+pub(super) fn moment_type(left: &DataType, right: &DataType, reading: Reading) -> Option<DataType> {
+    if reading < Reading::POSTGRES_FUNCTIONS {
+        return None;
+    }
     let moments = Category::of(left).is_moment() && Category::of(right).is_moment();
     if !moments || left == right {
         return None;
@@ -394,7 +404,13 @@ pub(super) fn float_type(left: &DataType, right: &DataType) -> Option<DataType> 
 }
 
 /// The operands of an operator in the types in which it takes them, or the error that there is no such operator.
-pub(super) fn resolve(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+pub(super) fn resolve(
+    symbol: &str,
+    left: Expr,
+    right: Expr,
+    schema: &DFSchema,
+    reading: Reading,
+) -> Result<(Expr, Expr)> {
     let (left, right) = (narrowed(left), narrowed(right));
     let family = Family::of(symbol);
     let operands = (Operand::of(&left, schema), Operand::of(&right, schema));
@@ -414,13 +430,13 @@ pub(super) fn resolve(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) 
             let (left_type, right_type) = match (&operands.0, &operands.1) {
                 (Operand::Typed(left), Operand::Typed(right)) => (left.clone(), right.clone()),
                 (Operand::Typed(known), Operand::Unknown) => match beside(symbol, family, known) {
-                    Beside::Type(wanted) => return resolve(symbol, left, read(right, &wanted)?, schema),
+                    Beside::Type(wanted) => return resolve(symbol, left, read(right, &wanted)?, schema, reading),
                     Beside::AsIs => return Ok((left, right)),
                     Beside::Ambiguous => return Err(located(ambiguous(symbol, &operands), [&left, &right])),
                     Beside::None => return missing(),
                 },
                 (Operand::Unknown, Operand::Typed(known)) => match beside(symbol, family, known) {
-                    Beside::Type(wanted) => return resolve(symbol, read(left, &wanted)?, right, schema),
+                    Beside::Type(wanted) => return resolve(symbol, read(left, &wanted)?, right, schema, reading),
                     Beside::AsIs => return Ok((left, right)),
                     Beside::Ambiguous => return Err(located(ambiguous(symbol, &operands), [&left, &right])),
                     Beside::None => return missing(),
@@ -433,7 +449,7 @@ pub(super) fn resolve(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) 
             if !family.takes(symbol, &left_type, &right_type) {
                 return missing();
             }
-            Ok(family.converted(symbol, (left, left_type), (right, right_type)))
+            Ok(family.converted(symbol, (left, left_type), (right, right_type), reading))
         }
     }
 }
@@ -479,11 +495,17 @@ impl Family {
 
     /// The operands as Postgres converts them: a float's partner to `double precision`, a date that an interval is
     /// added to, to `timestamp`.
-    fn converted(self, symbol: &str, left: (Expr, DataType), right: (Expr, DataType)) -> (Expr, Expr) {
+    fn converted(
+        self,
+        symbol: &str,
+        left: (Expr, DataType),
+        right: (Expr, DataType),
+        reading: Reading,
+    ) -> (Expr, Expr) {
         if let (Some(float), true) = (float_type(&left.1, &right.1), self != Self::Bits) {
             return (cast(left.0, &left.1, &float), cast(right.0, &right.1, &float));
         }
-        if let Some(moment) = moment_type(&left.1, &right.1) {
+        if let Some(moment) = moment_type(&left.1, &right.1, reading) {
             return (cast(left.0, &left.1, &moment), cast(right.0, &right.1, &moment));
         }
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);

@@ -80,6 +80,7 @@ pub struct Registry {
     scalars: HashMap<String, Arc<ScalarUDF>>,
     aggregates: HashMap<String, Arc<AggregateUDF>>,
     windows: HashMap<String, Arc<WindowUDF>>,
+    reading: Reading,
 }
 
 /// A registry per reading, made when it is first asked for.
@@ -134,11 +135,11 @@ impl Registry {
         if let Some(ceil) = scalars.get("ceil").cloned() {
             scalars.insert("ceiling".to_string(), ceil);
         }
-        let ours = session::functions()
+        let ours = session::functions(reading)
             .into_iter()
             .chain(settings::functions())
             .chain(json::functions(postgres_functions))
-            .chain(moments::functions())
+            .chain(moments::functions().filter(|_| postgres_functions))
             .chain(waiting::functions())
             .chain([uuid::random(), character::function()]);
         let postgres = [arrays::functions(), math::functions(), texts::functions()].into_iter().flatten();
@@ -162,7 +163,12 @@ impl Registry {
                 windows.insert(name.to_string(), Arc::clone(&function));
             }
         }
-        Self { scalars, aggregates, windows }
+        Self { scalars, aggregates, windows, reading }
+    }
+
+    /// The reading of the texts that have these functions.
+    pub(crate) fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// A scalar function; `pg_catalog.` may stand before its name.

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use super::settings::SessionSettings;
 use super::{ServerCalls, sql_type};
 use crate::error::PlanError;
+use crate::reading::Reading;
 use crate::values::datetime::DAY_MICROS;
 use crate::values::{TextStyle, Zone};
 
@@ -90,9 +91,13 @@ const FACTS: &[(&str, &[&str], Fact)] = &[
     ("version", &[], Fact::Version),
 ];
 
+/// What older texts may call beside them.
+const EARLIER_FACTS: &[(&str, &[&str], Fact)] = &[("localtime", &["current_time"], Fact::TimeOfDay)];
+
 /// The functions.
-pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let facts = FACTS.iter().map(|(name, aliases, fact)| {
+pub(super) fn functions(reading: Reading) -> Vec<Arc<ScalarUDF>> {
+    let earlier = EARLIER_FACTS.iter().filter(|_| reading < Reading::POSTGRES_FUNCTIONS);
+    let facts = FACTS.iter().chain(earlier).map(|(name, aliases, fact)| {
         Arc::new(ScalarUDF::new_from_impl(FactFunction {
             name,
             aliases: aliases.iter().map(ToString::to_string).collect(),
