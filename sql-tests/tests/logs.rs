@@ -1,5 +1,6 @@
 //! Storages of earlier releases (`sql-tests/fixtures/logs`): this one starts on each, and answers what the release
-//! answered that wrote it; again after a checkpoint of its own, and after kills (invariant 16).
+//! answered that wrote it; again after a checkpoint of its own, and after kills (invariant 16). What the release made of
+//! later changes, this one makes of them, too, on one slot and on three.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,38 @@ async fn storages_of_earlier_releases_start_and_answer_what_they_did() {
     assert!(names.len() >= 2, "{names:?}");
     for name in names {
         starts_and_answers(&name).await;
+    }
+}
+
+/// Makes the changes on a copy of a storage, and asks before and after a kill.
+async fn changes_as_the_release(name: &str, slots: &str) {
+    let kept = folder().join(name);
+    let read = |file: &str| fs::read_to_string(kept.join(file)).unwrap();
+    let (questions, expected) = (read("questions.sql"), read("changed"));
+    assert_ne!(lines(&expected), lines(&read("answers")), "{name}: nothing was changed");
+    let storage = tempfile::tempdir().unwrap();
+    copy(&kept.join("data"), storage.path());
+    let launch = Launch::new(storage.path().to_str().unwrap()).argument("--slots").argument(slots);
+    let server = launch.start().await;
+    let session = server.connect().await;
+    for change in read("changes.sql").lines() {
+        session.run(change).await;
+    }
+    assert_eq!(lines(&answers(&session, &questions).await), lines(&expected), "{name} on {slots} slots");
+    server.kill().await;
+    let server = launch.start().await;
+    let answered = answers(&server.connect().await, &questions).await;
+    assert_eq!(lines(&answered), lines(&expected), "{name} on {slots} slots, after a kill");
+}
+
+#[tokio::test]
+async fn views_of_earlier_releases_follow_changes_as_they_did() {
+    let names: Vec<String> =
+        names().into_iter().filter(|name| folder().join(name).join("changes.sql").exists()).collect();
+    assert!(names.len() >= 2, "{names:?}");
+    for name in names {
+        changes_as_the_release(&name, "1").await;
+        changes_as_the_release(&name, "3").await;
     }
 }
 
