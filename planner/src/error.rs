@@ -41,6 +41,8 @@ pub enum PlanErrorKind {
     GroupingError,
     /// 42712: a table's name or a WITH query's, twice
     DuplicateAlias,
+    /// 428C9: a value for a generated column
+    GeneratedAlways,
     /// 42P10: a position that is not in the select list, and the like
     InvalidColumnReference,
     /// 42P20: a window function where none can be

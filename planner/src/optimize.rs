@@ -186,35 +186,34 @@ fn with_more_keys(sort: &Sort, more: Vec<Expr>) -> Sort {
     Sort { expr: keys, input: Arc::clone(&sort.input), fetch: sort.fetch }
 }
 
-/// `row_number()` numbers rows of one partition in an order that is total.
+/// `row_number()` numbers rows of one partition in an order that is total. It gets a node of its own above what else is
+/// computed over the window as it was written: the functions of one node share one order.
 fn settle_row_numbers(window: Window) -> DataFusionResult<Transformed<LogicalPlan>> {
-    let columns = window.input.schema().columns();
-    let mut changed = false;
-    let mut expressions = Vec::with_capacity(window.window_expr.len());
-    for expr in &window.window_expr {
-        let settled = match expr {
-            Expr::WindowFunction(call) if numbers_rows(call) => {
-                let mut call = call.clone();
-                for column in &columns {
-                    let expr = Expr::Column(column.clone());
-                    let known = call.params.order_by.iter().any(|key| key.expr == expr)
-                        || call.params.partition_by.contains(&expr);
-                    if !known {
-                        call.params.order_by.push(SortKey::new(expr, true, false));
-                    }
-                }
-                changed = true;
-                let (qualifier, name) = expr.qualified_name();
-                Expr::WindowFunction(call).alias_qualified(qualifier, name)
-            }
-            other => other.clone(),
-        };
-        expressions.push(settled);
-    }
-    if !changed {
+    let is_number = |expr: &Expr| matches!(expr, Expr::WindowFunction(call) if numbers_rows(call));
+    let (numbers, others): (Vec<Expr>, Vec<Expr>) = window.window_expr.iter().cloned().partition(is_number);
+    if numbers.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Window(window)));
     }
-    Ok(Transformed::yes(LogicalPlan::Window(Window::try_new(expressions, window.input)?)))
+    let columns = window.input.schema().columns();
+    let settled = numbers.into_iter().map(|expr| settle_row_number(expr, &columns)).collect();
+    let input = match others.is_empty() {
+        true => window.input,
+        false => Arc::new(LogicalPlan::Window(Window::try_new(others, window.input)?)),
+    };
+    Ok(Transformed::yes(LogicalPlan::Window(Window::try_new(settled, input)?)))
+}
+
+fn settle_row_number(expr: Expr, columns: &[Column]) -> Expr {
+    let (qualifier, name) = expr.qualified_name();
+    let Expr::WindowFunction(mut call) = expr else { return expr };
+    for column in columns {
+        let expr = Expr::Column(column.clone());
+        let known = call.params.order_by.iter().any(|key| key.expr == expr) || call.params.partition_by.contains(&expr);
+        if !known {
+            call.params.order_by.push(SortKey::new(expr, true, false));
+        }
+    }
+    Expr::WindowFunction(call).alias_qualified(qualifier, name)
 }
 
 fn numbers_rows(call: &WindowFunction) -> bool {

@@ -53,8 +53,12 @@ impl Planner<'_> {
             Parsed::Empty => Ok(Statement::Empty),
             Parsed::Query(query) => self.query(&query),
             Parsed::Insert(insert) => self.insert(&insert),
-            Parsed::Update(update) => self.binder().update(&update, self.parameter_types).map(boxed(Statement::Update)),
-            Parsed::Delete(delete) => self.binder().delete(&delete, self.parameter_types).map(boxed(Statement::Delete)),
+            Parsed::Update(with, update) => {
+                self.binder().update(&update, with.as_ref(), self.parameter_types).map(boxed(Statement::Update))
+            }
+            Parsed::Delete(with, delete) => {
+                self.binder().delete(&delete, with.as_ref(), self.parameter_types).map(boxed(Statement::Delete))
+            }
             Parsed::Copy(copy) => self.copy(*copy),
             Parsed::Subscribe(parsed) => crate::subscribe::subscribe(&parsed, catalog, settings, self.parameter_types),
             Parsed::Truncate { names } => self.truncate(&names),

@@ -43,8 +43,12 @@ impl Reading {
     /// Before, they were DataFusion's functions of the same names, and clocks were those of UTC but in casts.
     pub const POSTGRES_FUNCTIONS: Self = Self(6);
 
+    /// A column that `USING` and `NATURAL` join by is that of the side that always has a row, and comes first. Before, it
+    /// was that of the table whose name came first, NULL or not.
+    pub const JOINED_COLUMNS: Self = Self(7);
+
     /// As this build reads what it is told.
-    pub const NEWEST: Self = Self::POSTGRES_FUNCTIONS;
+    pub const NEWEST: Self = Self::JOINED_COLUMNS;
 
     /// Every reading, the first one first.
     pub fn all() -> impl Iterator<Item = Self> {

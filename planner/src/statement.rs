@@ -264,8 +264,12 @@ pub enum Command {
         /// READ ONLY or READ WRITE.
         read_only: Option<bool>,
     },
+    /// `SET CONSTRAINTS ALL`.
+    SetConstraints,
     /// `BEGIN`, `START TRANSACTION`.
     Begin {
+        /// Which of the two: the tag of the answer.
+        verb: &'static str,
         /// Isolation that was said, as the setting's value.
         isolation: Option<&'static str>,
         /// READ ONLY or READ WRITE was said.

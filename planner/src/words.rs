@@ -10,6 +10,16 @@ pub fn failure(message: &str) -> Option<PlanError> {
         .or_else(|| encoding(message))
         .or_else(|| unit(message))
         .or_else(|| series(message))
+        .or_else(|| rows(message))
+}
+
+/// A query of one row that has more.
+fn rows(message: &str) -> Option<PlanError> {
+    let several = message.to_ascii_lowercase().contains("scalar subquery returned more than one row");
+    several.then(|| {
+        let message = "more than one row returned by a subquery used as an expression";
+        PlanError::new(PlanErrorKind::CardinalityViolation, message)
+    })
 }
 
 /// What a series can't do.

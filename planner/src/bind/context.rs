@@ -60,6 +60,11 @@ impl<'a> Context<'a> {
         Self { binder, used: UsedViews::default(), path, planned: RefCell::default(), names, names_casts }
     }
 
+    /// One for a question about what this one plans: what it sees is not noted here.
+    pub fn beside(&self) -> Self {
+        Self::within(self.binder, self.path.clone())
+    }
+
     /// The settings of the text that is planned.
     pub fn settings(&self) -> &PlanSettings {
         self.binder.settings

@@ -217,6 +217,9 @@ fn not_implemented(message: &str) -> PlanError {
     if let Some(error) = clause_message(first_line(message)) {
         return error;
     }
+    if message.contains("ecursive CTE") {
+        return PlanError::unsupported("WITH RECURSIVE is not supported");
+    }
     let line = lower_first(first_line(message));
     let says_so = ["not implemented", "not supported", "nsupported"].iter().any(|words| line.contains(words));
     PlanError::unsupported(if says_so { line } else { format!("{line} is not supported") })
@@ -378,6 +381,8 @@ fn clause_message(line: &str) -> Option<PlanError> {
         (PlanErrorKind::InvalidColumnReference, message)
     } else if has("Inconsistent data length across values list") {
         (PlanErrorKind::SyntaxError, "VALUES lists must all be the same length".to_string())
+    } else if has("SELECT DISTINCT ON expressions must match") {
+        (PlanErrorKind::InvalidColumnReference, line.trim_start_matches("Error during planning: ").to_string())
     } else if has("must appear in select list") {
         let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
         (PlanErrorKind::InvalidColumnReference, message.to_string())

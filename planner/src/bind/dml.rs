@@ -12,6 +12,7 @@ use sqlparser::ast::{
     OnInsert, SelectItem, SetExpr, Spanned, TableFactor, TableObject, TableWithJoins, VisitMut, VisitorMut,
 };
 
+use super::change_forms::{self, bare_name, of_target_only, once_per_key, one_by_one, with_queries};
 use super::context::{resolve, unknown_relation};
 use super::diagnose::{nearest, plan_error, span_position};
 use super::normalize::{folded, note_type, parameter_number};
@@ -68,11 +69,10 @@ impl Target {
         match self.schema().index_of(name) {
             Ok(column) if column < self.physical_columns() => Ok(column),
             Ok(_) => Err(PlanError::new(
-                PlanErrorKind::InvalidDefinition,
-                format!("cannot insert a value into column \"{name}\""),
+                PlanErrorKind::GeneratedAlways,
+                format!("cannot insert a non-DEFAULT value into column \"{name}\""),
             )
-            .with_detail(format!("Column \"{name}\" is a generated column."))
-            .at(position)),
+            .with_detail(format!("Column \"{name}\" is a generated column."))),
             Err(_) => {
                 let error = PlanError::new(
                     PlanErrorKind::UndefinedColumn,
@@ -144,9 +144,13 @@ impl Binder<'_> {
     }
 
     /// Plans an UPDATE of a table: the old row, then the new physical columns.
-    pub fn update(&self, update: &ast::Update, parameter_types: &[Option<DataType>]) -> Result<Update> {
+    pub fn update(
+        &self,
+        update: &ast::Update,
+        with: Option<&ast::With>,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Update> {
         let dropped = [
-            (update.from.is_some(), "UPDATE ... FROM", "Read the other table in a subquery of SET and WHERE."),
             (update.output.is_some(), "OUTPUT", "Use RETURNING."),
             (update.or.is_some(), "UPDATE OR", "Leave it out."),
             (!update.order_by.is_empty() || update.limit.is_some(), "UPDATE ... LIMIT", "Choose the rows in WHERE."),
@@ -155,6 +159,11 @@ impl Binder<'_> {
         let (name, alias) = single_table(&update.table)?;
         let target = self.target(name, alias, "update")?;
         refuse_append_only(&target, "update")?;
+        let update = &ast::Update { assignments: one_by_one(&update.assignments)?, ..update.clone() };
+        let others = change_forms::beside(update.from.as_ref());
+        if !others.is_empty() {
+            change_forms::check_beside(&target, "UPDATE ... FROM", update.returning.as_deref())?;
+        }
         let mut parameters = parameter_types.to_vec();
         let mut items = vec![all_columns(name, alias)];
         let mut columns = Vec::with_capacity(update.assignments.len());
@@ -170,9 +179,13 @@ impl Binder<'_> {
             columns.push(column);
             items.push(SelectItem::UnnamedExpr(value));
         }
-        let query = select(items, vec![update.table.clone()], update.selection.clone());
-        let bound = self.bind_query(&query, &parameters)?;
-        let rows = self.updated_rows(&target, &bound, &columns, &update.assignments)?;
+        let tables = std::iter::once(&update.table).chain(others).cloned().collect();
+        let query = select(items, tables, update.selection.clone());
+        let bound = self.bind_query(&with_queries(query, with), &parameters)?;
+        let mut rows = self.updated_rows(&target, &bound, &columns, &update.assignments)?;
+        if !others.is_empty() {
+            rows = once_per_key(&target, rows)?;
+        }
         let reads = update.selection.as_ref().is_some_and(needs::reads)
             || update
                 .assignments
@@ -182,7 +195,11 @@ impl Binder<'_> {
             || needs::returning_reads(update.returning.as_deref());
         let mut uses = needs::of_change(bound.uses, target.relation.id, Privileges::UPDATE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
-        let returning = self.returning(&target, update.returning.as_deref(), &mut parameters)?;
+        let returning = self.returning(&target, update.returning.as_deref(), &mut parameters);
+        let returning = match others.is_empty() {
+            true => returning?,
+            false => returning.map_err(|error| of_target_only(error, "FROM"))?,
+        };
         uses.extend(returning.uses);
         let (returning, returning_rows) = (returning.expressions, returning.rows);
         let varchars = varchars::of_update(update, &target.relation, &columns);
@@ -191,9 +208,13 @@ impl Binder<'_> {
     }
 
     /// Plans a DELETE from a table: the rows that go.
-    pub fn delete(&self, delete: &ast::Delete, parameter_types: &[Option<DataType>]) -> Result<Delete> {
+    pub fn delete(
+        &self,
+        delete: &ast::Delete,
+        with: Option<&ast::With>,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Delete> {
         let dropped = [
-            (delete.using.is_some(), "DELETE ... USING", "Write WHERE EXISTS (SELECT ...)."),
             (delete.output.is_some(), "OUTPUT", "Use RETURNING."),
             (!delete.tables.is_empty(), "DELETE of several tables", "Write one DELETE per table."),
             (!delete.order_by.is_empty() || delete.limit.is_some(), "DELETE ... LIMIT", "Choose the rows in WHERE."),
@@ -206,17 +227,29 @@ impl Binder<'_> {
         let (name, alias) = single_table(table)?;
         let target = self.target(name, alias, "delete from")?;
         refuse_append_only(&target, "delete from")?;
-        let query = select(vec![all_columns(name, alias)], vec![table.clone()], delete.selection.clone());
-        let bound = self.bind_query(&query, parameter_types)?;
+        let others = delete.using.as_deref().unwrap_or_default();
+        if !others.is_empty() {
+            change_forms::check_beside(&target, "DELETE ... USING", delete.returning.as_deref())?;
+        }
+        let tables = std::iter::once(table).chain(others).cloned().collect();
+        let query = select(vec![all_columns(name, alias)], tables, delete.selection.clone());
+        let bound = self.bind_query(&with_queries(query, with), parameter_types)?;
         let reads =
             delete.selection.as_ref().is_some_and(needs::reads) || needs::returning_reads(delete.returning.as_deref());
         let mut uses = needs::of_change(bound.uses, target.relation.id, Privileges::DELETE, reads);
         let mut parameters = bound.parameters.into_iter().map(Some).collect();
-        let returning = self.returning(&target, delete.returning.as_deref(), &mut parameters)?;
+        let returning = self.returning(&target, delete.returning.as_deref(), &mut parameters);
+        let (returning, rows) = match others.is_empty() {
+            true => (returning?, bound.plan),
+            false => {
+                let returning = returning.map_err(|error| of_target_only(error, "USING"))?;
+                (returning, once_per_key(&target, bound.plan)?)
+            }
+        };
         uses.extend(returning.uses);
         let (returning, returning_rows) = (returning.expressions, returning.rows);
         let (relation, parameters) = (target.relation.id, known(parameters));
-        Ok(Delete { relation, rows: bound.plan, returning, returning_rows, parameters, uses })
+        Ok(Delete { relation, rows, returning, returning_rows, parameters, uses })
     }
 
     pub(super) fn target(&self, name: &ObjectName, alias: Option<&Ident>, verb: &str) -> Result<Target> {
@@ -375,10 +408,12 @@ impl Binder<'_> {
         parameters: &mut Parameters,
     ) -> Result<(usize, ast::Expr)> {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
-            return Err(PlanError::unsupported("SET (a, b) = (...) is not supported")
-                .with_hint("Write one assignment per column."));
+            return Err(PlanError::internal("an assignment to several columns was not taken apart"));
         };
-        let column = target.writable(&assigned_name(name), span_position(name.span()))?;
+        let column = target.writable(&assigned_name(name), span_position(name.span())).map_err(|error| {
+            let message = format!("column \"{}\" can only be updated to DEFAULT", assigned_name(name));
+            if error.kind == PlanErrorKind::GeneratedAlways { PlanError { message, ..error } } else { error }
+        })?;
         let mut value = assignment.value.clone();
         if is_default(&value) {
             value = self.default_of(target, column)?;
@@ -414,7 +449,7 @@ impl Binder<'_> {
             Expr::Column(Column::new(Some(TableReference::bare(TARGET)), target.schema().field(index).name()))
         };
         let mut values: Vec<Expr> = (0..target.physical_columns()).map(column).collect();
-        for assignment in &update.assignments {
+        for assignment in &one_by_one(&update.assignments)? {
             let (index, mut value) = self.assignment(target, assignment, parameters)?;
             let position = span_position(value.span());
             mistakes::check_alone(&value, "UPDATE")?;
@@ -658,7 +693,7 @@ fn single_table(table: &TableWithJoins) -> Result<(&ObjectName, Option<&Ident>)>
 
 /// All columns of a table in FROM: under its alias, or under its name as it was written, with its schema.
 fn all_columns(name: &ObjectName, alias: Option<&Ident>) -> SelectItem {
-    let name = alias.map_or_else(|| name.clone(), |alias| ObjectName(vec![ObjectNamePart::Identifier(alias.clone())]));
+    let name = alias.map_or_else(|| name.clone(), bare_name);
     SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), Default::default())
 }
 

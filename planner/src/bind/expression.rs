@@ -15,7 +15,7 @@ use sqlparser::ast::{self, Spanned};
 
 use super::context::Context;
 use super::diagnose::{plan_error, span_position};
-use super::{Binder, analyze, client_schema, literal, normalize, relation};
+use super::{Binder, analyze, client_schema, joined_columns, literal, normalize, relation};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, FunctionUse};
 use crate::parse::ast::SqlExpression;
@@ -108,11 +108,12 @@ impl Binder<'_> {
         parameters: &mut Vec<Option<DataType>>,
         uses: &mut Vec<Use>,
     ) -> Result<Vec<Expr>> {
+        let context = Context::new(self);
         let mut expressions = expressions.to_vec();
         for expr in &mut expressions {
+            joined_columns::write_out(expr, &context)?;
             normalize::expression(expr, parameters, self.settings)?;
         }
-        let context = Context::new(self);
         let planner = SqlToRel::new(&context);
         let input =
             LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) });

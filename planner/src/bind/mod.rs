@@ -6,6 +6,7 @@
 //! text can reach nothing but the catalog, the function registry and the types.
 
 mod analyze;
+mod change_forms;
 mod characters;
 mod check_types;
 mod clause_places;
@@ -15,6 +16,7 @@ mod described;
 mod diagnose;
 mod dml;
 mod expression;
+mod joined_columns;
 mod literal;
 mod matching;
 mod mistakes;
@@ -201,6 +203,7 @@ impl<'a> Binder<'a> {
         let mut parameters = parameter_types.to_vec();
         let mut query = written.clone();
         whole_row::write_out(&mut query, self);
+        joined_columns::write_out(&mut query, &context)?;
         normalize::query(&mut query, &mut parameters, self.settings)?;
         let plan_once = |parameters: &[Option<DataType>]| match context.query_plan(&query, parameters) {
             // Perhaps two aggregates differ in a cast only, which is no part of their names.
@@ -246,6 +249,7 @@ impl Context<'_> {
     fn view_plan(&self, text: &str) -> Result<LogicalPlan> {
         let mut query = crate::parse::parse_query(text)?;
         whole_row::write_out(&mut query, self.binder);
+        joined_columns::write_out(&mut query, self)?;
         normalize::query(&mut query, &mut Vec::new(), self.settings())?;
         let plan = self.query_plan(&query, &[])?;
         if plan.schema().fields().iter().all(|field| visible_name(field.name()) == field.name()) {

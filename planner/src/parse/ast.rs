@@ -3,7 +3,7 @@
 //! Queries and DML are sqlparser's trees; everything else is ours, because `Dialect::parse_statement` can only
 //! give back sqlparser's closed enum.
 
-use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update};
+use sqlparser::ast::{DataType, Delete, Expr, Insert, Query, Update, With};
 
 use crate::access::{AccessStatement, ObjectClass, Privileges, RoleSpec};
 use crate::copy::CopyOptions;
@@ -22,9 +22,9 @@ pub enum Statement {
     /// `INSERT`.
     Insert(Box<Insert>),
     /// `UPDATE`.
-    Update(Box<Update>),
+    Update(Option<With>, Box<Update>),
     /// `DELETE`.
-    Delete(Box<Delete>),
+    Delete(Option<With>, Box<Delete>),
     /// `COPY`.
     Copy(Box<Copy>),
     /// `SUBSCRIBE`.

@@ -2,7 +2,7 @@
 
 use sqlparser::tokenizer::Token;
 
-use crate::error::Result;
+use crate::error::{PlanError, Result};
 use crate::statement::{Command, Discard, StatementText};
 
 use super::ast::{SqlExpression, Statement};
@@ -13,7 +13,14 @@ const PREPARED: [&str; 8] = ["SELECT", "INSERT", "UPDATE", "DELETE", "VALUES", "
 
 /// `PREPARE name [(types)] AS statement`; the statement is planned when it is prepared, not here.
 pub(super) fn prepare(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let position = cursor.position();
     cursor.expect(&["PREPARE"])?;
+    if cursor.is_at(&["TRANSACTION"])
+        && !matches!(cursor.peek(1), Token::LParen)
+        && !super::normalize::is_word(cursor.peek(1), "AS")
+    {
+        return Err(PlanError::unsupported("two-phase commit is not supported").at(Some(position)));
+    }
     let name = cursor.identifier()?.value;
     let mut parameter_types = Vec::new();
     if cursor.accept_token(&Token::LParen) {

@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::Token;
 
 use crate::ddl::constants::interval_micros;
-use crate::error::{PlanError, PlanErrorKind, Result};
+use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::statement::{Command, Discard, ShowObjects};
 
 use super::ast::Statement;
@@ -72,8 +72,8 @@ fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
 pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     cursor.expect(&["SET"])?;
-    if cursor.is_at(&["CONSTRAINTS"]) {
-        return Err(PlanError::unsupported("SET CONSTRAINTS is not supported").at(Some(position)));
+    if cursor.accept(&["CONSTRAINTS"]) {
+        return set_constraints(cursor, position);
     }
     if cursor.accept(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
         return set_modes(cursor, true);
@@ -111,6 +111,21 @@ pub(super) fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
     let value = values(cursor, &name)?;
     Ok(Command::Set { name, value, local }.into())
+}
+
+/// `SET CONSTRAINTS ALL`: none can be deferred, so there is nothing to do. One by its name is refused, as Postgres does
+/// with one that can't be.
+fn set_constraints(cursor: &mut Cursor<'_>, position: TextPosition) -> Result<Statement> {
+    if !cursor.accept(&["ALL"]) {
+        let message = "SET CONSTRAINTS of one constraint is not supported";
+        return Err(PlanError::unsupported(message)
+            .with_hint("No constraint can be deferred here; SET CONSTRAINTS ALL is taken.")
+            .at(Some(position)));
+    }
+    if !cursor.accept(&["DEFERRED"]) && !cursor.accept(&["IMMEDIATE"]) {
+        return Err(cursor.expected("DEFERRED or IMMEDIATE"));
+    }
+    Ok(Command::SetConstraints.into())
 }
 
 /// Whether `TO` follows the word that follows; a role may be called `to`, but not without quotes.
@@ -239,11 +254,11 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let position = cursor.position();
     if cursor.accept(&["START"]) {
         cursor.expect(&["TRANSACTION"])?;
-        return Ok(begin(&modes(cursor)?));
+        return Ok(begin("START TRANSACTION", &modes(cursor)?));
     }
     if cursor.accept(&["BEGIN"]) {
         accept_noise(cursor);
-        return Ok(begin(&modes(cursor)?));
+        return Ok(begin("BEGIN", &modes(cursor)?));
     }
     let rollback = cursor.is_at(&["ROLLBACK"]) || cursor.is_at(&["ABORT"]);
     cursor.next();
@@ -259,8 +274,8 @@ pub(super) fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     Ok(if rollback { Command::Rollback { chain } } else { Command::Commit { chain } }.into())
 }
 
-fn begin(modes: &Modes) -> Statement {
-    Command::Begin { isolation: modes.isolation, read_only: modes.read_only }.into()
+fn begin(verb: &'static str, modes: &Modes) -> Statement {
+    Command::Begin { verb, isolation: modes.isolation, read_only: modes.read_only }.into()
 }
 
 /// `SAVEPOINT name`.

@@ -90,10 +90,10 @@ fn query(cursor: &mut Cursor<'_>) -> Result<Statement> {
             source.with = query.with.take();
             Ok(Statement::Insert(Box::new(insert)))
         }
+        SetExpr::Update(sql::Statement::Update(update)) => Ok(Statement::Update(query.with.take(), Box::new(update))),
+        SetExpr::Delete(sql::Statement::Delete(delete)) => Ok(Statement::Delete(query.with.take(), Box::new(delete))),
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            let message = "WITH in front of UPDATE, DELETE or MERGE is not supported";
-            let hint = "Put the query into a subquery of the WHERE clause.";
-            Err(PlanError::unsupported(message).with_hint(hint).at(Some(position)))
+            Err(PlanError::unsupported("WITH in front of MERGE is not supported").at(Some(position)))
         }
         _ => Ok(Statement::Query(query)),
     }
@@ -111,8 +111,8 @@ fn change(cursor: &mut Cursor<'_>, first: &str) -> Result<Statement> {
     })?;
     match statement {
         sql::Statement::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
-        sql::Statement::Update(update) => Ok(Statement::Update(Box::new(update))),
-        sql::Statement::Delete(delete) => Ok(Statement::Delete(Box::new(delete))),
+        sql::Statement::Update(update) => Ok(Statement::Update(None, Box::new(update))),
+        sql::Statement::Delete(delete) => Ok(Statement::Delete(None, Box::new(delete))),
         _ => Err(PlanError::unsupported(format!("this form of {first} is not supported")).at(Some(position))),
     }
 }
@@ -161,8 +161,8 @@ fn explained(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let explainable = match &statement {
         Statement::Query(_)
         | Statement::Insert(_)
-        | Statement::Update(_)
-        | Statement::Delete(_)
+        | Statement::Update(..)
+        | Statement::Delete(..)
         | Statement::Command(Command::Execute { .. })
         | Statement::Subscribe(_)
         | Statement::CreateSink(_) => true,

@@ -10,8 +10,8 @@ use crate::engine::gathered::Gathered;
 use crate::engine::stop::Stop;
 
 impl Session {
-    /// `BEGIN`.
-    pub(super) fn begin(&mut self, isolation: Option<&str>, read_only: Option<bool>) -> Outcome {
+    /// `BEGIN`, `START TRANSACTION`.
+    pub(super) fn begin(&mut self, verb: &str, isolation: Option<&str>, read_only: Option<bool>) -> Outcome {
         let now = self.engine.clock().now().0;
         let read_only = read_only.unwrap_or_else(|| self.reads_by_default());
         let was_open = self.transaction.is_open();
@@ -28,7 +28,7 @@ impl Session {
                 set.expect("the level has been read as one");
             }
         }
-        Outcome { notices: notice.into_iter().collect(), ..Outcome::fixed("BEGIN") }
+        Outcome { notices: notice.into_iter().collect(), ..Outcome::fixed(verb) }
     }
 
     /// Opens the block that nobody wrote, for a statement behind which others follow.
@@ -64,7 +64,7 @@ impl Session {
         let changed_parameters = self.settings.end(true);
         self.cursors.end_transaction(true);
         if chain && !implicit {
-            self.begin(None, Some(read_only));
+            self.begin("BEGIN", None, Some(read_only));
         }
         Ok(Outcome { notices, changed_parameters, ..Outcome::fixed("COMMIT") })
     }
@@ -91,7 +91,7 @@ impl Session {
         let changed_parameters = self.settings.end(false);
         self.cursors.end_transaction(false);
         if chain {
-            self.begin(None, Some(ended.read_only));
+            self.begin("BEGIN", None, Some(ended.read_only));
         }
         Outcome { changed_parameters, ..Outcome::fixed("ROLLBACK") }
     }
@@ -174,6 +174,13 @@ impl Session {
         let changed_parameters = self.settings.put_back(settings);
         Ok(Outcome { changed_parameters, ..Outcome::tagged(CommandTag::Fixed("ROLLBACK".to_string())) })
     }
+}
+
+/// `SET CONSTRAINTS ALL`.
+pub(super) fn set_constraints(is_block: bool) -> Outcome {
+    let message = "SET CONSTRAINTS can only be used in transaction blocks";
+    let warning = Notice::warning(Condition::NoActiveSqlTransaction, message);
+    Outcome { notices: if is_block { Vec::new() } else { vec![warning] }, ..Outcome::fixed("SET CONSTRAINTS") }
 }
 
 fn no_transaction(tag: &str) -> Outcome {

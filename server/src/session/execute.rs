@@ -12,6 +12,7 @@ use millstream_runtime::plan::RelationId;
 use millstream_runtime::time::Watermark;
 use tokio_util::sync::CancellationToken;
 
+use super::commit::set_constraints;
 use super::prepare::Work;
 use super::registry::PreparedRow;
 use super::sqlstate::Condition;
@@ -150,7 +151,8 @@ impl Session {
                 Ok(Outcome { tag: CommandTag::Fixed("RESET".to_string()), ..self.set(name, None, false)? })
             }
             Command::SetModes { session, isolation, read_only } => self.set_modes(*session, *isolation, *read_only),
-            Command::Begin { isolation, read_only } => Ok(self.begin(*isolation, *read_only)),
+            Command::Begin { verb, isolation, read_only } => Ok(self.begin(verb, *isolation, *read_only)),
+            Command::SetConstraints => Ok(set_constraints(self.transaction.is_open())),
             Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo { .. } | Command::Fetch(_) => {
                 unreachable!("they are handled before any other")
             }
@@ -188,6 +190,9 @@ impl Session {
     ) -> Result<Outcome, SqlError> {
         let mut outcome = Outcome::fixed("SET");
         let read_only = read_only.map(|on| if on { "on" } else { "off" });
+        if !session && isolation.is_some_and(|level| self.setting("transaction_isolation").as_deref() != Some(level)) {
+            self.transaction.refuse_after_query("SET TRANSACTION ISOLATION LEVEL")?;
+        }
         for (mode, value) in [("transaction_isolation", isolation), ("transaction_read_only", read_only)] {
             let Some(value) = value else { continue };
             let name = if session { format!("default_{mode}") } else { mode.to_string() };

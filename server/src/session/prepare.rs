@@ -15,6 +15,7 @@ use millstream_planner::values::Kind;
 use millstream_runtime::plan::RelationId;
 
 use super::execute::locate_literal;
+use super::settings::spelling;
 use super::sqlstate::Condition;
 use super::{CopyShape, CursorCommand, Prepared, Session, SqlError, show};
 use crate::engine::returning::returning_schema;
@@ -267,7 +268,7 @@ impl Session {
     fn command_columns(&self, command: &Command) -> Option<SchemaRef> {
         match command {
             Command::ShowSetting { name } if name == "all" => Some(texts(&["name", "setting", "description"])),
-            Command::ShowSetting { name } => Some(texts(&[name])),
+            Command::ShowSetting { name } => Some(texts(&[spelling(name)])),
             Command::ShowObjects(ShowObjects::Jobs) => Some(show::jobs_schema()),
             Command::ShowObjects(ShowObjects::Schemas) => Some(texts(&["name"])),
             Command::ShowObjects(_) => Some(texts(&["schema", "name"])),
@@ -277,6 +278,7 @@ impl Session {
             | Command::Set { .. }
             | Command::Reset { .. }
             | Command::SetModes { .. }
+            | Command::SetConstraints
             | Command::Begin { .. }
             | Command::Commit { .. }
             | Command::Rollback { .. }

@@ -12,6 +12,7 @@ use millstream_runtime::time::Watermark;
 
 use super::change::one_batch;
 use super::prepare::texts;
+use super::settings::spelling;
 use super::sqlstate::Condition;
 use super::{CommandTag, Outcome, Session, SqlError};
 use crate::engine::masked_sql;
@@ -50,7 +51,7 @@ impl Session {
             Some(value) => value,
             None => self.settings.shown(name)?,
         };
-        text_rows(&[name], &[[Some(value)]])
+        text_rows(&[spelling(name)], &[[Some(value)]])
     }
 
     pub(super) fn show_objects(&self, objects: ShowObjects) -> Result<Outcome, SqlError> {

@@ -362,6 +362,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::DependentObjectsStillExist => Condition::DependentObjectsStillExist.code(),
         PlanErrorKind::FeatureNotSupported => Condition::FeatureNotSupported.code(),
         PlanErrorKind::InvalidDefinition => "42P16",
+        PlanErrorKind::GeneratedAlways => "428C9",
         PlanErrorKind::NotNullViolation => Condition::NotNullViolation.code(),
         PlanErrorKind::ProgramLimitExceeded => Condition::ProgramLimitExceeded.code(),
         PlanErrorKind::ReservedName => Condition::ReservedName.code(),

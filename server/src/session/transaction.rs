@@ -129,6 +129,17 @@ impl Transaction {
         self.block.as_ref().is_some_and(|block| block.implicit)
     }
 
+    /// Refuses what has to come before the first query of the block.
+    pub fn refuse_after_query(&self, what: &str) -> Result<(), SqlError> {
+        match &self.block {
+            Some(block) if block.pinned.is_some() || !block.gathered.is_empty() => {
+                let message = format!("{what} must be called before any query");
+                Err(SqlError::new(Condition::ActiveSqlTransaction, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The time of the block.
     pub fn now_micros(&self) -> Option<i64> {
         self.block.as_ref().map(|block| block.now_micros)

@@ -393,6 +393,7 @@ impl Check<'_> {
             | Command::Set { .. }
             | Command::Reset { .. }
             | Command::SetModes { .. }
+            | Command::SetConstraints
             | Command::Begin { .. }
             | Command::Commit { .. }
             | Command::Rollback { .. }

@@ -84,6 +84,11 @@ pub struct SettingData {
     pub source: &'static str,
 }
 
+/// A setting's name as Postgres spells it; as it is for one that is not known.
+pub fn spelling(name: &str) -> &str {
+    find(name).map_or(name, |known| known.spelling)
+}
+
 impl Settings {
     /// A setting's value; `None` when nobody knows it and nobody has set it.
     pub fn get(&self, name: &str) -> Option<String> {

@@ -108,3 +108,15 @@ async fn savepoints_reach_into_rows_that_are_stored_already() {
     assert_eq!(client.rows("SELECT count(*), max(id) FROM t").await, ["30003|69999"]);
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_are_tagged_as_they_were_written() {
+    let engine = open("tags").await;
+    let mut client = Client::new(&engine);
+    assert_eq!(client.tag("START TRANSACTION READ ONLY").await, "START TRANSACTION");
+    assert_eq!(client.tag("SET CONSTRAINTS ALL IMMEDIATE").await, "SET CONSTRAINTS");
+    assert_eq!(client.tag("COMMIT").await, "COMMIT");
+    assert_eq!(client.tag("BEGIN").await, "BEGIN");
+    assert_eq!(client.tag("ROLLBACK").await, "ROLLBACK");
+    engine.stop().await;
+}
