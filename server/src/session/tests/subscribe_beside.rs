@@ -74,6 +74,40 @@ async fn rejected_records_of_a_source_are_followed() {
     engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_a_sink_refuses_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open("subscribe_refused_rows").await;
+    let mut client = Client::new(&engine);
+    client.tag("CREATE TABLE t (id INT, f DOUBLE PRECISION) APPEND ONLY").await;
+    let path = folder.path().join("out").display().to_string();
+    client
+        .tag(&format!("CREATE SINK k FROM t WITH (connector = 'file', path = '{path}') FORMAT PLAIN ENCODE JSON"))
+        .await;
+    let mut refused = Reader::start(&engine, "SUBSCRIBE \"k$refused\" WITH (PROGRESS)").await.unwrap();
+    client.tag("INSERT INTO t VALUES (1, 1.5), (2, 'NaN')").await;
+    refused.read_to(newest(&mut client).await).await.unwrap();
+    assert_eq!(refused.rows().len(), 1, "{:?}", refused.rows());
+    assert!(refused.rows()[0].contains("NaN has no number in JSON"), "{:?}", refused.rows());
+    // Nothing comes twice over a restart of the graph, and whoever begins later has all.
+    engine.state().graphs.values().for_each(|graph| graph.restart("a test"));
+    client.tag("INSERT INTO t VALUES (3, 'Infinity'), (4, 4)").await;
+    let mut after = Reader::start(&engine, "SUBSCRIBE \"k$refused\" WITH (PROGRESS)").await.unwrap();
+    let now = newest(&mut client).await;
+    let mut shown = client.rows("SELECT * FROM \"k$refused\"").await;
+    shown.sort_unstable();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    for reader in [&mut refused, &mut after] {
+        reader.read_to(now).await.unwrap();
+        assert_eq!(reader.rows(), shown);
+    }
+    client.tag("DROP SINK k").await;
+    let error = refused.read_to(NEVER).await.unwrap_err();
+    let expected = ("42P01", "relation \"k\" was dropped while it was subscribed to");
+    assert_eq!((error.sqlstate, error.message.as_str()), expected);
+    engine.stop().await;
+}
+
 /// Whoever may read a relation may read what stands beside it, and nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stands_beside_a_relation_needs_the_right_to_read_it() {

@@ -123,7 +123,10 @@ impl Binder<'_> {
                 let argument = self.expression(expr)?;
                 self.called("floor", vec![argument])
             }
-            Ast::AtTimeZone { timestamp, .. } => self.expression(timestamp),
+            Ast::AtTimeZone { timestamp, time_zone } => {
+                let arguments = vec![self.expression(time_zone)?, self.expression(timestamp)?];
+                self.called("timezone", arguments)
+            }
             other => Err(unsupported(&format!("the expression {other}"))),
         }
     }

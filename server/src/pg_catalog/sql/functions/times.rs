@@ -2,6 +2,7 @@
 
 use chrono::{Datelike, Timelike};
 use millstream_planner::error::{PlanError, PlanErrorKind, Result};
+use millstream_planner::values::{Zone, abbreviation_seconds};
 
 use super::super::datum::Datum;
 use super::super::types;
@@ -16,6 +17,7 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("date_part", |call| part(call.text(0), call.datum(1))),
     ("extract", |call| part(call.text(0), call.datum(1))),
     ("to_char", |call| shown_as(call)),
+    ("timezone", |call| in_zone(call)),
     ("to_timestamp", |call| Ok(Datum::Moment((call.float(0) * 1e6) as i64))),
 ];
 
@@ -78,6 +80,30 @@ fn shown_as(call: &Call<'_>) -> Result<Datum> {
         }
     }
     Ok(Datum::text(text))
+}
+
+/// `moment AT TIME ZONE zone`: what the zone's clocks show at an instant, or the instant at which they show it.
+fn in_zone(call: &Call<'_>) -> Result<Datum> {
+    let Datum::Moment(micros) = call.datum(1) else { return Ok(Datum::Null) };
+    let invalid = |message: String| PlanError::new(PlanErrorKind::InvalidParameterValue, message);
+    let zone = match call.datum(0) {
+        Datum::Interval(0, 0, ahead) => i32::try_from(ahead / 1_000_000).ok().map(Zone::Fixed),
+        Datum::Interval(..) => {
+            return Err(invalid("interval time zone must not include months or days".to_owned()));
+        }
+        _ => {
+            let name = call.text(0);
+            let found = abbreviation_seconds(name).map(Zone::Fixed).or_else(|| Zone::named(name));
+            Some(found.ok_or_else(|| invalid(format!("time zone \"{name}\" not recognized")))?)
+        }
+    };
+    let moved = zone.and_then(|zone| match (*micros, *call.ty(1) == types::TIMESTAMPTZ) {
+        (infinite @ (i64::MIN | i64::MAX), _) => Some(infinite),
+        (instant, true) => instant.checked_add(i64::from(zone.offset_at(instant)) * 1_000_000),
+        (local, false) => zone.instant_of(local),
+    });
+    let out_of_range = || PlanError::new(PlanErrorKind::DatetimeFieldOverflow, "timestamp out of range");
+    moved.map(Datum::Moment).ok_or_else(out_of_range)
 }
 
 fn unknown_unit(unit: &str) -> PlanError {
