@@ -5,6 +5,7 @@
 //! factory and no file format: a plan can reach its providers and nothing else. Arithmetic, aggregates and
 //! ties at a LIMIT follow the same rules as in views, so that the two can be held against each other.
 
+mod branches;
 mod counts;
 mod expand_exec;
 mod key_look_up;
@@ -152,6 +153,7 @@ impl BatchQuery {
         }
         let plan = optimize::settle_ties(plan).map_err(plan_error)?;
         let plan = optimize::name_unions(plan).map_err(plan_error)?;
+        let plan = branches::kept_apart(plan).map_err(plan_error)?;
         let plan = subqueries::as_columns(plan)?;
         let plan = optimize::compute_sort_keys(plan).map_err(plan_error)?;
         self.state.optimizer().optimize(plan, &self.state, |_, _| {}).map_err(plan_error)
@@ -164,7 +166,7 @@ pub fn with_values(plan: &LogicalPlan, parameters: Vec<ScalarValue>) -> Result<L
         true => plan.clone(),
         false => plan.clone().replace_params_with_values(&ParamValues::from(parameters)).map_err(plan_error)?,
     };
-    functions::fold_constants(plan).map_err(plan_error)
+    branches::decided(plan).and_then(functions::fold_constants).map_err(plan_error)
 }
 
 impl BatchPlan {

@@ -1,14 +1,16 @@
 //! A subquery's answer for every row of a batch query.
 //!
-//! The subquery runs once for every different set of outer values, with those as literals in it: then an index may
-//! serve it. One that names no outer column runs once. What it gives counts against the memory of queries.
+//! The subquery runs once for every different set of outer values, and never where nobody asks. It is optimised once,
+//! with places for the values; a run puts them in as literals, so that an index may serve it. One that names no outer
+//! column runs once. What it gives counts against the memory of queries.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, UInt32Array};
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
@@ -26,7 +28,7 @@ use super::expand_exec::{ExpandExec, Expansion};
 use super::{physical_of, tell_filters};
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions;
-use crate::subqueries::{Answer, SubqueryNode, with_outer_values};
+use crate::subqueries::{Answer, SubqueryNode, awaited, with_awaited, with_outer_values};
 
 /// Different sets of outer values whose answers are remembered: beyond, the memory starts anew.
 const REMEMBERED: usize = 16_384;
@@ -66,7 +68,7 @@ impl Expansion for Answers {
         input.and_then(move |batch| {
             let (asked, schema) = (Arc::clone(&asked), Arc::clone(&schema));
             async move {
-                let answers = asked.of_batch(&batch).await?;
+                let answers = asked.of_rows_that_ask(&batch).await?;
                 let mut columns = batch.columns().to_vec();
                 columns.push(answers);
                 Ok(RecordBatch::try_new(schema, columns)?)
@@ -81,6 +83,8 @@ struct Asked {
     subquery: Arc<LogicalPlan>,
     outer: Vec<(Column, Arc<dyn PhysicalExpr>)>,
     comparison: Option<Comparison>,
+    /// Which rows ask.
+    when: Option<Arc<dyn PhysicalExpr>>,
     /// The type of the answer.
     data_type: DataType,
     answer: Answer,
@@ -94,6 +98,8 @@ impl fmt::Debug for Asked {
 }
 
 struct Known {
+    /// The subquery, optimised, with places for the outer values; none before the first run.
+    plan: Option<LogicalPlan>,
     rows: HashMap<Vec<ScalarValue>, Found>,
     held: MemoryReservation,
 }
@@ -174,16 +180,35 @@ impl Asked {
             (Answer::Array, Some(found)) => (None, DataType::new_list(found, true)),
             (_, None) => return Err(DataFusionError::Internal("a subquery has no column".to_string())),
         };
+        let when = node.when.as_ref().map(|when| functions::physical_expression(when, input));
         let held = MemoryConsumer::new("subquery").register(&state.runtime_env().memory_pool);
         Ok(Self {
             outer: outer.collect::<Result<_>>()?,
             subquery: Arc::clone(&node.subquery),
             comparison,
+            when: when.transpose().map_err(external)?,
             data_type,
             answer: node.answer.clone(),
-            known: Mutex::new(Known { rows: HashMap::new(), held }),
+            known: Mutex::new(Known { plan: None, rows: HashMap::new(), held }),
             state,
         })
+    }
+
+    /// The answers for the rows of a batch, NULL for those that do not ask.
+    async fn of_rows_that_ask(&self, batch: &RecordBatch) -> Result<ArrayRef> {
+        let Some(when) = &self.when else { return self.of_batch(batch).await };
+        let asks = when.evaluate(batch)?.into_array(batch.num_rows())?;
+        let asks = asks.as_boolean();
+        match asks.true_count() {
+            0 => Ok(arrow::array::new_null_array(&self.data_type, batch.num_rows())),
+            all if all == batch.num_rows() => self.of_batch(batch).await,
+            _ => {
+                let answers = self.of_batch(&filter_record_batch(batch, asks)?).await?;
+                let mut next = 0..;
+                let places = asks.iter().map(|asks| if asks == Some(true) { next.next() } else { None });
+                Ok(take(&answers, &UInt32Array::from_iter(places), None)?)
+            }
+        }
     }
 
     /// The answers for the rows of a batch.
@@ -194,20 +219,17 @@ impl Asked {
         let mut answers = Vec::with_capacity(batch.num_rows());
         // Partitions take turns: what one has asked the others need not ask again.
         let mut known = self.known.lock().await;
+        if self.outer.is_empty() && self.comparison.is_none() && batch.num_rows() > 0 {
+            let found = self.found(&[], &mut known).await?;
+            let Found::Value(value) = found else {
+                return Err(DataFusionError::Internal("rows of a subquery that is not compared".to_string()));
+            };
+            return value.to_array_of_size(batch.num_rows());
+        }
         for row in 0..batch.num_rows() {
             let values = outer.iter().map(|column| ScalarValue::try_from_array(column, row));
             let values = values.collect::<Result<Vec<_>>>()?;
-            if !known.rows.contains_key(&values) {
-                let found = self.run(&values, &known.held).await?;
-                if known.rows.len() == REMEMBERED {
-                    known.rows.clear();
-                    known.held.free();
-                }
-                let bytes: usize = values.iter().map(ScalarValue::size).sum::<usize>() + found.bytes();
-                known.held.try_grow(bytes)?;
-                known.rows.insert(values.clone(), found);
-            }
-            let found = known.rows.get_mut(&values).expect("it was found or put in");
+            let found = self.found(&values, &mut known).await?;
             answers.push(match (found, &self.comparison, &left) {
                 (Found::Value(value), ..) => value.clone(),
                 (Found::Rows { batches, compared }, Some(comparison), Some(left)) => {
@@ -232,13 +254,37 @@ impl Asked {
         }
     }
 
+    /// What the subquery gives with values for its outer columns: remembered, or run.
+    async fn found<'a>(&self, values: &[ScalarValue], known: &'a mut Known) -> Result<&'a mut Found> {
+        if !known.rows.contains_key(values) {
+            let found = self.run(values, known).await?;
+            if known.rows.len() == REMEMBERED {
+                known.rows.clear();
+                known.held.free();
+            }
+            let bytes: usize = values.iter().map(ScalarValue::size).sum::<usize>() + found.bytes();
+            known.held.try_grow(bytes)?;
+            known.rows.insert(values.to_vec(), found);
+        }
+        Ok(known.rows.get_mut(values).expect("it was found or put in"))
+    }
+
+    /// The subquery with places for the values of its outer columns, optimised.
+    fn optimized(&self, values: &[ScalarValue]) -> Result<LogicalPlan> {
+        let places = self.outer.iter().zip(values).enumerate();
+        let places: Vec<(Column, Expr)> =
+            places.map(|(index, ((column, _), value))| (column.clone(), awaited(index, value.data_type()))).collect();
+        let plan = with_outer_values(self.subquery.as_ref().clone(), &places)?;
+        self.state.optimizer().optimize(plan, &self.state, |_, _| {})
+    }
+
     /// Runs the subquery with values for its outer columns.
-    async fn run(&self, values: &[ScalarValue], pool: &MemoryReservation) -> Result<Found> {
-        let names = self.outer.iter().map(|(column, _)| column.clone());
-        let values: Vec<(Column, ScalarValue)> = names.zip(values.iter().cloned()).collect();
-        let plan = with_outer_values(self.subquery.as_ref().clone(), &values)?;
-        let plan = functions::fold_constants(plan)?;
-        let plan = self.state.optimizer().optimize(plan, &self.state, |_, _| {})?;
+    async fn run(&self, values: &[ScalarValue], known: &mut Known) -> Result<Found> {
+        let plan = match &known.plan {
+            Some(plan) => plan.clone(),
+            None => known.plan.insert(self.optimized(values)?).clone(),
+        };
+        let plan = with_awaited(plan, values)?;
         let plan = plan.transform_down_with_subqueries(|node| Ok(tell_filters(node)))?.data;
         // A subquery may have subqueries: their type would be without end.
         let physical = Box::pin(physical_of(plan, &self.state)).await?;
@@ -250,7 +296,7 @@ impl Asked {
         }
         let mut batches = Vec::new();
         // What is kept is counted once more by the one who keeps it.
-        let held = pool.new_empty();
+        let held = known.held.new_empty();
         while let Some(batch) = rows.try_next().await? {
             if batch.num_rows() > 0 {
                 held.try_grow(batch.column(0).get_array_memory_size())?;

@@ -360,13 +360,14 @@ impl Pass<'_> {
                 }
                 Ok(())
             }
-            Expr::BinaryOp { left, right, .. } => match (left.as_ref(), right.as_ref()) {
-                (Expr::Tuple(_), Expr::Subquery(subquery)) => {
+            Expr::BinaryOp { left, right, .. } => {
+                if let (Expr::Tuple(_), Expr::Subquery(subquery)) = (left.as_ref(), right.as_mut()) {
                     subqueries::check_width(left, subquery)?;
-                    Err(subqueries::row_beside_query(left))
+                    sorted_names::mark(subquery);
+                    return subqueries::write_out_beside_row(expr);
                 }
-                _ => Ok(()),
-            },
+                Ok(())
+            }
             Expr::CompoundFieldAccess { access_chain, .. } => {
                 access_chain.iter_mut().for_each(name_field);
                 for access in access_chain {

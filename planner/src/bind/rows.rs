@@ -27,7 +27,7 @@ pub(super) fn write_out(expr: &mut Expr) {
     }
 }
 
-fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+pub(super) fn compared(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
     if left.is_empty() || left.len() != right.len() || left.len() > WRITTEN_MAX {
         return None;
     }

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 use super::diagnose::span_position;
 use super::dml::select;
 use super::normalize::{call, folded, note_type, parameter_number};
+use super::rows::compared;
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{ARRAY_OF_ROWS, matches_name};
 
@@ -40,14 +41,35 @@ pub(super) fn as_rows(left: &Expr, query: &mut Query) {
     if width != fields.len() {
         return;
     }
-    let column = |index: usize| Ident::with_quote('"', format!("\u{0}column {index}"));
+    let row = Expr::Tuple((0..width).map(|index| Expr::Identifier(column(index))).collect());
+    *query = select(vec![SelectItem::UnnamedExpr(row)], vec![by_columns(query, width)], None);
+}
+
+/// `(a, b) < (SELECT x, y ...)` by columns, each of which a subquery of its own gives: without a row all are NULL, and
+/// more than one are an error of each.
+pub(super) fn write_out_beside_row(expr: &mut Expr) -> Result<()> {
+    let Expr::BinaryOp { left, op, right } = &*expr else { return Ok(()) };
+    let (Expr::Tuple(fields), Expr::Subquery(query)) = (left.as_ref(), right.as_ref()) else { return Ok(()) };
+    let fields_asked = (0..fields.len()).map(|index| {
+        let shown = vec![SelectItem::UnnamedExpr(Expr::Identifier(column(index)))];
+        Expr::Subquery(Box::new(select(shown, vec![by_columns(query, fields.len())], None)))
+    });
+    let written = compared(fields, op, &fields_asked.collect::<Vec<_>>());
+    *expr = written.ok_or_else(|| row_beside_query(left))?;
+    Ok(())
+}
+
+/// A query whose columns are named by their places.
+fn by_columns(query: &Query, width: usize) -> TableWithJoins {
     let named = (0..width).map(|index| TableAliasColumnDef { name: column(index), data_type: None });
     let alias = TableAlias { explicit: true, name: Ident::with_quote('"', ROWS), columns: named.collect(), at: None };
     let relation =
         TableFactor::Derived { lateral: false, subquery: Box::new(query.clone()), alias: Some(alias), sample: None };
-    let row = Expr::Tuple((0..width).map(|index| Expr::Identifier(column(index))).collect());
-    let from = vec![TableWithJoins { relation, joins: Vec::new() }];
-    *query = select(vec![SelectItem::UnnamedExpr(row)], from, None);
+    TableWithJoins { relation, joins: Vec::new() }
+}
+
+fn column(index: usize) -> Ident {
+    Ident::with_quote('"', format!("\u{0}column {index}"))
 }
 
 /// Refuses a subquery with more or fewer columns than what it is compared with; one with `*` is left to the planner.
@@ -64,10 +86,10 @@ pub(super) fn check_width(left: &Expr, query: &Query) -> Result<()> {
     Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(span_position(left.span())))
 }
 
-/// A row beside the one row of a subquery: what is compared there are values, to which NULL is one.
+/// A row beside ANY or ALL rows of a subquery, or with an operator that has no meaning by columns: what is compared there are values, to which NULL is one.
 pub(super) fn row_beside_query(left: &Expr) -> PlanError {
-    PlanError::unsupported("a comparison of a row with a subquery is not supported except by IN and = ANY")
-        .with_hint("Write IN where equal rows are wanted.")
+    PlanError::unsupported("a comparison of a row with a subquery is not supported like this")
+        .with_hint("IN, = ANY and <> ALL are, and =, <>, <, <=, >, >= with a subquery of one row.")
         .at(span_position(left.span()))
 }
 

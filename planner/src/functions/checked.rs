@@ -225,6 +225,14 @@ pub(crate) fn folded(expr: Expr) -> Result<Expr> {
     Ok(folded.data)
 }
 
+/// One step of it; an expression that fails stays.
+pub(crate) fn folded_if_it_can_be(expr: Expr) -> Transformed<Expr> {
+    match foldable(&expr) {
+        true => fold(expr.clone()).unwrap_or_else(|_| Transformed::no(expr)),
+        false => Transformed::no(expr),
+    }
+}
+
 fn foldable(expr: &Expr) -> bool {
     let literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
     match expr {

@@ -53,8 +53,8 @@ pub(crate) use array_of_rows::{ARRAY_OF_ROWS, array_of_rows, rows_of_array};
 pub(crate) use character::{
     CHARACTER, character, keeps_character, length as length_of_character, padded, shows_blanks,
 };
-pub(crate) use checked::folded;
 pub use checked::{checked_functions, fold_constants};
+pub(crate) use checked::{folded, folded_if_it_can_be};
 pub(crate) use expansion::is_stand_in;
 pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
 pub(crate) use interval::{length as interval_length, scaled as scaled_interval};

@@ -7,18 +7,19 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Case, Cast};
-use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, ExprSchemable, FetchType, Filter, LogicalPlan, LogicalPlanBuilder, Operator,
     Projection, SkipType, SubqueryAlias, lit,
 };
 
 use super::kept::names_outer;
-use super::node::{Answer, outer_columns, subquery_of};
+use super::node::{Answer, outer_columns};
+use super::safe;
 use crate::bind::RelationTable;
 use crate::catalog::Resolved;
 use crate::functions;
@@ -40,7 +41,7 @@ pub(super) fn joined(
     name: &str,
     may_fail: bool,
 ) -> Result<Option<Joined>> {
-    if !may_fail && !is_safe(subquery)? {
+    if !may_fail && !safe::is_safe(subquery)? {
         return Ok(None);
     }
     let asked = match answer {
@@ -300,66 +301,4 @@ fn equality(condition: Expr, around: &DFSchema, inner: &DFSchema) -> Result<Opti
         return Ok(None);
     }
     Ok(Some((outer, own)))
-}
-
-/// Whether no expression of a plan can fail on a row: they are evaluated on rows that no outer row chooses, too.
-fn is_safe(plan: &LogicalPlan) -> Result<bool> {
-    let mut safe = true;
-    plan.apply(|node| {
-        safe &= match node {
-            LogicalPlan::Projection(_)
-            | LogicalPlan::Filter(_)
-            | LogicalPlan::SubqueryAlias(_)
-            | LogicalPlan::TableScan(_)
-            | LogicalPlan::EmptyRelation(_)
-            | LogicalPlan::Limit(_)
-            | LogicalPlan::Distinct(Distinct::All(_)) => true,
-            LogicalPlan::Sort(sort) => sort.fetch.is_none(),
-            LogicalPlan::Join(join) => join.join_type == JoinType::Inner,
-            _ => false,
-        };
-        let inputs = node.inputs();
-        let schema = merge_schema(&inputs);
-        node.apply_expressions(|expr| {
-            safe &= is_safe_expression(expr, &schema)?;
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    Ok(safe)
-}
-
-fn is_safe_expression(expr: &Expr, schema: &DFSchema) -> Result<bool> {
-    const FUNCTIONS: [&str; 6] = ["lower", "upper", "coalesce", "btrim", "character_length", "nullif"];
-    let failing = expr.exists(|expr| {
-        if subquery_of(expr).is_some() {
-            return Ok(true);
-        }
-        Ok(match expr {
-            Expr::BinaryExpr(binary) => !(binary.op.is_logic_operator() || binary.op.supports_propagation()),
-            Expr::Cast(Cast { expr, field }) => {
-                let from = expr.get_type(schema)?;
-                let to = field.data_type();
-                !(from.is_integer() && to.is_integer() && from.primitive_width() <= to.primitive_width())
-            }
-            Expr::ScalarFunction(call) => !FUNCTIONS.contains(&call.name()),
-            Expr::Column(_)
-            | Expr::OuterReferenceColumn(..)
-            | Expr::Literal(..)
-            | Expr::Alias(_)
-            | Expr::Not(_)
-            | Expr::IsNull(_)
-            | Expr::IsNotNull(_)
-            | Expr::IsTrue(_)
-            | Expr::IsFalse(_)
-            | Expr::IsUnknown(_)
-            | Expr::IsNotTrue(_)
-            | Expr::IsNotFalse(_)
-            | Expr::IsNotUnknown(_)
-            | Expr::Between(_)
-            | Expr::InList(_)
-            | Expr::Case(_) => false,
-            _ => true,
-        })
-    })?;
-    Ok(!failing)
 }

@@ -5,9 +5,11 @@
 //! joins that keep SQL's three-valued logic ([`keyed`]), which views can follow, too. What is left is answered row by row
 //! by a node below the one that asks ([`SubqueryNode`]), whatever it consists of; in a view it is refused.
 
+mod guarded;
 mod kept;
 mod keyed;
 mod node;
+mod safe;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,28 +17,55 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier, Sort as SortKey};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    EmptyRelation, Expr, Extension, Filter, Join, LogicalPlan, Operator, Projection, Subquery, Union, Values, lit,
+    Distinct, DistinctOn, EmptyRelation, Expr, Extension, Filter, Join, LogicalPlan, Operator, Projection, Subquery,
+    Union, Values, lit,
 };
 
+use self::guarded::{Need, Parts, each_part, may_fail_early};
+pub(crate) use self::guarded::{as_condition, as_number, branch_by_branch};
 pub(crate) use self::kept::names_outer;
 pub(crate) use self::keyed::rows_only;
-pub(crate) use self::node::{Answer, SubqueryNode, with_outer_values};
+pub(crate) use self::node::{Answer, SubqueryNode, awaited, with_awaited, with_outer_values};
 use self::node::{outer_columns, subquery_of};
+pub(crate) use self::safe::is_safe_expression;
 use crate::bind::{plan_error, refuse};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::rows_of_array;
 
 /// The plan of a batch query with the subqueries that DataFusion can't run made columns.
 pub(crate) fn as_columns(plan: LogicalPlan) -> Result<LogicalPlan> {
-    rewritten(rows_of_exists(plan).map_err(plan_error)?, Pass { made: Cell::new(0), of_view: false })
+    refuse_outer_aggregates(&plan).map_err(plan_error)?;
+    rewritten(plan, Pass { made: Cell::new(0), of_view: false })
+}
+
+/// An aggregate over columns of the query around belongs to that query, as SQL has it; the planner counts it among the
+/// subquery's own, which would give other values.
+fn refuse_outer_aggregates(plan: &LogicalPlan) -> DataFusionResult<()> {
+    plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Aggregate(aggregate) = node else { return Ok(TreeNodeRecursion::Continue) };
+        for expr in &aggregate.aggr_expr {
+            let outer = expr.exists(|expr| Ok(matches!(expr, Expr::OuterReferenceColumn(..))))?;
+            if outer && expr.column_refs().is_empty() {
+                let message = "an aggregate over columns of the query around a subquery is not supported in it";
+                let hint = "Compute it in a subquery in FROM, or name a column of the subquery in it.";
+                return Err(refuse_with(PlanErrorKind::FeatureNotSupported, message, hint));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+fn refuse_with(kind: PlanErrorKind, message: &str, hint: &str) -> DataFusionError {
+    DataFusionError::External(Box::new(PlanError::new(kind, message).with_hint(hint)))
 }
 
 /// `EXISTS` asks for a row and for no column of it: what its subquery selects is not computed, and can't fail.
-fn rows_of_exists(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+pub(crate) fn rows_of_exists(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     let reduced = |expr: Expr| -> DataFusionResult<Transformed<Expr>> {
         let Expr::Exists(Exists { subquery, negated }) = expr else { return Ok(Transformed::no(expr)) };
         let rows = Arc::new(rows_only(&subquery.subquery)?.clone());
@@ -95,31 +124,35 @@ impl Pass {
 
     /// Whether a node has a subquery that DataFusion can't run where it is.
     fn asks(&self, node: &LogicalPlan) -> DataFusionResult<bool> {
-        let kept_here = self.keeps_scalars(node);
         let mut asks = false;
         node.apply_expressions(|expr| {
-            asks |= has_subquery(expr) && !(kept_here && self.scalars(expr));
+            asks |= has_subquery(expr) && !self.keeps(node, expr)?;
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(asks)
     }
 
-    fn keeps_scalars(&self, node: &LogicalPlan) -> bool {
-        self.of_view || kept::scalars_of(node)
-    }
-
-    fn scalars(&self, expr: &Expr) -> bool {
-        if self.of_view { kept::only_scalars(expr) } else { kept::scalars(expr) }
+    /// Whether an expression of a node can stay as it is.
+    fn keeps(&self, node: &LogicalPlan, expr: &Expr) -> DataFusionResult<bool> {
+        if self.of_view {
+            return Ok(kept::only_scalars(expr));
+        }
+        Ok(kept::scalars_of(node) && kept::scalars(expr) && !may_fail_early(expr, asks_eagerly(node)?)?)
     }
 
     /// What DataFusion makes a join of stays a condition.
     fn filter(&self, filter: Filter) -> DataFusionResult<Transformed<LogicalPlan>> {
         let conditions = split_conjunction_owned(filter.predicate.clone()).into_iter();
         let conditions = conditions.map(|condition| if self.of_view { condition } else { kept::normalized(condition) });
-        let (kept, asked): (Vec<Expr>, Vec<Expr>) = conditions.partition(|condition| {
-            let stays = if self.of_view { kept::condition_of_view } else { kept::condition };
-            !has_subquery(condition) || stays(condition)
-        });
+        let eagerly = asks_eagerly(&filter.input)?;
+        let (mut kept, mut asked) = (Vec::new(), Vec::new());
+        for condition in conditions {
+            let stays = match self.of_view {
+                true => kept::condition_of_view(&condition),
+                false => kept::condition(&condition) && !may_fail_early(&condition, eagerly)?,
+            };
+            if !has_subquery(&condition) || stays { kept.push(condition) } else { asked.push(condition) }
+        }
         if asked.is_empty() && self.of_view {
             return Ok(Transformed::no(LogicalPlan::Filter(filter)));
         }
@@ -204,17 +237,27 @@ impl Pass {
         let mut input = with_columns_below(&node, input)?;
         let shown = Arc::clone(node.schema());
         let names = NamePreserver::new(&node);
-        let kept_here = self.keeps_scalars(&node);
-        let mut expressions = Vec::new();
+        let (mut expressions, mut known) = (Vec::new(), Vec::<(Expr, Expr)>::new());
         for expr in node.expressions() {
             let name = names.save(&expr);
-            if has_subquery(&expr) && !(kept_here && self.scalars(&expr)) {
-                let (answered, below) = self.columns(expr, input)?;
-                input = below;
-                expressions.push(name.restore(answered));
-            } else {
+            if !has_subquery(&expr) || self.keeps(&node, &expr)? {
                 expressions.push(expr);
+                continue;
             }
+            // Expressions that have to be the same stay the same.
+            let answered = match known.iter().find(|(asked, _)| *asked == expr) {
+                Some((_, answered)) => answered.clone(),
+                None => {
+                    let (answered, below) = self.columns(expr.clone(), input)?;
+                    input = below;
+                    known.push((expr, answered.clone()));
+                    answered
+                }
+            };
+            expressions.push(name.restore(answered));
+        }
+        if let LogicalPlan::Distinct(Distinct::On(on)) = &node {
+            return distinct_on(on, expressions, input).map(Transformed::yes);
         }
         let passes_columns = matches!(node, LogicalPlan::Sort(_) | LogicalPlan::Window(_));
         let answered = node.with_new_exprs(expressions, vec![input])?.recompute_schema()?;
@@ -223,34 +266,76 @@ impl Pass {
 
     /// An expression with columns in the place of its subqueries, and the input with those columns.
     fn columns(&self, expr: Expr, input: LogicalPlan) -> DataFusionResult<(Expr, LogicalPlan)> {
-        let mut input = input;
-        let answered = expr.transform_down(|expr| {
-            let Some((subquery, mut answer, negated)) = question(&expr) else { return Ok(Transformed::no(expr)) };
-            if let Answer::Compared { left, .. } = &mut answer {
-                (*left, input) = self.columns(left.clone(), input.clone())?;
+        let mut asking = Asking { pass: self, input };
+        let answered = asking.part(expr, &None)?;
+        Ok((answered, asking.input))
+    }
+}
+
+/// Takes the subqueries of an expression to nodes below it.
+struct Asking<'a> {
+    pass: &'a Pass,
+    /// The rows that ask, with what was answered so far.
+    input: LogicalPlan,
+}
+
+impl Parts for Asking<'_> {
+    fn part(&mut self, expr: Expr, need: &Need) -> DataFusionResult<Expr> {
+        if !has_subquery(&expr) {
+            return Ok(expr);
+        }
+        if let Some((subquery, answer, negated)) = question(&expr) {
+            if self.pass.of_view && kept::is_scalar_of_view(&expr) {
+                return Ok(expr);
             }
-            if self.of_view && kept::is_scalar_of_view(&expr) {
-                return Ok(Transformed::no(expr));
-            }
-            let name = format!("\u{0}subquery {}", self.made.get());
-            self.made.set(self.made.get() + 1);
-            let opposite = |answer: Expr| if negated { Expr::Not(Box::new(answer)) } else { answer };
-            if let Some(joined) = keyed::joined(&subquery.subquery, &answer, &input, &name, self.of_view)? {
-                input = joined.plan;
-                return Ok(Transformed::new(opposite(joined.answer), true, TreeNodeRecursion::Jump));
-            }
-            if self.of_view {
-                return Err(not_in_a_view());
-            }
-            let outer = outer_columns(&subquery.subquery)?.into_iter();
-            let outer = outer.filter(|column| input.schema().maybe_index_of_column(column).is_some());
-            let outer = outer.map(|column| (column.clone(), Expr::Column(column))).collect();
-            let node = SubqueryNode::try_new(input.clone(), subquery.subquery, outer, answer, &name)?;
-            input = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-            let column = Expr::Column(Column::new_unqualified(name));
-            Ok(Transformed::yes(opposite(column)))
-        })?;
-        Ok((answered.data, input))
+            let answer = self.answer(subquery, answer, need)?;
+            return Ok(if negated { Expr::Not(Box::new(answer)) } else { answer });
+        }
+        let expr = match self.pass.of_view {
+            true => expr,
+            false => match each_part(self, expr, need)? {
+                Ok(answered) => return Ok(answered),
+                Err(other) => other,
+            },
+        };
+        Ok(expr.map_children(|child| self.part(child, need).map(Transformed::yes))?.data)
+    }
+}
+
+impl Asking<'_> {
+    /// The answer of a subquery, over the input that has it then.
+    fn answer(&mut self, subquery: Subquery, mut answer: Answer, need: &Need) -> DataFusionResult<Expr> {
+        let of_view = self.pass.of_view;
+        let mut joins = true;
+        if let Answer::Compared { left, .. } = &mut answer {
+            *left = self.part(left.clone(), need)?;
+            // A join compares for every row.
+            joins = of_view || need.is_none() || safe::is_safe_expression(left, self.input.schema())?;
+        }
+        let name = format!("\u{0}subquery {}", self.pass.made.get());
+        self.pass.made.set(self.pass.made.get() + 1);
+        if joins && let Some(joined) = keyed::joined(&subquery.subquery, &answer, &self.input, &name, of_view)? {
+            self.input = joined.plan;
+            return Ok(joined.answer);
+        }
+        if of_view {
+            return Err(not_in_a_view());
+        }
+        let outer = outer_columns(&subquery.subquery)?.into_iter();
+        let outer = outer.filter(|column| self.input.schema().maybe_index_of_column(column).is_some());
+        let outer = outer.map(|column| (column.clone(), Expr::Column(column))).collect();
+        let node = SubqueryNode::try_new(self.input.clone(), subquery.subquery, outer, answer, need.clone(), &name)?;
+        self.input = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        Ok(Expr::Column(Column::new_unqualified(name)))
+    }
+}
+
+/// Whether a scalar subquery is asked before the rows of a node are known to be there: a condition with its value can then
+/// be asked below the joins.
+fn asks_eagerly(node: &LogicalPlan) -> DataFusionResult<bool> {
+    match node {
+        LogicalPlan::Projection(_) => Ok(false),
+        node => node.exists(|node| Ok(matches!(node, LogicalPlan::Join(_)))),
     }
 }
 
@@ -259,8 +344,7 @@ fn not_in_a_view() -> DataFusionError {
     let hint = "EXISTS and IN are, where the subquery is chosen by equalities with columns outside of it, and values \
                 that a whole key chooses. Write others as a join with a grouped subquery, or use them in a query over \
                 the view.";
-    let error = PlanError::new(PlanErrorKind::FeatureNotSupported, message).with_hint(hint);
-    DataFusionError::External(Box::new(error))
+    refuse_with(PlanErrorKind::FeatureNotSupported, message, hint)
 }
 
 const BOTH_SIDES: &str = "a subquery over both sides in the condition of an outer join is not supported";
@@ -289,6 +373,18 @@ fn question(expr: &Expr) -> Option<(Subquery, Answer, bool)> {
         }
         _ => return None,
     })
+}
+
+/// `DISTINCT ON` with other expressions: DataFusion takes it without an order only.
+fn distinct_on(on: &DistinctOn, expressions: Vec<Expr>, input: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let mut expressions = expressions.into_iter();
+    let groups = expressions.by_ref().take(on.on_expr.len()).collect();
+    let shown = expressions.by_ref().take(on.select_expr.len()).collect();
+    let keys = on.sort_expr.as_ref().map(|keys| {
+        let keys = keys.iter().zip(expressions);
+        keys.map(|(key, expr)| SortKey { expr, ..key.clone() }).collect::<Vec<_>>()
+    });
+    Ok(LogicalPlan::Distinct(Distinct::On(DistinctOn::try_new(groups, shown, keys, Arc::new(input))?)))
 }
 
 /// The input of a node, with the columns that ORDER BY asks for in its subqueries alone and does not show.

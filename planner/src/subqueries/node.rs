@@ -12,10 +12,12 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
+use datafusion::logical_expr::expr::{Exists, InSubquery, Placeholder, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Operator, Subquery, UserDefinedLogicalNodeCore};
+
+use crate::functions;
 
 /// The rows of its input, each with the answer of a subquery as one more column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +30,8 @@ pub(crate) struct SubqueryNode {
     pub(crate) outer: Vec<(Column, Expr)>,
     /// What is made of the subquery's rows.
     pub(crate) answer: Answer,
+    /// Which rows ask: for the others the answer is NULL, and nothing is evaluated. All ask where there is none.
+    pub(crate) when: Option<Expr>,
     schema: DFSchemaRef,
 }
 
@@ -58,6 +62,7 @@ impl SubqueryNode {
         subquery: Arc<LogicalPlan>,
         outer: Vec<(Column, Expr)>,
         answer: Answer,
+        when: Option<Expr>,
         name: &str,
     ) -> Result<Self> {
         let field = match &answer {
@@ -69,9 +74,11 @@ impl SubqueryNode {
                 Field::new(name, DataType::new_list(element, true), false)
             }
         };
+        let nullable = field.is_nullable() || when.is_some();
+        let field = field.with_nullable(nullable);
         let column = DFSchema::new_with_metadata(vec![(None, Arc::new(field))], Default::default())?;
         let schema = Arc::new(input.schema().join(&column)?);
-        Ok(Self { input, subquery, outer, answer, schema })
+        Ok(Self { input, subquery, outer, answer, when, schema })
     }
 
     /// The node behind an extension, if it is one of these.
@@ -114,7 +121,7 @@ impl UserDefinedLogicalNodeCore for SubqueryNode {
             Answer::Compared { left, .. } => Some(left.clone()),
             Answer::Exists | Answer::Value | Answer::Array => None,
         };
-        self.outer.iter().map(|(_, expr)| expr.clone()).chain(left).collect()
+        self.outer.iter().map(|(_, expr)| expr.clone()).chain(left).chain(self.when.clone()).collect()
     }
 
     /// A condition on the answer can't be asked before it is there; all others are asked below.
@@ -136,8 +143,9 @@ impl UserDefinedLogicalNodeCore for SubqueryNode {
             Answer::Compared { op, all, .. } => Answer::Compared { left: next()?, op: *op, all: *all },
             other => other.clone(),
         };
+        let when = self.when.as_ref().map(|_| next()).transpose()?;
         let name = self.schema.field(self.column()).name();
-        Self::try_new(input, Arc::clone(&self.subquery), outer, answer, name)
+        Self::try_new(input, Arc::clone(&self.subquery), outer, answer, when, name)
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -207,14 +215,14 @@ fn columns_below(node: &LogicalPlan) -> Result<DFSchema> {
     })
 }
 
-/// A subquery with the values of outer columns in their place.
-pub(crate) fn with_outer_values(plan: LogicalPlan, values: &[(Column, ScalarValue)]) -> Result<LogicalPlan> {
+/// A subquery with values in the place of outer columns.
+pub(crate) fn with_outer_values(plan: LogicalPlan, values: &[(Column, Expr)]) -> Result<LogicalPlan> {
     if values.is_empty() {
         return Ok(plan);
     }
     let bound = plan.transform_up(|node| {
         let here = columns_below(&node)?;
-        let further: Vec<(Column, ScalarValue)> =
+        let further: Vec<(Column, Expr)> =
             values.iter().filter(|(column, _)| here.maybe_index_of_column(column).is_none()).cloned().collect();
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
@@ -237,12 +245,51 @@ pub(crate) fn with_outer_values(plan: LogicalPlan, values: &[(Column, ScalarValu
     Ok(bound.data)
 }
 
+/// The place of a value that an optimised plan waits for; no statement can write it.
+pub(crate) fn awaited(index: usize, data_type: DataType) -> Expr {
+    let field = Arc::new(Field::new("", data_type, true));
+    Expr::Placeholder(Placeholder::new_with_field(format!("\u{0}{index}"), Some(field)))
+}
+
+/// A plan with the values that it waited for. What is constant with them is folded, but for what fails: there may be no
+/// row to fail on.
+pub(crate) fn with_awaited(plan: LogicalPlan, values: &[ScalarValue]) -> Result<LogicalPlan> {
+    if values.is_empty() {
+        return Ok(plan);
+    }
+    let filled = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let filled = expr.transform_up(|expr| Ok(filled(expr, values)))?;
+            Ok(filled.update_data(|expr| name.restore(expr)))
+        })?;
+        node.transform_data(|node| match &node {
+            LogicalPlan::Extension(extension) => Ok(match SubqueryNode::of(extension) {
+                Some(inner) => {
+                    Transformed::yes(inner.with_subquery(with_awaited(inner.subquery.as_ref().clone(), values)?))
+                }
+                None => Transformed::no(node),
+            }),
+            _ => Ok(Transformed::no(node)),
+        })
+    })?;
+    Ok(filled.data)
+}
+
+fn filled(expr: Expr, values: &[ScalarValue]) -> Transformed<Expr> {
+    if let Expr::Placeholder(placeholder) = &expr {
+        let index = placeholder.id.strip_prefix('\u{0}').and_then(|index| index.parse::<usize>().ok());
+        return match index.and_then(|index| values.get(index)) {
+            Some(value) => Transformed::yes(Expr::Literal(value.clone(), None)),
+            None => Transformed::no(expr),
+        };
+    }
+    functions::folded_if_it_can_be(expr)
+}
+
 /// An expression of a subquery: `here` are the values for itself, `further` those for the queries in it.
-fn expression(
-    expr: Expr,
-    here: &[(Column, ScalarValue)],
-    further: &[(Column, ScalarValue)],
-) -> Result<Transformed<Expr>> {
+fn expression(expr: Expr, here: &[(Column, Expr)], further: &[(Column, Expr)]) -> Result<Transformed<Expr>> {
     let inner = |subquery: Subquery| -> Result<Subquery> {
         let known = |expr: &Expr| match expr {
             Expr::OuterReferenceColumn(_, column) => further.iter().any(|(known, _)| known == column),
@@ -255,7 +302,7 @@ fn expression(
     };
     Ok(match expr {
         Expr::OuterReferenceColumn(field, column) => match here.iter().find(|(known, _)| *known == column) {
-            Some((_, value)) => Transformed::yes(Expr::Literal(value.clone(), None)),
+            Some((_, value)) => Transformed::yes(value.clone()),
             None => Transformed::no(Expr::OuterReferenceColumn(field, column)),
         },
         Expr::Exists(Exists { subquery, negated }) => {
