@@ -79,6 +79,8 @@ pub enum PlanErrorKind {
     NumericValueOutOfRange,
     /// 22025
     InvalidEscapeSequence,
+    /// 2200C
+    InvalidUseOfEscapeCharacter,
     /// 2202E
     ArraySubscript,
     /// 22021: bytes that are no text

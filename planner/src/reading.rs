@@ -47,8 +47,15 @@ impl Reading {
     /// was that of the table whose name came first, NULL or not.
     pub const JOINED_COLUMNS: Self = Self(7);
 
+    /// Numbers and moments have the digits of Postgres: quotients and means sixteen from the first one on, numerics the
+    /// zeros of their scale where they become text or JSON, casts between floats and numerics those that count,
+    /// `timestamp(3)` and its like as many of a second as are declared. Patterns of `SIMILAR TO` are SQL's. Before,
+    /// quotients had four digits more than the dividend, texts no zeros at their end, moments all digits, and such
+    /// patterns were regular expressions.
+    pub const POSTGRES_DIGITS: Self = Self(8);
+
     /// As this build reads what it is told.
-    pub const NEWEST: Self = Self::JOINED_COLUMNS;
+    pub const NEWEST: Self = Self::POSTGRES_DIGITS;
 
     /// Every reading, the first one first.
     pub fn all() -> impl Iterator<Item = Self> {

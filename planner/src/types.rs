@@ -115,6 +115,62 @@ pub fn declared_length(declared: &sql::DataType) -> Option<u64> {
     }
 }
 
+/// The declared digits of a second of a moment, a time or an interval, or of an array of them; as in Postgres more than
+/// there can be are as many as there can be.
+pub(crate) fn declared_digits(declared: &sql::DataType) -> Option<u8> {
+    let digits = match declared {
+        sql::DataType::Time(digits, _)
+        | sql::DataType::Timestamp(digits, _)
+        | sql::DataType::TimestampNtz(digits)
+        | sql::DataType::Interval { precision: digits, .. } => (*digits)?,
+        sql::DataType::Custom(name, modifiers) if name.to_string().eq_ignore_ascii_case("timestamp_ltz") => {
+            modifiers.first()?.parse().ok()?
+        }
+        sql::DataType::Array(
+            ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::Parenthesis(element),
+        ) => return declared_digits(element),
+        _ => return None,
+    };
+    u8::try_from(digits.min(TIME_PRECISION_MAX)).ok()
+}
+
+/// Takes the digits of a second from a declared type, and gives them; `None` where it keeps all of them.
+pub(crate) fn take_digits(declared: &mut sql::DataType) -> Option<u8> {
+    let digits = declared_digits(declared)?;
+    let mut innermost = declared;
+    while let sql::DataType::Array(
+        ArrayElemTypeDef::AngleBracket(element)
+        | ArrayElemTypeDef::SquareBracket(element, _)
+        | ArrayElemTypeDef::Parenthesis(element),
+    ) = innermost
+    {
+        innermost = element;
+    }
+    match innermost {
+        sql::DataType::Time(digits, _)
+        | sql::DataType::Timestamp(digits, _)
+        | sql::DataType::TimestampNtz(digits)
+        | sql::DataType::Interval { precision: digits, .. } => *digits = None,
+        sql::DataType::Custom(_, modifiers) => modifiers.clear(),
+        _ => {}
+    }
+    Some(digits)
+}
+
+/// Makes text of a `varchar(n)`, or of the elements of an array of them, and gives its length; `None` for other types.
+pub(crate) fn take_varying(declared: &mut sql::DataType) -> Option<Option<u64>> {
+    use sql::DataType as Sql;
+    if matches!(declared, Sql::Varchar(_) | Sql::Nvarchar(_) | Sql::CharacterVarying(_) | Sql::CharVarying(_)) {
+        let length = declared_length(declared);
+        *declared = Sql::Text;
+        return Some(length);
+    }
+    let is_array = matches!(declared, Sql::Array(_));
+    within(declared).into_iter().filter(|_| is_array).find_map(take_varying)
+}
+
 /// Lets a declared type mean what it meant under the settings of its definition: text of any length, where it is one
 /// that was.
 pub(crate) fn under(declared: &mut sql::DataType, settings: &PlanSettings) {

@@ -92,6 +92,7 @@ fn input(id: u32, relation: &str, schema: &SchemaRef, key: Vec<usize>, watermark
         changes,
         primary_key: key,
         text_lengths: Vec::new(),
+        second_digits: Vec::new(),
     }
 }
 

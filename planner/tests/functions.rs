@@ -49,6 +49,7 @@ const CALLS: &[&str] = &[
     "jsonb_strip_nulls('{\"a\": null}')",
     "jsonb_typeof('1')",
     "to_json(auction)",
+    "array_to_json(ARRAY[auction])",
     "to_jsonb(price)",
     "abs(-price)",
     "age(ts, ts)",

@@ -9,6 +9,7 @@
 
 pub mod aggregates;
 pub mod batch;
+pub mod decimals;
 pub mod error;
 pub mod expr;
 pub mod graph;

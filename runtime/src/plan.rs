@@ -241,8 +241,10 @@ pub enum AggregateFunction {
     Min,
     /// `max(x)`.
     Max,
-    /// `avg(x)`.
+    /// `avg(x)`, of integers and decimals with sixteen digits behind the point.
     Avg,
+    /// `avg(x)`, of integers and decimals with the digits that Postgres gives a quotient.
+    Mean,
     /// `bool_and(x)`.
     BoolAnd,
     /// `bool_or(x)`.
@@ -300,6 +302,8 @@ pub struct InputRelation {
     /// Physical columns of text with the most characters that a value may have: `varchar(n)`, and `char(n)` and arrays
     /// of it, which are of the type [`BLANK_PADDED`].
     pub text_lengths: Vec<(usize, usize)>,
+    /// Physical columns of moments, times and intervals, and arrays of them, with the digits of a second that they keep.
+    pub second_digits: Vec<(usize, u8)>,
 }
 
 /// The type of `char(n)`: a text without blanks at its end. Blanks that come in there are cut.

@@ -271,7 +271,8 @@ fn aggregate_text(call: &AggregateCall, input: &Schema) -> String {
         AggregateFunction::Sum => "sum".to_string(),
         AggregateFunction::Min => "min".to_string(),
         AggregateFunction::Max => "max".to_string(),
-        AggregateFunction::Avg => "avg".to_string(),
+        // Both are no part of one plan: which of them it is hangs on its settings.
+        AggregateFunction::Avg | AggregateFunction::Mean => "avg".to_string(),
         AggregateFunction::BoolAnd => "bool_and".to_string(),
         AggregateFunction::BoolOr => "bool_or".to_string(),
         AggregateFunction::StringAgg { delimiter } => format!("string_agg({delimiter:?})"),

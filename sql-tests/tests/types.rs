@@ -114,10 +114,6 @@ async fn every_value_goes_both_ways_in_both_formats() {
         let word = match (type_name, text) {
             ("boolean", "t") => "true",
             ("boolean", "f") => "false",
-            // A cast to text knows how many digits a numeric has, not how many its column shows.
-            ("numeric(76,10)", "7.0000000000") => "7",
-            ("numeric(12,3)", "0.000") => "0",
-            ("numeric(12,3)", "10000.000") => "10000",
             // As in Postgres the text of a `char(n)` is what it holds.
             ("char(5)", text) => text.trim_end_matches(' '),
             _ => text,

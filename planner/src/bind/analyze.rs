@@ -244,6 +244,12 @@ pub(super) fn postgres_cast(
     if functions::is_json(&source) || functions::is_json(target) || source == UUID || *target == UUID {
         return json_or_uuid_cast(*expr, &source, field, style);
     }
+    if registry.reading() >= Reading::POSTGRES_DIGITS && functions::needs_list_cast(&source, target) {
+        return Ok(Transformed::yes(functions::list_cast(*expr, target, style, registry.reading())));
+    }
+    if registry.reading() >= Reading::POSTGRES_DIGITS && functions::needs_number_cast(&source, target) {
+        return Ok(Transformed::yes(functions::number_cast(*expr, target)));
+    }
     let to_clock = matches!(target, DataType::Time64(_));
     if functions::needs_moment_cast(&source, target) && (!to_clock || registry.reading() >= Reading::POSTGRES_FUNCTIONS)
     {
@@ -270,6 +276,18 @@ pub(super) fn postgres_cast(
         }));
     }
     Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+}
+
+/// A column cast as Postgres does.
+pub(crate) fn cast_of_postgres(
+    column: &str,
+    target: &DataType,
+    schema: &DFSchema,
+    style: TextStyle,
+    reading: Reading,
+) -> DataFusionResult<Expr> {
+    let cast = Cast::new(Box::new(Expr::Column(Column::new_unqualified(column))), target.clone());
+    postgres_cast(cast, schema, style, registry_of(reading)).map(|cast| cast.data)
 }
 
 /// Days after today that a word stands for which depends on the clock; for `now` the moment itself.

@@ -8,22 +8,24 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction, SetComparison};
+use datafusion::logical_expr::expr::{Between, Case, Cast, InList, InSubquery, ScalarFunction, SetComparison};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Join, Like, Limit, LogicalPlan, ScalarUDF, Sort, Subquery,
+    BinaryExpr, Expr, ExprSchemable, Join, Like, Limit, LogicalPlan, Operator, ScalarUDF, Sort, Subquery,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::characters::{Characters, is_pattern};
 use super::diagnose::refuse;
 use super::matching::{conformed_column, match_columns, matched, union};
+use super::numbers::Numbers;
 use super::operators::{
-    Operand, are_alike, boolean, cast, float_type, located, missing_operator, moment_type, read, resolve,
+    Operand, are_alike, boolean, cast, float_type, located, missing_operator, moment_type, narrowed, read, resolve,
 };
 use super::rewrite::rewrite_node;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{
-    self, interval_length, is_json, json_literals, json_sort_key, matches_operator, registry, sql_type,
+    self, AS_JSON, compares, interval_length, is_json, json_literals, json_sort_key, matches_operator,
+    numeric_operation, registry, sql_type,
 };
 use crate::reading::Reading;
 use crate::types::{CHAR, JSON, JSONB, UUID};
@@ -44,7 +46,8 @@ impl AnalyzerRule for CheckTypes {
         let checked = plan.transform_up_with_subqueries(|node| {
             let node = rewrite_node(node, &|expr, scope| {
                 let characters = Characters { scope, reading: self.reading };
-                expression(expr, &characters).map(Transformed::yes)
+                let numbers = Numbers { scope, reading: self.reading };
+                expression(expr, &characters, &numbers).map(Transformed::yes)
             })?
             .data;
             Ok(Transformed::yes(match node {
@@ -68,7 +71,7 @@ impl AnalyzerRule for CheckTypes {
     }
 }
 
-fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
+fn expression(expr: Expr, characters: &Characters<'_>, numbers: &Numbers<'_>) -> Result<Expr> {
     let (schema, reading) = (characters.scope.schema(), characters.reading);
     let truth = |expr: Box<Expr>, place: &str| boolean(*expr, place, schema).map(Box::new);
     Ok(match expr {
@@ -78,7 +81,15 @@ fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
                 true => (characters.shown(left), characters.shown(right)),
                 false => (left, right),
             };
-            Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+            let (left, right) = match op {
+                Operator::StringConcat => numbers.concatenated(left, right),
+                _ => (left, right),
+            };
+            let calculated = numeric_operation(&op.to_string(), &left, &right, schema);
+            match calculated.filter(|_| numbers.reading >= Reading::POSTGRES_DIGITS) {
+                Some(call) => call,
+                None => Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))),
+            }
         }
         Expr::Between(between) => Expr::Between(self::between(between, schema, reading)?),
         Expr::InList(list) => Expr::InList(in_list(list, schema, reading)?),
@@ -96,8 +107,17 @@ fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
             Expr::SimilarTo(pattern(symbol, like, characters)?)
         }
         Expr::Case(case) => Expr::Case(self::case(case, schema, reading)?),
-        Expr::Cast(cast) => Expr::Cast(characters.cast(cast)),
-        Expr::ScalarFunction(call) => characters.call(self::call(call, schema, reading)?),
+        Expr::Cast(cast) => {
+            if numbers.reading >= Reading::POSTGRES_DIGITS {
+                check_cast(&cast, schema)?;
+            }
+            numbers.cast(characters.cast(cast))
+        }
+        Expr::ScalarFunction(mut call) if call.func.name() == AS_JSON => match call.args.pop() {
+            Some(value) => numbers.json(value),
+            None => return Err(refuse(PlanErrorKind::UndefinedFunction, "JSON of nothing")),
+        },
+        Expr::ScalarFunction(call) => characters.call(numbers.call(self::call(call, schema, reading)?)),
         Expr::InSubquery(subquery) => Expr::InSubquery(in_subquery(subquery, schema, reading)?),
         Expr::SetComparison(comparison) => Expr::SetComparison(set_comparison(comparison, schema, reading)?),
         Expr::AggregateFunction(mut call) => {
@@ -113,6 +133,21 @@ fn expression(expr: Expr, characters: &Characters<'_>) -> Result<Expr> {
         Expr::IsNotUnknown(inner) => Expr::IsNotUnknown(truth(inner, "IS NOT UNKNOWN")?),
         other => other,
     })
+}
+
+/// Postgres has no casts between moments and numbers, which DataFusion would count in microseconds.
+fn check_cast(cast: &Cast, schema: &DFSchema) -> Result<()> {
+    let Operand::Typed(source) = Operand::of(&cast.expr, schema) else { return Ok(()) };
+    let target = cast.field.data_type();
+    let is_number = |data_type: &DataType| data_type.is_numeric() || *data_type == DataType::Boolean;
+    let is_moment = |data_type: &DataType| {
+        matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_) | DataType::Interval(_))
+    };
+    if (is_moment(&source) && is_number(target)) || (is_number(&source) && is_moment(target)) {
+        let message = format!("cannot cast type {} to {}", sql_type(&source), sql_type(target));
+        return Err(located(refuse(PlanErrorKind::CannotCoerce, message), [&cast.expr]));
+    }
+    Ok(())
 }
 
 fn between(between: Between, schema: &DFSchema, reading: Reading) -> Result<Between> {
@@ -328,6 +363,9 @@ fn matches(symbol: &str, args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>
         Ok(both) => both,
         Err(args) => return Ok(args),
     };
+    if compares(symbol) {
+        return compared_with_literal(symbol, text, array, schema);
+    }
     let element = match Operand::of(&array, schema) {
         Operand::Typed(DataType::List(element)) => match element.data_type() {
             DataType::Null => Operand::Open,
@@ -352,6 +390,31 @@ fn matches(symbol: &str, args: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>
         return Err(located(missing_operator(symbol, &operands), [&text]));
     }
     Ok(vec![text, array])
+}
+
+/// `x < ANY ('{...}')`: the literal is an array of what is compared with it.
+fn compared_with_literal(symbol: &str, value: Expr, array: Expr, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let (value, element) = match Operand::of(&value, schema) {
+        Operand::Typed(known) => (narrowed(value), known),
+        Operand::Open | Operand::Unknown => (read(value, &DataType::Utf8)?, DataType::Utf8),
+    };
+    let element = match value.get_type(schema) {
+        Ok(data_type) if !data_type.is_null() => data_type,
+        _ => element,
+    };
+    if element.is_nested() || element == JSONB || element == JSON || matches!(element, DataType::Interval(_)) {
+        let message =
+            format!("operator {symbol} with ANY or ALL of a literal is not supported for {}", sql_type(&element));
+        let error = PlanError::unsupported(message).with_hint("Cast the literal to an array.");
+        return Err(located(DataFusionError::External(Box::new(error)), [&value]));
+    }
+    // A literal keeps all of its digits, whatever the numeric beside it has.
+    let (value, element) = match element.is_decimal() {
+        true => (cast(value, &element, &DataType::Decimal256(76, 38)), DataType::Decimal256(76, 38)),
+        false => (value, element),
+    };
+    let array = read(array, &DataType::new_list(element, true))?;
+    Ok(vec![value, array])
 }
 
 /// What stands behind ANY or ALL, and is neither a query nor an array.

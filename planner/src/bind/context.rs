@@ -24,7 +24,7 @@ use super::series::SeriesPlanner;
 use super::window::WindowPlanner;
 use crate::catalog::{Catalog, QualifiedName, Relation, RelationKind, Resolved};
 use crate::error::{PlanError, PlanErrorKind};
-use crate::functions::{ARRAY_OF_ROWS, array_of_rows, json_aggregate, matches_function, registry};
+use crate::functions::{ARRAY_OF_ROWS, array_of_rows, json_aggregate, matches_function, registry, written_function};
 use crate::meant::MeantNames;
 use crate::reading::Reading;
 use crate::settings::PlanSettings;
@@ -285,7 +285,7 @@ impl ContextProvider for Context<'_> {
         if name == LIST_OF_SERIES {
             return registry().scalar(GENERATE_SERIES);
         }
-        let made_here = matches_function(name).or_else(|| json_aggregate(name));
+        let made_here = matches_function(name).or_else(|| json_aggregate(name)).or_else(|| written_function(name));
         made_here.or_else(|| self.binder.registry().scalar(name))
     }
 
@@ -294,7 +294,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        registry().aggregate(name)
+        self.binder.registry().aggregate(name)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

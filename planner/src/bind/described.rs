@@ -11,15 +11,20 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
-use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    AggregateUDF, BinaryExpr, Distinct, Expr, LogicalPlan, Operator, WindowFunctionDefinition,
+};
 use sqlparser::ast;
 
 use super::relation::{RelationTable, ViewTable};
 use super::whole_row::NAMED_STRUCT;
 use super::window::WindowNode;
 use crate::catalog::{Catalog, Relation, Resolved};
-use crate::functions::{CHARACTER, length_of_character, shown_digits};
-use crate::values::{Described, Origin, Shown};
+use crate::functions::{
+    CHARACTER, ExactAggregate, ExactKind, Operation, SECOND_DIGITS, VARYING, length_of_character, numeric_operation_of,
+    shown_digits,
+};
+use crate::values::{Described, Digits, Origin, Shown};
 
 /// The columns of a plan that `SqlToRel` made, in their order; `views` are those that were put in.
 pub(super) fn columns(plan: &LogicalPlan, views: &[Arc<ViewTable>], catalog: &Catalog) -> Vec<Described> {
@@ -172,6 +177,10 @@ impl Tracer<'_> {
                 let shown = if shown.all(|other| other == first) { first } else { Shown::default() };
                 Described { shown, ..Described::default() }
             }
+            LogicalPlan::Values(values) => {
+                let cells: Vec<&Expr> = values.values.iter().filter_map(|row| row.get(column)).collect();
+                Described { shown: self.of_cells(&cells), ..Described::default() }
+            }
             LogicalPlan::Extension(extension) if extension.node.as_any().is::<WindowNode>() => {
                 match extension.node.inputs()[..] {
                     [input] => self.of_input(input, column),
@@ -180,6 +189,19 @@ impl Tracer<'_> {
             }
             _ => Described::default(),
         }
+    }
+
+    /// The digits of VALUES: DataFusion has cast all to the widest, which Postgres does not, so they must be written
+    /// with as many.
+    fn of_cells(&self, cells: &[&Expr]) -> Shown {
+        let of = |expr: &Expr| self.expression(expr, &|_| Described::default()).shown;
+        let written = |expr: &Expr| match expr {
+            Expr::Cast(cast) => of(&cast.expr),
+            other => of(other),
+        };
+        let as_written = agreed(cells.iter().copied(), &written).digits;
+        let digits = as_written.and_then(|_| agreed(cells.iter().copied(), &of).digits);
+        Shown { digits, ..Shown::default() }
     }
 
     /// A column of a node that shows those of its input first.
@@ -191,7 +213,7 @@ impl Tracer<'_> {
         let Some(index) = plan.schema().maybe_index_of_column(column) else { return Described::default() };
         let found = self.column(plan, index);
         match plan.schema().field(index).data_type().is_integer() {
-            true => Described { shown: Shown { digits: Some(0), ..found.shown }, ..found },
+            true => Described { shown: Shown { digits: Some(Digits::Fixed(0)), ..found.shown }, ..found },
             false => found,
         }
     }
@@ -205,17 +227,26 @@ impl Tracer<'_> {
         match expr {
             Expr::Column(column) => named(column),
             Expr::Alias(alias) => self.expression(&alias.expr, named),
-            Expr::Literal(value, _) => digits(digits_of_literal(value)),
+            Expr::Literal(value, _) => digits(digits_of_literal(value).map(Digits::Fixed)),
             Expr::Negative(inner) => digits(of(inner).digits),
-            Expr::Cast(cast) if cast.field.data_type().is_integer() => digits(Some(0)),
+            Expr::Cast(cast) if cast.field.data_type().is_integer() => digits(Some(Digits::Fixed(0))),
             Expr::Cast(cast) => match Shown::of_cast(cast.field.data_type()) {
                 Shown { digits: None, .. } if cast.field.data_type().is_decimal() => digits(of(&cast.expr).digits),
                 said => shown(said),
             },
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                digits(digits_of_operation(*op, of(left).digits, of(right).digits))
+                let operation = match op {
+                    Operator::Plus => Some(Operation::Add),
+                    Operator::Minus => Some(Operation::Subtract),
+                    Operator::Multiply => Some(Operation::Multiply),
+                    Operator::Modulo => Some(Operation::Remainder),
+                    _ => None,
+                };
+                digits(
+                    operation.and_then(|operation| digits_of_operation(operation, of(left).digits, of(right).digits)),
+                )
             }
-            Expr::ScalarFunction(call) if shown_digits(call).is_some() => digits(shown_digits(call)),
+            Expr::ScalarFunction(call) if shown_digits(call).is_some() => digits(shown_digits(call).map(Digits::Fixed)),
             Expr::Case(case) => {
                 let results = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
                 let found = agreed(results.map(|result| result.as_ref()), &of);
@@ -227,14 +258,34 @@ impl Tracer<'_> {
             }
             Expr::ScalarFunction(call) => shown(match (call.name(), call.args.as_slice()) {
                 (CHARACTER, [_, length]) => length_of_character(length).map(Shown::of_character).unwrap_or_default(),
+                (SECOND_DIGITS, [_, digits]) => {
+                    let modifier = length_of_character(digits).and_then(|digits| i32::try_from(digits).ok());
+                    Shown { modifier, ..Shown::default() }
+                }
+                (VARYING, [_]) => Shown::of_varying(None),
+                (VARYING, [_, length]) => Shown::of_varying(length_of_character(length)),
                 ("nullif", [value, _]) if is_character(of(value)) => of(value),
                 ("coalesce" | "greatest" | "least" | "make_array", arguments) => agreed(arguments.iter(), &of),
                 ("array_append" | "array_prepend" | "array_concat", arguments) => agreed(arguments.iter(), &of),
                 ("array_element", [array, _]) => of(array),
+                (name, [left, right]) if numeric_operation_of(name).is_some() => {
+                    let digits = numeric_operation_of(name)
+                        .and_then(|operation| digits_of_operation(operation, of(left).digits, of(right).digits));
+                    Shown { digits, ..Shown::default() }
+                }
                 (name, arguments) => {
                     Shown { digits: digits_of_call(name, arguments, |expr| of(expr).digits), ..Shown::default() }
                 }
             }),
+            Expr::AggregateFunction(call) if is_mean(&call.func) => {
+                let argument = call.params.args.first().and_then(|argument| of(argument).digits);
+                digits(digits_of_operation(Operation::Divide, argument, None))
+            }
+            Expr::WindowFunction(call) if matches!(&call.fun, WindowFunctionDefinition::AggregateUDF(function) if is_mean(function)) =>
+            {
+                let argument = call.params.args.first().and_then(|argument| of(argument).digits);
+                digits(digits_of_operation(Operation::Divide, argument, None))
+            }
             Expr::AggregateFunction(call) if CARRYING.contains(&call.func.name()) => {
                 carried(call.params.args.first().map(of).unwrap_or_default())
             }
@@ -272,6 +323,12 @@ impl Tracer<'_> {
 /// Aggregates and window functions whose results are shown as their first argument is.
 const CARRYING: &[&str] =
     &["sum", "min", "max", "array_agg", "first_value", "last_value", "nth_value", "lag", "lead", "any_value"];
+
+/// Whether an aggregate divides as Postgres does.
+fn is_mean(function: &AggregateUDF) -> bool {
+    let exact = function.inner().downcast_ref::<ExactAggregate>();
+    exact.is_some_and(|exact| exact.kind == ExactKind::Mean)
+}
 
 fn is_character(shown: Shown) -> bool {
     shown.width.is_some()
@@ -311,22 +368,27 @@ fn digits_of_literal(value: &ScalarValue) -> Option<u8> {
     }
 }
 
-/// As Postgres counts them: a quotient has as many as it takes, which is for nobody to know before.
-fn digits_of_operation(operator: Operator, left: Option<u8>, right: Option<u8>) -> Option<u8> {
-    let (left, right) = (left?, right?);
-    match operator {
-        Operator::Plus | Operator::Minus | Operator::Modulo => Some(left.max(right)),
-        Operator::Multiply => left.checked_add(right),
-        _ => None,
+/// As Postgres counts them: a quotient has as many as it takes, which its value tells.
+fn digits_of_operation(operation: Operation, left: Option<Digits>, right: Option<Digits>) -> Option<Digits> {
+    let (left, right) = (left.and_then(Digits::fixed), right.and_then(Digits::fixed));
+    if operation == Operation::Divide {
+        return Some(Digits::Quotient(left.unwrap_or(0).max(right.unwrap_or(0))));
     }
+    let (left, right) = (left?, right?);
+    match operation {
+        Operation::Multiply => left.checked_add(right),
+        _ => Some(left.max(right)),
+    }
+    .map(Digits::Fixed)
 }
 
-fn digits_of_call(name: &str, arguments: &[Expr], digits: impl Fn(&Expr) -> Option<u8>) -> Option<u8> {
+fn digits_of_call(name: &str, arguments: &[Expr], digits: impl Fn(&Expr) -> Option<Digits>) -> Option<Digits> {
+    let counted = |count: i64| u8::try_from(count.max(0)).ok().map(Digits::Fixed);
     match (name, arguments) {
         ("abs", [number]) | ("nullif", [number, _]) => digits(number),
-        ("round" | "trunc" | "ceil" | "floor", [_]) => Some(0),
-        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int32(Some(count)), _)]) => u8::try_from(*count).ok(),
-        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int64(Some(count)), _)]) => u8::try_from(*count).ok(),
+        ("round" | "trunc" | "ceil" | "floor", [_]) => counted(0),
+        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int32(Some(count)), _)]) => counted(i64::from(*count)),
+        ("round" | "trunc", [_, Expr::Literal(ScalarValue::Int64(Some(count)), _)]) => counted(*count),
         _ => None,
     }
 }

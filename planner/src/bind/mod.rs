@@ -23,6 +23,7 @@ mod mistakes;
 mod moments;
 mod needs;
 mod normalize;
+mod numbers;
 mod operators;
 mod relation;
 mod respelled;
@@ -54,11 +55,13 @@ use crate::catalog::{Catalog, Relation, Resolved};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::functions::{self, Registry};
 use crate::meant::MeantNames;
+use crate::reading::Reading;
 use crate::settings::PlanSettings;
 use crate::statement::{self, Use};
 use crate::values::{Described, Shown, TextStyle, Zone};
 
 pub use analyze::TypedParameters;
+pub(crate) use analyze::cast_of_postgres;
 pub(crate) use context::planner_options;
 pub use context::{DATABASE, resolve, search_schemas, unknown_relation};
 pub use described::{returning, with_descriptions};
@@ -67,6 +70,7 @@ pub(crate) use diagnose::{NO_FUNCTION, at_sign};
 pub use diagnose::{nearest, plan_error, span_position};
 pub use dml::conflict_schema;
 pub use expression::{BoundExpression, Purpose};
+pub(crate) use normalize::call;
 pub use normalize::visible_name;
 pub use relation::{RelationTable, reads};
 pub(crate) use rewrite::rewrite_expressions;
@@ -126,6 +130,11 @@ impl<'a> Binder<'a> {
             Some(names) => names.find(schema, name, self.catalog),
             None => resolve(self.catalog, self.settings, schema, name),
         }
+    }
+
+    /// How the text is read.
+    pub(crate) fn reading(&self) -> Reading {
+        self.settings.reading
     }
 
     /// The functions that a text means.

@@ -23,7 +23,7 @@ use super::literal;
 use super::respelled::{self, respell};
 use super::{mistakes, moments, rows, sorted_names, subqueries};
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::functions::CHARACTER;
+use crate::functions::{CHARACTER, SECOND_DIGITS, VARYING};
 use crate::reading::Reading;
 use crate::settings::PlanSettings;
 
@@ -285,7 +285,7 @@ impl Pass<'_> {
 
     fn check_expression(&mut self, expr: &mut Expr) -> Result<()> {
         if self.reads(Reading::POSTGRES_FUNCTIONS) {
-            respell(expr)?;
+            respell(expr, self.settings.reading)?;
         }
         if self.reads(Reading::TYPED_LITERALS) {
             literal::widen_integer(expr);
@@ -294,7 +294,8 @@ impl Pass<'_> {
             crate::types::under(data_type, self.settings);
         }
         if let Expr::TypedString(typed) = expr
-            && crate::types::is_character(&typed.data_type)
+            && (crate::types::is_character(&typed.data_type)
+                || (self.reads(Reading::POSTGRES_DIGITS) && crate::types::declared_digits(&typed.data_type).is_some()))
         {
             let (literal, data_type) = (Box::new(Expr::Value(typed.value.clone())), typed.data_type.clone());
             *expr = Expr::Cast { kind: CastKind::Cast, expr: literal, data_type, array: false, format: None };
@@ -329,6 +330,10 @@ impl Pass<'_> {
                 } else {
                     crate::types::arrow_type(data_type).map_err(|error| error.at(span_position(span)))?;
                 }
+                if self.reads(Reading::POSTGRES_DIGITS) && declared(expr) {
+                    return Ok(());
+                }
+                let Expr::Cast { data_type, .. } = expr else { return Ok(()) };
                 if let Some(length) = crate::types::declared_length(data_type) {
                     *data_type = ast::DataType::Text;
                     *expr = of_length("left", expr.clone(), Some(length));
@@ -349,7 +354,7 @@ impl Pass<'_> {
             }
             Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
                 let Expr::Subquery(subquery) = right.as_mut() else {
-                    return subqueries::as_matches(expr, self.parameters);
+                    return subqueries::as_matches(expr, self.parameters, self.settings.reading);
                 };
                 subqueries::check_width(left, subquery)?;
                 // These are IN and NOT IN, or else the same for single values.
@@ -462,8 +467,29 @@ fn of_length(function: &str, text: Expr, length: Option<u64>) -> Expr {
     call(Ident::new(function), std::iter::once(text).chain(count).collect())
 }
 
+/// A cast to a type that says more than its Arrow type, as a call around the cast; and whether it is one.
+fn declared(cast: &mut Expr) -> bool {
+    let Expr::Cast { expr: inner, data_type, .. } = cast else { return false };
+    let number = |number: u64| Expr::Value(Value::Number(number.to_string(), false).with_empty_span());
+    if let Some(digits) = crate::types::take_digits(data_type) {
+        *cast = call(Ident::with_quote('"', SECOND_DIGITS), vec![cast.clone(), number(u64::from(digits))]);
+        return true;
+    }
+    // What a driver casts its parameters to is known without a call.
+    let of_parameter = parameter_number(inner).is_some();
+    match crate::types::take_varying(data_type) {
+        Some(None) if of_parameter => true,
+        Some(length) => {
+            let arguments = std::iter::once(cast.clone()).chain(length.map(number)).collect();
+            *cast = call(Ident::with_quote('"', VARYING), arguments);
+            true
+        }
+        None => false,
+    }
+}
+
 /// A call of a function.
-pub(super) fn call(name: Ident, arguments: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: Ident, arguments: Vec<Expr>) -> Expr {
     let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
     let args = arguments.into_iter().map(argument).collect();
     let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };

@@ -20,8 +20,8 @@ use super::literal;
 use super::matching::matched;
 use crate::error::{PlanError, PlanErrorKind};
 use crate::functions::{
-    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, registry, registry_of,
-    scaled_interval, sql_type, time_between,
+    interval_length, is_json, json_operator, json_sort_key, keeps_character, moved_by, numeric_operation, registry,
+    registry_of, scaled_interval, sql_type, time_between,
 };
 use crate::reading::Reading;
 use crate::types::{CHAR, JSON, JSONB, UUID};
@@ -84,6 +84,11 @@ impl ExprPlanner for Operators {
             && let Some(moved) = moved(&symbol, &left, &right, schema)
         {
             return Ok(PlannerResult::Planned(moved));
+        }
+        if self.reading >= Reading::POSTGRES_DIGITS
+            && let Some(call) = numeric_operation(&symbol, &left, &right, schema)
+        {
+            return Ok(PlannerResult::Planned(call));
         }
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
     }

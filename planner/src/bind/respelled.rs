@@ -17,13 +17,14 @@ use super::diagnose::{NO_FUNCTION, span_position};
 use super::normalize;
 use super::whole_row::NAMED_STRUCT;
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::functions::json_aggregate_function;
+use crate::functions::{AS_JSON, SECOND_DIGITS, SIMILAR_TO, json_aggregate_function};
+use crate::reading::Reading;
 
 /// The upper bound of a slice without one: no array is longer.
 const OPEN_END: &str = "2147483647";
 
-/// Respells an expression; what is in it comes later.
-pub(super) fn respell(expr: &mut Expr) -> Result<()> {
+/// Respells an expression; what is in it comes later. `reading` is that of the text.
+pub(super) fn respell(expr: &mut Expr, reading: Reading) -> Result<()> {
     let span = expr.span();
     match expr {
         Expr::UnaryOp { op, expr: operand } => {
@@ -36,6 +37,10 @@ pub(super) fn respell(expr: &mut Expr) -> Result<()> {
                 escape(pattern, &character)?;
             }
         }
+        Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
+            *expr = call("starts_with", vec![left.as_ref().clone(), right.as_ref().clone()]);
+        }
+        Expr::SimilarTo { .. } if reading >= Reading::POSTGRES_DIGITS => *expr = similar(expr),
         Expr::SimilarTo { escape_char: Some(character), .. } => {
             return Err(PlanError::unsupported("SIMILAR TO ... ESCAPE is not supported")
                 .with_hint("Write a regular expression with ~.")
@@ -44,7 +49,7 @@ pub(super) fn respell(expr: &mut Expr) -> Result<()> {
         Expr::Collate { expr: inner, collation } => {
             check_collation(collation, span)?;
             *expr = inner.as_ref().clone();
-            respell(expr)?;
+            respell(expr, reading)?;
         }
         Expr::Value(ValueWithSpan { value, .. }) => match value {
             Value::UnicodeStringLiteral(text) => *value = Value::SingleQuotedString(std::mem::take(text)),
@@ -58,14 +63,29 @@ pub(super) fn respell(expr: &mut Expr) -> Result<()> {
         Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: None, .. } if is_text(pattern) => {
             *expr = call("substring", vec![text.as_ref().clone(), pattern.as_ref().clone()]);
         }
+        Expr::Substring { expr: text, substring_from: Some(pattern), substring_for: Some(escape), .. }
+            if reading >= Reading::POSTGRES_DIGITS && is_text(pattern) =>
+        {
+            let pattern = call(SIMILAR_TO, vec![pattern.as_ref().clone(), escape.as_ref().clone()]);
+            *expr = call("substring", vec![text.as_ref().clone(), pattern]);
+        }
         Expr::Function(function) => {
-            if let Some(respelled) = function_call(function)? {
+            if let Some(respelled) = function_call(function, reading)? {
                 *expr = respelled;
             }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// `a SIMILAR TO b`: as in Postgres the regular expression that the pattern is decides.
+fn similar(expr: &Expr) -> Expr {
+    let Expr::SimilarTo { negated, expr: text, pattern, escape_char } = expr else { return expr.clone() };
+    let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+    let escape = escape_char.clone().map(Expr::Value);
+    let pattern = call(SIMILAR_TO, std::iter::once(pattern.as_ref().clone()).chain(escape).collect());
+    Expr::Nested(Box::new(Expr::BinaryOp { left: text.clone(), op, right: Box::new(pattern) }))
 }
 
 /// The function of a series where a list of it is wanted: no statement can write it.
@@ -185,13 +205,21 @@ fn check_collation(collation: &ObjectName, span: Span) -> Result<()> {
     }
 }
 
-fn function_call(function: &mut Function) -> Result<Option<Expr>> {
+fn function_call(function: &mut Function, reading: Reading) -> Result<Option<Expr>> {
     let name = function.name.to_string().to_lowercase();
     let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
     if let Some((maker, object)) = json_aggregate_function(name) {
-        return json_of_array(function, name, &maker, object).map(Some);
+        return json_of_array(function, name, (&maker, object), reading).map(Some);
     }
     let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+    if reading >= Reading::POSTGRES_DIGITS
+        && matches!(name, "current_timestamp" | "localtimestamp" | "localtime")
+        && let Some([digits @ Expr::Value(ValueWithSpan { value: Value::Number(..), .. })]) = arguments(list).as_deref()
+    {
+        let digits = digits.clone();
+        list.args.clear();
+        return Ok(Some(call(SECOND_DIGITS, vec![Expr::Function(function.clone()), digits])));
+    }
     match name {
         "format" => {
             list.args.iter_mut().skip(1).for_each(|argument| cast(argument, &DataType::Text, false));
@@ -253,7 +281,7 @@ fn row_of(fields: Vec<Expr>) -> Expr {
 }
 
 /// `jsonb_agg(x ORDER BY y)` as JSON of `array_agg(x ORDER BY y)`.
-fn json_of_array(function: &Function, name: &str, maker: &str, object: bool) -> Result<Expr> {
+fn json_of_array(function: &Function, name: &str, (maker, object): (&str, bool), reading: Reading) -> Result<Expr> {
     let mut gathered = function.clone();
     gathered.name = ObjectName::from(vec![Ident::with_span(function.name.span(), "array_agg")]);
     let wanted = if object { 2 } else { 1 };
@@ -263,7 +291,15 @@ fn json_of_array(function: &Function, name: &str, maker: &str, object: bool) -> 
         error.with_hint(NO_FUNCTION).at(span_position(function.span()))
     };
     let FunctionArguments::List(list) = &mut gathered.args else { return Err(undefined()) };
-    let given = arguments(list).filter(|given| given.len() == wanted).ok_or_else(undefined)?;
+    let mut given = arguments(list).filter(|given| given.len() == wanted).ok_or_else(undefined)?;
+    // Values that are told apart stay what they are: JSON has no equality.
+    if reading >= Reading::POSTGRES_DIGITS
+        && list.duplicate_treatment.is_none()
+        && let Some(value) = given.pop()
+    {
+        given.push(call(AS_JSON, vec![value]));
+        list.args = given.iter().cloned().map(|value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value))).collect();
+    }
     if object {
         list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(row_of(given)))];
     }

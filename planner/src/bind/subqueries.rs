@@ -12,7 +12,8 @@ use super::dml::select;
 use super::normalize::{call, folded, note_type, parameter_number};
 use super::rows::compared;
 use crate::error::{PlanError, PlanErrorKind, Result};
-use crate::functions::{ARRAY_OF_ROWS, matches_name};
+use crate::functions::{ARRAY_OF_ROWS, compares, matches_name};
+use crate::reading::Reading;
 
 /// The derived table of [`as_rows`]; no statement can write it.
 const ROWS: &str = "\u{0}rows";
@@ -105,16 +106,25 @@ fn width(body: &SetExpr) -> Option<usize> {
 }
 
 /// `x LIKE ANY (array)` and its like as a call: the planner compares with the elements of an array by `=` and its like only.
-pub(super) fn as_matches(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>) -> Result<()> {
+pub(super) fn as_matches(expr: &mut Expr, parameters: &mut Vec<Option<DataType>>, reading: Reading) -> Result<()> {
     let (left, operator, array, all) = match expr {
         Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op, right, false),
         Expr::AllOp { left, compare_op, right } => (left, compare_op, right, true),
         _ => return Ok(()),
     };
     let Some(function) = matches_name(&operator.to_string(), all) else { return Ok(()) };
+    let is_literal = matches!(array.as_ref(), Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. }));
+    if compares(&operator.to_string()) {
+        // A literal has its type from what it is compared with; for arrays there is DataFusion's own way.
+        if is_literal && reading >= Reading::POSTGRES_DIGITS {
+            let name = Ident { value: function.to_string(), quote_style: Some('"'), span: left.span() };
+            *expr = call(name, vec![left.as_ref().clone(), array.as_ref().clone()]);
+        }
+        return Ok(());
+    }
     if let Some(number) = parameter_number(array) {
         note_type(parameters, number, DataType::new_list(DataType::Utf8, true));
-    } else if matches!(array.as_ref(), Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(_), .. })) {
+    } else if is_literal {
         let data_type = ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(Box::new(ast::DataType::Text), None));
         let literal = array.clone();
         **array = Expr::Cast { kind: CastKind::DoubleColon, expr: literal, data_type, array: false, format: None };

@@ -10,8 +10,9 @@ use millstream_runtime::source::ColumnOrigin;
 use crate::bind::{Binder, Purpose};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::parse::ast::{Column, CreateRelation, Identifier, Include, Metadata, SqlExpression, Watermark};
+use crate::reading::Reading;
 use crate::settings::PlanSettings;
-use crate::types::{TEXT_LENGTH_MAX, arrow_type, declared_length, sql_name, take_character, under};
+use crate::types::{TEXT_LENGTH_MAX, arrow_type, declared_digits, declared_length, sql_name, take_character, under};
 use crate::values::Shown;
 
 use super::nexmark;
@@ -40,6 +41,7 @@ pub(super) struct Columns {
     pub(super) primary_key: Vec<usize>,
     /// Physical columns of a `varchar(n)` or a `char(n)`, or of arrays of the latter, with their lengths.
     pub(super) text_lengths: Vec<(usize, usize)>,
+    pub(super) second_digits: Vec<(usize, u8)>,
 }
 
 impl CreateRelation {
@@ -85,6 +87,7 @@ pub(super) fn resolve(relation: &CreateRelation, options: &Options, binder: &Bin
         shown,
         primary_key,
         text_lengths,
+        second_digits: second_digits(relation, binder.reading()),
     })
 }
 
@@ -178,6 +181,16 @@ fn text_lengths(relation: &CreateRelation) -> Result<Vec<(usize, usize)>> {
         }
     });
     checked.collect()
+}
+
+/// The stored columns with fewer digits of a second than there can be.
+fn second_digits(relation: &CreateRelation, reading: Reading) -> Vec<(usize, u8)> {
+    if reading < Reading::POSTGRES_DIGITS {
+        return Vec::new();
+    }
+    let stored = relation.columns.iter().filter(|column| column.generated.is_none()).enumerate();
+    let digits = |column: &Column| declared_digits(column.data_type.as_ref()?);
+    stored.filter_map(|(index, column)| Some((index, digits(column)?))).collect()
 }
 
 fn included(include: &Include) -> Field {

@@ -68,6 +68,7 @@ pub(crate) fn create_relation(
         changes,
         primary_key: columns.primary_key,
         text_lengths: columns.text_lengths,
+        second_digits: columns.second_digits,
     };
     let if_not_exists = relation.if_not_exists;
     match relation.class {

@@ -22,6 +22,7 @@ use millstream_runtime::plan::AggregateFunction;
 use super::{is_json, sql_type};
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
+use crate::reading::Reading;
 use crate::types::UUID;
 
 /// The aggregates that the runtime keeps, beside `count`, which is DataFusion's own.
@@ -31,6 +32,8 @@ pub enum ExactKind {
     Sum,
     /// `avg`
     Avg,
+    /// `avg` with the digits that Postgres gives a quotient.
+    Mean,
     /// `min`
     Min,
     /// `max`
@@ -47,7 +50,7 @@ pub enum ExactKind {
 
 const KINDS: [ExactKind; 8] = [
     ExactKind::Sum,
-    ExactKind::Avg,
+    ExactKind::Mean,
     ExactKind::Min,
     ExactKind::Max,
     ExactKind::BoolAnd,
@@ -60,7 +63,7 @@ impl ExactKind {
     fn name(self) -> &'static str {
         match self {
             Self::Sum => "sum",
-            Self::Avg => "avg",
+            Self::Avg | Self::Mean => "avg",
             Self::Min => "min",
             Self::Max => "max",
             Self::BoolAnd => "bool_and",
@@ -72,7 +75,7 @@ impl ExactKind {
 
     fn aliases(self) -> Vec<String> {
         match self {
-            Self::Avg => vec!["mean".to_string()],
+            Self::Avg | Self::Mean => vec!["mean".to_string()],
             Self::BoolAnd => vec!["every".to_string()],
             Self::Sum | Self::Min | Self::Max | Self::BoolOr | Self::StringAgg | Self::ArrayAgg => Vec::new(),
         }
@@ -93,8 +96,13 @@ pub struct ExactAggregate {
 }
 
 /// The functions as they are called by name.
-pub(super) fn functions() -> Vec<Arc<AggregateUDF>> {
-    KINDS.into_iter().map(|kind| Arc::new(AggregateUDF::new_from_impl(ExactAggregate::new(kind)))).collect()
+pub(super) fn functions(reading: Reading) -> Vec<Arc<AggregateUDF>> {
+    let of_reading = |kind| match kind {
+        ExactKind::Mean if reading < Reading::POSTGRES_DIGITS => ExactKind::Avg,
+        kind => kind,
+    };
+    let function = |kind| Arc::new(AggregateUDF::new_from_impl(ExactAggregate::new(of_reading(kind))));
+    KINDS.into_iter().map(function).collect()
 }
 
 impl ExactAggregate {
@@ -113,6 +121,7 @@ impl ExactAggregate {
         match self.kind {
             ExactKind::Sum => AggregateFunction::Sum,
             ExactKind::Avg => AggregateFunction::Avg,
+            ExactKind::Mean => AggregateFunction::Mean,
             ExactKind::Min => AggregateFunction::Min,
             ExactKind::Max => AggregateFunction::Max,
             ExactKind::BoolAnd => AggregateFunction::BoolAnd,
@@ -172,7 +181,7 @@ impl AggregateUDFImpl for ExactAggregate {
         let mut coerced = arg_types.to_vec();
         let unknown = arg_types[0].is_null();
         match self.kind {
-            ExactKind::Sum | ExactKind::Avg if unknown => coerced[0] = DataType::Int64,
+            ExactKind::Sum | ExactKind::Avg | ExactKind::Mean if unknown => coerced[0] = DataType::Int64,
             ExactKind::BoolAnd | ExactKind::BoolOr if unknown => coerced[0] = DataType::Boolean,
             ExactKind::StringAgg => coerced.iter_mut().take(expected).for_each(|coerced| {
                 if coerced.is_null() || coerced.is_string() {

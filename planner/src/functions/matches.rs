@@ -1,17 +1,18 @@
-//! `x LIKE ANY (array)`, `x !~ ALL (array)` and their like: a text held against every pattern of an array, in SQL's
-//! three-valued logic. A call stands for the expression; no statement can write its name without quotes.
+//! `x LIKE ANY (array)`, `x !~ ALL (array)`, `x < ANY ('{...}')` and their like: a value held against every one of an
+//! array, in SQL's three-valued logic. A call stands for the expression; no statement can write its name without quotes.
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, ListArray, UInt32Array};
 use arrow::compute;
+use arrow::compute::kernels::cmp;
 use arrow::compute::kernels::comparison::{ilike, like, nilike, nlike, regexp_is_match};
 use arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 /// The operator, and the names under `ANY` and under `ALL`.
-const NAMES: [(&str, &str, &str); 8] = [
+const NAMES: [(&str, &str, &str); 14] = [
     ("~~", "~~ any", "~~ all"),
     ("!~~", "!~~ any", "!~~ all"),
     ("~~*", "~~* any", "~~* all"),
@@ -20,6 +21,12 @@ const NAMES: [(&str, &str, &str); 8] = [
     ("!~", "!~ any", "!~ all"),
     ("~*", "~* any", "~* all"),
     ("!~*", "!~* any", "!~* all"),
+    ("=", "= any", "= all"),
+    ("<>", "<> any", "<> all"),
+    ("<", "< any", "< all"),
+    ("<=", "<= any", "<= all"),
+    (">", "> any", "> all"),
+    (">=", ">= any", ">= all"),
 ];
 
 /// One of each, in no order that means anything.
@@ -45,6 +52,11 @@ pub(crate) fn matches_operator(name: &str) -> Option<&'static str> {
     NAMES.iter().find(|(_, any, all)| *any == name || *all == name).map(|(operator, ..)| *operator)
 }
 
+/// Whether an operator compares values of any type, rather than texts with patterns.
+pub(crate) fn compares(operator: &str) -> bool {
+    matches!(operator, "=" | "<>" | "<" | "<=" | ">" | ">=")
+}
+
 /// The function of a name.
 pub(crate) fn matches_function(name: &str) -> Option<Arc<ScalarUDF>> {
     FUNCTIONS.iter().find(|function| function.name() == name).cloned()
@@ -67,7 +79,10 @@ impl ScalarUDFImpl for Matches {
         &self.signature
     }
 
-    fn coerce_types(&self, _types: &[DataType]) -> Result<Vec<DataType>> {
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if let ([left, DataType::List(_)], true) = (types, compares(self.operator)) {
+            return Ok(vec![left.clone(), types[1].clone()]);
+        }
         Ok(vec![DataType::Utf8, DataType::new_list(DataType::Utf8, true)])
     }
 
@@ -131,6 +146,12 @@ impl Matches {
             "!~~" => Ok(nlike(texts, patterns)?),
             "~~*" => Ok(ilike(texts, patterns)?),
             "!~~*" => Ok(nilike(texts, patterns)?),
+            "=" => Ok(cmp::eq(texts, patterns)?),
+            "<>" => Ok(cmp::neq(texts, patterns)?),
+            "<" => Ok(cmp::lt(texts, patterns)?),
+            "<=" => Ok(cmp::lt_eq(texts, patterns)?),
+            ">" => Ok(cmp::gt(texts, patterns)?),
+            ">=" => Ok(cmp::gt_eq(texts, patterns)?),
             "~" => of_regex(None, false),
             "!~" => of_regex(None, true),
             "~*" => of_regex(Some("i"), false),

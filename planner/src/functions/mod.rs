@@ -11,18 +11,24 @@ mod bounded;
 mod cast;
 mod character;
 mod checked;
+mod declared;
 mod expansion;
 mod float_cast;
 mod forms;
 mod interval;
 mod json;
+mod list_cast;
 mod matches;
 mod math;
 mod moment_cast;
 mod moments;
+mod number_cast;
+mod number_out;
+mod numerics;
 mod ordered;
 mod session;
 mod settings;
+mod similar;
 mod text_in;
 mod text_out;
 mod texts;
@@ -55,20 +61,27 @@ pub(crate) use character::{
 };
 pub use checked::{checked_functions, fold_constants};
 pub(crate) use checked::{folded, folded_if_it_can_be};
+pub(crate) use declared::{AS_JSON, SECOND_DIGITS, VARYING, written_function};
 pub(crate) use expansion::is_stand_in;
 pub(crate) use float_cast::{fits as float_fits, float_cast, needs_float_cast, out_of_range as float_out_of_range};
 pub(crate) use interval::{length as interval_length, scaled as scaled_interval};
 pub(crate) use json::{
-    aggregate as json_aggregate, aggregate_function as json_aggregate_function, cast_target as casts_json, is_json,
-    json_cast, literal_types as json_literals, operator_call as json_operator, sort_key as json_sort_key,
+    aggregate as json_aggregate, aggregate_function as json_aggregate_function, cast_target as casts_json,
+    is_aggregate as is_array_json, is_json, json_cast, literal_types as json_literals, operator_call as json_operator,
+    sort_key as json_sort_key,
 };
-pub(crate) use matches::{matches_function, matches_name, matches_operator};
+pub(crate) use list_cast::{list_cast, needs_list_cast};
+pub(crate) use matches::{compares, matches_function, matches_name, matches_operator};
 pub(crate) use moment_cast::{moment_cast, needs_moment_cast, needs_span_cast, span_cast};
 pub(crate) use moments::{NAMED_ARGUMENTS, moment_arguments, moved_by, shifted, shown_digits, time_between};
+pub(crate) use number_cast::{needs_number_cast, number_cast};
+pub(crate) use number_out::number_out;
+pub(crate) use numerics::{Operation, operation as numeric_operation, operation_of as numeric_operation_of};
 pub use ordered::OrderedAggregates;
 pub use session::SessionFacts;
 pub(crate) use session::{fact_value, is_fact};
 pub use settings::{SessionSettings, changes_settings};
+pub(crate) use similar::SIMILAR_TO;
 pub(crate) use text_in::{needs_text_in, text_in};
 pub(crate) use text_out::{needs_text_out, text_out};
 pub use use_check::{FunctionUse, check_use, check_view_functions};
@@ -122,9 +135,11 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     fn build(reading: Reading) -> Self {
         let postgres_functions = reading >= Reading::POSTGRES_FUNCTIONS;
-        let own = |function: Arc<ScalarUDF>| match postgres_functions {
-            true => math::rounding(arrays::counted(function)),
-            false => function,
+        let own = |mut function: Arc<ScalarUDF>| {
+            if reading >= Reading::POSTGRES_DIGITS {
+                function = math::of_angles(function);
+            }
+            if postgres_functions { math::rounding(arrays::counted(function)) } else { function }
         };
         let mut scalars = HashMap::new();
         for function in SessionStateDefaults::default_scalar_functions() {
@@ -149,7 +164,9 @@ impl Registry {
             }
         }
         let mut aggregates = HashMap::new();
-        for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(aggregate::functions()) {
+        for function in
+            SessionStateDefaults::default_aggregate_functions().into_iter().chain(aggregate::functions(reading))
+        {
             for name in names(function.name(), function.aliases()) {
                 aggregates.insert(name.to_string(), Arc::clone(&function));
             }

@@ -8,12 +8,15 @@
 use std::any::TypeId;
 use std::cell::Cell;
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{CastKind, DataType, Expr, Ident, Spanned, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Span, Token};
 
 use super::limits::PREFIXES_PER_TOKEN_MAX;
+use crate::bind::call;
+use crate::functions::SIMILAR_TO;
 
 /// Our dialect, for one statement.
 #[derive(Debug)]
@@ -30,18 +33,81 @@ impl MillstreamDialect {
     }
 }
 
+/// `interval(n) '...'`, whose digits sqlparser drops, as the cast that it is.
+fn interval_with_digits(parser: &mut Parser) -> Option<Expr> {
+    let is_interval =
+        matches!(&parser.peek_nth_token_ref(0).token, Token::Word(word) if word.keyword == Keyword::INTERVAL);
+    if !is_interval || parser.peek_nth_token_ref(1).token != Token::LParen {
+        return None;
+    }
+    let Token::Number(digits, _) = &parser.peek_nth_token_ref(2).token else { return None };
+    let precision = digits.parse().ok()?;
+    let Token::SingleQuotedString(text) = &parser.peek_nth_token_ref(4).token else { return None };
+    let value = Value::SingleQuotedString(text.clone()).with_span(parser.peek_nth_token_ref(4).span);
+    if parser.peek_nth_token_ref(3).token != Token::RParen {
+        return None;
+    }
+    (0..5).for_each(|_| drop(parser.next_token()));
+    let data_type = DataType::Interval { fields: None, precision: Some(precision) };
+    let expr = Box::new(Expr::Value(value));
+    Some(Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None })
+}
+
+/// Tokens in which `SIMILAR` is looked for behind `substring(`.
+const SUBSTRING_TOKENS: usize = 64;
+
+/// Whether `substring(text SIMILAR pattern ESCAPE character)` follows, which sqlparser does not know.
+fn is_substring_of_pattern(parser: &Parser) -> bool {
+    let is_word = |at: usize, keyword: Keyword| matches!(&parser.peek_nth_token_ref(at).token, Token::Word(word) if word.keyword == keyword);
+    if !is_word(0, Keyword::SUBSTRING) || parser.peek_nth_token_ref(1).token != Token::LParen {
+        return false;
+    }
+    let mut depth = 0;
+    for at in 2..SUBSTRING_TOKENS {
+        match &parser.peek_nth_token_ref(at).token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth == 0 => return false,
+            Token::RParen => depth -= 1,
+            Token::EOF => return false,
+            _ if depth == 0 && is_word(at, Keyword::SIMILAR) => return !is_word(at + 1, Keyword::TO),
+            _ => {}
+        }
+    }
+    false
+}
+
+impl MillstreamDialect {
+    /// The call that it stands for.
+    fn substring_of_pattern(&self, parser: &mut Parser) -> Result<Expr, ParserError> {
+        let name = parser.parse_object_name(false)?;
+        parser.expect_token(&Token::LParen)?;
+        let text = parser.parse_subexpr(self.prec_value(Precedence::Like))?;
+        parser.expect_keyword(Keyword::SIMILAR)?;
+        let pattern = parser.parse_subexpr(self.prec_value(Precedence::Like))?;
+        parser.expect_keyword(Keyword::ESCAPE)?;
+        let escape = parser.parse_expr()?;
+        parser.expect_token(&Token::RParen)?;
+        let pattern = call(Ident::with_quote('"', SIMILAR_TO), vec![pattern, escape]);
+        let span = name.0.first().map_or_else(Span::empty, Spanned::span);
+        Ok(call(Ident::with_span(span, "substring"), vec![text, pattern]))
+    }
+}
+
 impl Dialect for MillstreamDialect {
     /// sqlparser asks for the type where behaviour has no method of its own.
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
     }
 
-    fn parse_prefix(&self, _parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         let Some(left) = self.prefixes_left.get().checked_sub(1) else {
             return Some(Err(ParserError::RecursionLimitExceeded));
         };
         self.prefixes_left.set(left);
-        None
+        if let Some(literal) = interval_with_digits(parser) {
+            return Some(Ok(literal));
+        }
+        is_substring_of_pattern(parser).then(|| self.substring_of_pattern(parser))
     }
 
     // Ours: back-quoted names as in Flink's scripts, STRUCT, and constructs that are parsed only so that the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 
 use super::NESTING_LEVELS;
-use super::shown::{DIGITS_METADATA, WIDTH_METADATA};
+use super::shown::{Digits, WIDTH_METADATA, digits_of};
 use crate::error::{PlanError, PlanErrorKind, Result};
 
 /// Field metadata that names the Postgres type where Arrow has none of its own: `uuid`, `jsonb`, `name`, ...
@@ -224,6 +224,9 @@ impl Kind {
     }
 }
 
+/// Numerics show those up to their last one that is no zero.
+const NO_DIGITS: Digits = Digits::Fixed(0);
+
 /// The type of a column or a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnType {
@@ -232,7 +235,7 @@ pub struct ColumnType {
     /// Of an array its one element type, of a record those of its fields.
     children: Vec<ColumnType>,
     /// Digits that a numeric shows behind the point at least.
-    digits: u8,
+    digits: Digits,
     /// Characters that a `char(n)` shows at least.
     width: usize,
 }
@@ -250,8 +253,7 @@ impl ColumnType {
 
     fn of_field_at(field: &Field, level: usize) -> Result<Self> {
         let mut plain = Self::of_type_at(field.data_type(), level)?;
-        let digits = field.metadata().get(DIGITS_METADATA).and_then(|digits| digits.parse().ok());
-        plain.show_digits(digits.unwrap_or(0));
+        plain.show_digits(digits_of(field).unwrap_or(NO_DIGITS));
         let width = field.metadata().get(WIDTH_METADATA).and_then(|width| width.parse().ok());
         plain.show_width(width.unwrap_or(0));
         let named = field.metadata().get(TYPE_METADATA).and_then(|name| Kind::of_metadata(name));
@@ -262,7 +264,7 @@ impl ColumnType {
     }
 
     /// A numeric, or the numerics of an array, with so many digits behind the point.
-    fn show_digits(&mut self, digits: u8) {
+    fn show_digits(&mut self, digits: Digits) {
         match self.kind {
             Kind::Numeric => self.digits = digits,
             Kind::Array => self.children.iter_mut().for_each(|child| child.show_digits(digits)),
@@ -299,7 +301,7 @@ impl ColumnType {
             );
         }
         let plain = |kind, storage: &DataType| {
-            Ok(Self { kind, storage: storage.clone(), children: Vec::new(), digits: 0, width: 0 })
+            Ok(Self { kind, storage: storage.clone(), children: Vec::new(), digits: NO_DIGITS, width: 0 })
         };
         match data_type {
             DataType::Null => plain(Kind::Text, data_type),
@@ -345,19 +347,19 @@ impl ColumnType {
     fn array(element: &FieldRef, level: usize) -> Result<Self> {
         let child = Self::of_field_at(element, level + 1)?;
         let storage = DataType::List(restored(element, &child));
-        Ok(Self { kind: Kind::Array, storage, children: vec![child], digits: 0, width: 0 })
+        Ok(Self { kind: Kind::Array, storage, children: vec![child], digits: NO_DIGITS, width: 0 })
     }
 
     fn record(fields: &Fields, level: usize) -> Result<Self> {
         let children: Vec<_> = fields.iter().map(|field| Self::of_field_at(field, level + 1)).collect::<Result<_>>()?;
         let storage = fields.iter().zip(&children).map(|(field, child)| restored(field, child)).collect();
-        Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children, digits: 0, width: 0 })
+        Ok(Self { kind: Kind::Record, storage: DataType::Struct(storage), children, digits: NO_DIGITS, width: 0 })
     }
 
     fn map(entries: &FieldRef, sorted: bool, level: usize) -> Result<Self> {
         let entry = Self::of_field_at(entries, level + 1)?;
         let storage = DataType::Map(restored(entries, &entry), sorted);
-        Ok(Self { kind: Kind::Json, storage, children: entry.children, digits: 0, width: 0 })
+        Ok(Self { kind: Kind::Json, storage, children: entry.children, digits: NO_DIGITS, width: 0 })
     }
 
     /// The type without its parts.
@@ -371,7 +373,7 @@ impl ColumnType {
     }
 
     /// Digits that a numeric shows behind the point at least, zeros among them.
-    pub fn digits(&self) -> u8 {
+    pub fn digits(&self) -> Digits {
         self.digits
     }
 

@@ -25,10 +25,11 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::error::ArrowError;
 
 pub use column_type::{ColumnType, Kind, TYPE_METADATA};
+pub use float::{put_float4, put_float8};
 pub use interval::put_interval;
 pub use json::{put_map as put_map_as_json, put_value as put_json};
 pub use numeric::Decimal;
-pub use shown::{Described, Origin, Shown};
+pub use shown::{Described, Digits, Origin, Shown};
 pub use style::{DateForm, DateOrder, IntervalForm, TextForms, TextStyle};
 pub use text::put as put_text;
 pub use value::{ColumnReader, Elements, Entries, RecordField, Value};

@@ -4,7 +4,8 @@
 //! The schema of a result carries this as metadata of its fields. Plans and relations never do: they would lose
 //! it on the way, or take two columns for different that are not.
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{Field, i256};
+use millstream_runtime::decimals;
 use sqlparser::ast::{DataType, ExactNumberInfo, TimezoneInfo};
 
 use super::column_type::{Kind, TYPE_METADATA};
@@ -15,7 +16,7 @@ const RELATION_METADATA: &str = "millstream.relation";
 const COLUMN_METADATA: &str = "millstream.column";
 const ROW_METADATA: &str = "millstream.row";
 /// Digits of a numeric behind the point.
-pub(super) const DIGITS_METADATA: &str = "millstream.digits";
+const DIGITS_METADATA: &str = "millstream.digits";
 
 /// Characters of a `char(n)`.
 pub(super) const WIDTH_METADATA: &str = "millstream.width";
@@ -32,10 +33,63 @@ pub struct Shown {
     pub modifier: Option<i32>,
     /// How many digits a numeric shows behind the point, zeros among them; without, those up to its last one that is
     /// no zero.
-    pub digits: Option<u8>,
+    pub digits: Option<Digits>,
     /// How many characters a `char(n)` shows, blanks at its end among them; without, those up to its last one that is no
     /// blank.
     pub width: Option<u32>,
+}
+
+/// How many digits a numeric shows behind the point at least, zeros among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Digits {
+    /// So many, whatever the value.
+    Fixed(u8),
+    /// As many as Postgres gives a quotient of this value, and so many at least.
+    Quotient(u8),
+}
+
+impl Digits {
+    /// Those of every value, if all have as many.
+    pub fn fixed(self) -> Option<u8> {
+        match self {
+            Self::Fixed(digits) => Some(digits),
+            Self::Quotient(_) => None,
+        }
+    }
+
+    /// Those of a value.
+    pub fn of_value(self, unscaled: i256, scale: i8) -> u8 {
+        match self {
+            Self::Fixed(digits) => digits,
+            // Behind the digits of its column nothing is known.
+            Self::Quotient(least) => {
+                let digits = decimals::Decimal::new(unscaled, scale).quotient_digits();
+                digits.max(least).min(scale.unsigned_abs())
+            }
+        }
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
+        match text.strip_prefix(QUOTIENT) {
+            Some(least) => least.parse().ok().map(Self::Quotient),
+            None => text.parse().ok().map(Self::Fixed),
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Fixed(digits) => digits.to_string(),
+            Self::Quotient(least) => format!("{QUOTIENT}{least}"),
+        }
+    }
+}
+
+/// What stands before the digits of a quotient.
+const QUOTIENT: &str = "quotient ";
+
+/// The digits that stand beside a field.
+pub(super) fn digits_of(field: &Field) -> Option<Digits> {
+    field.metadata().get(DIGITS_METADATA).and_then(|digits| Digits::of_text(digits))
 }
 
 /// The column of a relation that a column of a result is, unchanged.
@@ -69,9 +123,7 @@ impl Shown {
             }
             DataType::Numeric(digits) | DataType::Decimal(digits) | DataType::Dec(digits) => declared_numeric(digits),
             DataType::Varchar(_) | DataType::Nvarchar(_) | DataType::CharacterVarying(_) | DataType::CharVarying(_) => {
-                let length = declared_length(declared).and_then(|length| i32::try_from(length).ok());
-                let length = length.map(|length| length.saturating_add(MODIFIER_HEADER));
-                Self { kind: Some(Kind::Varchar), ..modifier(length) }
+                Self::of_varying(declared_length(declared).and_then(|length| i64::try_from(length).ok()))
             }
             DataType::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
             | DataType::Timestamp(precision, _)
@@ -87,6 +139,13 @@ impl Shown {
             }
             _ => Self::default(),
         }
+    }
+
+    /// What a cast to `varchar` or `varchar(n)` says.
+    pub fn of_varying(length: Option<i64>) -> Self {
+        let length = length.and_then(|length| i32::try_from(length).ok());
+        let modifier = length.map(|length| length.saturating_add(MODIFIER_HEADER));
+        Self { kind: Some(Kind::Varchar), modifier, ..Self::default() }
     }
 
     /// What a cast to `char(n)` says.
@@ -124,7 +183,7 @@ fn declared_numeric(digits: &ExactNumberInfo) -> Shown {
 
 fn numeric(precision: i32, scale: i32) -> Shown {
     let modifier = Some((precision << 16 | scale) + MODIFIER_HEADER);
-    Shown { modifier, digits: u8::try_from(scale).ok(), ..Shown::default() }
+    Shown { modifier, digits: u8::try_from(scale).ok().map(Digits::Fixed), ..Shown::default() }
 }
 
 impl Described {
@@ -139,7 +198,7 @@ impl Described {
             put(MODIFIER_METADATA, modifier.to_string());
         }
         if let Some(digits) = self.shown.digits {
-            put(DIGITS_METADATA, digits.to_string());
+            put(DIGITS_METADATA, digits.text());
         }
         if let Some(width) = self.shown.width {
             put(WIDTH_METADATA, width.to_string());
@@ -163,9 +222,8 @@ impl Described {
         };
         let modifier = of(MODIFIER_METADATA).and_then(|modifier| modifier.parse().ok());
         let row = of(ROW_METADATA).and_then(|row| row.parse().ok());
-        let digits = of(DIGITS_METADATA).and_then(|digits| digits.parse().ok());
         let width = of(WIDTH_METADATA).and_then(|width| width.parse().ok());
-        Self { shown: Shown { kind: None, modifier, digits, width }, origin: origin(), row }
+        Self { shown: Shown { kind: None, modifier, digits: digits_of(field), width }, origin: origin(), row }
     }
 }
 
@@ -203,13 +261,15 @@ mod tests {
 
     #[test]
     fn what_is_put_beside_a_field_is_read_again() {
-        let described = Described {
-            shown: Shown { kind: None, modifier: Some(655_366), digits: Some(2), width: Some(7) },
-            origin: Some(Origin { relation_oid: 16_384, number: 3 }),
-            row: Some(16_385),
-        };
         let plain = Field::new("c", arrow::datatypes::DataType::Utf8, true);
-        assert_eq!(Described::of(&described.put(plain.clone())), described);
+        for digits in [Digits::Fixed(2), Digits::Quotient(2)] {
+            let described = Described {
+                shown: Shown { kind: None, modifier: Some(655_366), digits: Some(digits), width: Some(7) },
+                origin: Some(Origin { relation_oid: 16_384, number: 3 }),
+                row: Some(16_385),
+            };
+            assert_eq!(Described::of(&described.put(plain.clone())), described);
+        }
         assert_eq!(Described::of(&plain), Described::default());
     }
 }

@@ -12,6 +12,7 @@ use arrow::datatypes::{
 };
 
 use super::column_type::{ColumnType, Kind};
+use super::shown::Digits;
 use crate::error::{PlanError, Result};
 
 /// One value that is not NULL.
@@ -120,8 +121,8 @@ enum Source {
     Registry(Int64Array, StringArray),
     Float4(Float32Array),
     Float8(Float64Array),
-    Decimal128(Decimal128Array, i8, u8),
-    Decimal256(Decimal256Array, i8, u8),
+    Decimal128(Decimal128Array, i8, Digits),
+    Decimal256(Decimal256Array, i8, Digits),
     Text(Strings, bool),
     Binary(BinaryArray),
     Json(LargeBinaryArray),
@@ -220,9 +221,12 @@ impl ColumnReader {
             Source::Float4(array) => Value::Float4(array.value(row)),
             Source::Float8(array) => Value::Float8(array.value(row)),
             Source::Decimal128(array, scale, digits) => {
-                Value::Numeric(i256::from_i128(array.value(row)), *scale, *digits)
+                let unscaled = i256::from_i128(array.value(row));
+                Value::Numeric(unscaled, *scale, digits.of_value(unscaled, *scale))
             }
-            Source::Decimal256(array, scale, digits) => Value::Numeric(array.value(row), *scale, *digits),
+            Source::Decimal256(array, scale, digits) => {
+                Value::Numeric(array.value(row), *scale, digits.of_value(array.value(row), *scale))
+            }
             Source::Text(strings, false) => Value::Text(strings.get(row)),
             Source::Text(strings, true) => Value::Jsonb(strings.get(row)),
             Source::Binary(array) => Value::Bytes(array.value(row)),

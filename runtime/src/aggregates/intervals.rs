@@ -82,7 +82,7 @@ pub(super) fn evaluate(states: &[IntervalSum], groups: &[u32], reading: Reading)
         }
         let (months, days, nanos) = match reading {
             Reading::Sum => (state.months, state.days, state.nanos),
-            Reading::Average => state.average(),
+            Reading::Average | Reading::Mean => state.average(),
         };
         Ok(match (i32::try_from(months), i32::try_from(days), i64::try_from(nanos)) {
             (Ok(months), Ok(days), Ok(nanos)) => Ok(Some(IntervalMonthDayNano::new(months, days, nanos))),

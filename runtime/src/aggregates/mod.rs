@@ -63,6 +63,12 @@ pub fn result_type(function: &AggregateFunction, argument: Option<&DataType>) ->
             T::Interval(IntervalUnit::MonthDayNano) => Ok(argument.clone()),
             _ => refused(),
         },
+        F::Mean => match argument {
+            T::Int64 | T::UInt64 => Ok(mean_type(20, 0)),
+            _ if argument.is_integer() => Ok(mean_type(10, 0)),
+            T::Decimal128(precision, scale) | T::Decimal256(precision, scale) => Ok(mean_type(*precision, *scale)),
+            _ => result_type(&F::Avg, Some(argument)),
+        },
         F::Min | F::Max => Ok(argument.clone()),
         F::BoolAnd | F::BoolOr => match argument {
             T::Boolean => Ok(T::Boolean),
@@ -79,13 +85,28 @@ pub fn result_type(function: &AggregateFunction, argument: Option<&DataType>) ->
 /// Digits behind the point of an average of integers, as Postgres shows at least.
 const AVERAGE_SCALE: i8 = 16;
 
+/// The digits of a mean of numbers with so many: as many before the point, and behind it sixteen of a mean as small as a
+/// smallest one among ten thousand zeros.
+fn mean_type(precision: u8, scale: i8) -> DataType {
+    /// Sixteen digits, and two groups of four that begin anywhere.
+    const MEAN_DIGITS: i8 = 24;
+    /// Half of the digits that there are: the other half is left for those before the point.
+    const MEAN_DIGITS_MAX: i8 = 38;
+    let digits = (MEAN_DIGITS + (scale.max(0) + 3) / 4 * 4).min(MEAN_DIGITS_MAX).max(scale);
+    let whole = i32::from(precision) - i32::from(scale);
+    match whole + i32::from(digits) <= 38 {
+        true => DataType::Decimal128(38, digits),
+        false => DataType::Decimal256(76, digits),
+    }
+}
+
 fn name(function: &AggregateFunction) -> &'static str {
     match function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",
         AggregateFunction::Min => "min",
         AggregateFunction::Max => "max",
-        AggregateFunction::Avg => "avg",
+        AggregateFunction::Avg | AggregateFunction::Mean => "avg",
         AggregateFunction::BoolAnd => "bool_and",
         AggregateFunction::BoolOr => "bool_or",
         AggregateFunction::StringAgg { .. } => "string_agg",
@@ -385,11 +406,15 @@ fn filtered_weights(filter: &BooleanArray, weights: Option<&[i64]>) -> Vec<i64> 
 }
 
 fn new_states(spec: &AggregateSpec) -> Result<States> {
-    let reading = if spec.function == AggregateFunction::Avg { Reading::Average } else { Reading::Sum };
+    let reading = match spec.function {
+        AggregateFunction::Avg => Reading::Average,
+        AggregateFunction::Mean => Reading::Mean,
+        _ => Reading::Sum,
+    };
     let argument = spec.argument.as_ref();
     Ok(match (&spec.function, argument) {
         (AggregateFunction::Count, _) => States::Count(Vec::new()),
-        (AggregateFunction::Sum | AggregateFunction::Avg, Some(argument)) => match argument {
+        (AggregateFunction::Sum | AggregateFunction::Avg | AggregateFunction::Mean, Some(argument)) => match argument {
             DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
                 States::Decimals(Vec::new(), reading, *scale)
             }

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Float64Type, In
 use crate::aggregates::bytes::{Reader, put_i64, put_i128};
 use crate::aggregates::float_sum::{FloatSum, FloatWidth};
 use crate::aggregates::{Evaluated, GroupState, Members};
+use crate::decimals::{self, Decimal};
 use crate::error::{Error, Result};
 
 /// How often something was there.
@@ -157,6 +158,8 @@ impl GroupState for BoolCounts {
 pub(super) enum Reading {
     Sum,
     Average,
+    /// With the digits that Postgres gives a quotient.
+    Mean,
 }
 
 pub(super) fn update_counts(states: &mut [Count], members: &Members<'_>) {
@@ -266,9 +269,14 @@ fn evaluate_decimal(
         if !present(count)? {
             return Ok(Ok(None));
         }
-        let value = sum.and_then(|sum| sum.checked_mul(shift)).and_then(|sum| match reading {
-            Reading::Sum => Some(sum),
-            Reading::Average => divide_half_away(sum, count),
+        let shifted = |sum: i256| sum.checked_mul(shift);
+        let value = sum.and_then(|sum| match reading {
+            Reading::Sum => shifted(sum),
+            Reading::Average => divide_half_away(shifted(sum)?, count),
+            Reading::Mean => {
+                let count = Decimal::new(i256::from_i128(count.into()), 0);
+                decimals::quotient(Decimal::new(sum, scale), count, result_scale)
+            }
         });
         Ok(match value.filter(|value| value.wrapping_abs() < bound) {
             Some(value) => Ok(Some(value)),
@@ -311,7 +319,7 @@ pub(super) fn evaluate_floats(
         let sum = state.sum.round(width).ok_or("value out of range: overflow");
         Ok(sum.map(|sum| match reading {
             Reading::Sum => Some(sum),
-            Reading::Average => Some(sum / state.count as f64),
+            Reading::Average | Reading::Mean => Some(sum / state.count as f64),
         }))
     };
     evaluate_each(groups, value, |values| {

@@ -14,6 +14,7 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use crate::error::{Error, Result};
 use crate::expr::RowExpressions;
+use crate::graph::moments::with_digits;
 use crate::graph::texts::{Fitted, fitted, without_blanks};
 use crate::plan::{InputRelation, WatermarkSpec};
 use crate::source::Position;
@@ -53,6 +54,7 @@ pub struct Acceptor {
     generated: Option<RowExpressions>,
     not_null: Vec<usize>,
     text_lengths: Vec<(usize, usize)>,
+    second_digits: Vec<(usize, u8)>,
     watermark: Option<(WatermarkSpec, RowExpressions)>,
 }
 
@@ -73,8 +75,9 @@ impl Acceptor {
             }
         };
         let not_null = (0..schema.fields().len()).filter(|column| !schema.field(*column).is_nullable()).collect();
-        let text_lengths = relation.text_lengths.clone();
-        Ok(Self { schema, physical_columns: relation.physical_columns, generated, not_null, text_lengths, watermark })
+        let (text_lengths, second_digits) = (relation.text_lengths.clone(), relation.second_digits.clone());
+        let physical_columns = relation.physical_columns;
+        Ok(Self { schema, physical_columns, generated, not_null, text_lengths, second_digits, watermark })
     }
 
     /// Accepts rows of one split, in the order of their positions, and moves its clock on.
@@ -86,7 +89,8 @@ impl Acceptor {
             return Err(Error::internal("a batch has another number of columns than its relation"));
         }
         let mut rejected = Vec::new();
-        let (rows, mut numbers) = self.generate(&without_blanks(physical)?, &mut rejected)?;
+        let physical = with_digits(without_blanks(physical)?, &self.second_digits)?;
+        let (rows, mut numbers) = self.generate(&physical, &mut rejected)?;
         let rows = self.refuse_nulls(rows, &mut numbers, &mut rejected)?;
         let rows = self.refuse_long_texts(rows, &mut numbers, &mut rejected)?;
         let (rows, late) = match &self.watermark {
@@ -317,6 +321,7 @@ mod tests {
             changes: Changes::Append,
             primary_key: Vec::new(),
             text_lengths: Vec::new(),
+            second_digits: Vec::new(),
         }
     }
 

@@ -174,6 +174,7 @@ fn input(id: RelationId, watermark: Option<WatermarkSpec>, changes: Changes) -> 
         changes,
         primary_key: Vec::new(),
         text_lengths: Vec::new(),
+        second_digits: Vec::new(),
     }
 }
 

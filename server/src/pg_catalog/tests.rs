@@ -53,6 +53,7 @@ fn catalog() -> Catalog {
         changes: Changes::Retract,
         primary_key: vec![0],
         text_lengths: Vec::new(),
+        second_digits: Vec::new(),
     };
     let defaults = vec![None, Some("'x'".into()), None, None];
     let table = TableDefinition { input, defaults, on_conflict: OnConflict::Error, append_only: false };

@@ -342,6 +342,7 @@ fn plan_code(kind: PlanErrorKind) -> &'static str {
         PlanErrorKind::InvalidColumnReference => "42P10",
         PlanErrorKind::WindowingError => "42P20",
         PlanErrorKind::InvalidEscapeSequence => "22025",
+        PlanErrorKind::InvalidUseOfEscapeCharacter => "2200C",
         PlanErrorKind::ArraySubscript => "2202E",
         PlanErrorKind::CharacterNotInRepertoire => "22021",
         PlanErrorKind::InvalidLimit => "2201W",

@@ -37,6 +37,11 @@ pub(crate) fn aggregate(name: &str) -> Option<Arc<ScalarUDF>> {
     if name.starts_with(MARK) { FUNCTIONS.get(name).cloned() } else { None }
 }
 
+/// Whether a function makes the JSON of an aggregate.
+pub(crate) fn is_aggregate(name: &str) -> bool {
+    aggregate(name).is_some()
+}
+
 /// The name of the function that makes an aggregate's JSON, and whether it takes names and values.
 pub(crate) fn function_of(aggregate: &str) -> Option<(String, bool)> {
     let name = format!("{MARK}{}", aggregate.to_lowercase());

@@ -24,13 +24,14 @@ use datafusion::logical_expr::{
 };
 use millstream_runtime::jsonb::{self, Json, Kind};
 
+use super::forms::undefined;
 use super::sql_type;
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 use crate::types::{JSON, JSONB};
 use crate::values::{DateForm, TextForms, TextStyle};
 
-pub(crate) use aggregates::{aggregate, function_of as aggregate_function};
+pub(crate) use aggregates::{aggregate, function_of as aggregate_function, is_aggregate};
 pub(crate) use build::{cast_target, json_cast};
 
 /// Whether a type is `jsonb` or `json`.
@@ -81,6 +82,8 @@ enum Operation {
     BuildArray,
     /// `to_jsonb`, `to_json`
     From,
+    /// `array_to_json`
+    FromArray,
     /// `row_to_json`
     FromRow,
 }
@@ -112,6 +115,7 @@ const FUNCTIONS: &[Entry] = &[
     entry("json_build_array", Operation::BuildArray, true),
     entry("to_jsonb", Operation::From, false),
     entry("to_json", Operation::From, true),
+    entry("array_to_json", Operation::FromArray, true),
     entry("row_to_json", Operation::FromRow, true),
     entry("jsonb_strip_nulls", Operation::StripNulls, false),
     entry("jsonb_pretty", Operation::Pretty, false),
@@ -152,7 +156,7 @@ pub(super) fn in_session(function: &ScalarUDF, style: TextStyle) -> Option<Scala
     let found = function.inner().downcast_ref::<JsonFunction>()?;
     let builds = matches!(
         found.operation,
-        Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow
+        Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromArray | Operation::FromRow
     );
     builds.then(|| {
         ScalarUDF::from(JsonFunction {
@@ -205,7 +209,11 @@ pub(crate) fn literal_types(name: &str) -> Option<Vec<DataType>> {
     let entry = FUNCTIONS.iter().find(|entry| entry.name == name)?;
     let texts = DataType::new_list(DataType::Utf8, true);
     Some(match entry.operation {
-        Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => Vec::new(),
+        Operation::BuildArray
+        | Operation::BuildObject
+        | Operation::From
+        | Operation::FromArray
+        | Operation::FromRow => Vec::new(),
         Operation::Contains | Operation::ContainedBy | Operation::Concatenate => vec![JSONB, JSONB],
         Operation::Set => vec![JSONB, texts, JSONB],
         Operation::HasAnyKey | Operation::HasAllKeys | Operation::DeletePath => vec![JSONB, texts],
@@ -237,10 +245,7 @@ impl ScalarUDFImpl for JsonFunction {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         if !self.takes(arguments) {
             let types: Vec<String> = arguments.iter().map(sql_type).collect();
-            return Err(refuse(
-                PlanErrorKind::UndefinedFunction,
-                format!("function {}({}) does not exist", self.name, types.join(", ")),
-            ));
+            return Err(undefined(self.name, &types.join(", ")));
         }
         Ok(match self.operation {
             Operation::Get | Operation::Path | Operation::ExtractPath => arguments[0].clone(),
@@ -261,7 +266,11 @@ impl ScalarUDFImpl for JsonFunction {
             | Operation::DeletePath
             | Operation::Set
             | Operation::StripNulls => JSONB,
-            Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => self.own_type(),
+            Operation::BuildArray
+            | Operation::BuildObject
+            | Operation::From
+            | Operation::FromArray
+            | Operation::FromRow => self.own_type(),
         })
     }
 
@@ -270,7 +279,11 @@ impl ScalarUDFImpl for JsonFunction {
         let rows = if scalar { 1 } else { arguments.number_rows };
         let columns = arguments.args.iter().map(|argument| argument.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let result = match self.operation {
-            Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => {
+            Operation::BuildArray
+            | Operation::BuildObject
+            | Operation::From
+            | Operation::FromArray
+            | Operation::FromRow => {
                 let style = self
                     .style
                     .ok_or_else(|| DataFusionError::Internal(format!("{}() was bound without a session", self.name)))?;
@@ -321,6 +334,7 @@ impl JsonFunction {
             Operation::TypeOf | Operation::ArrayLength => first(&[&own], &[]),
             Operation::StripNulls | Operation::Pretty | Operation::SortKey => first(&[&JSONB], &[]),
             Operation::From => types.len() == 1,
+            Operation::FromArray => matches!(types, [DataType::List(_) | DataType::Null]),
             Operation::FromRow => matches!(types, [DataType::Struct(_) | DataType::Null]),
             Operation::BuildArray => true,
             Operation::BuildObject => types.len().is_multiple_of(2),
@@ -376,7 +390,11 @@ impl JsonFunction {
             Operation::StripNulls => output.json(&change::without_nulls(parsed(0)?)),
             Operation::Pretty => output.owned(Some(change::pretty(&parsed(0)?))),
             Operation::SortKey => output.bytes(&compare::sort_key(&parsed(0)?)),
-            Operation::BuildArray | Operation::BuildObject | Operation::From | Operation::FromRow => {
+            Operation::BuildArray
+            | Operation::BuildObject
+            | Operation::From
+            | Operation::FromArray
+            | Operation::FromRow => {
                 return Err(DataFusionError::Internal("what builds is not strict".into()));
             }
         }

@@ -1,5 +1,6 @@
 //! Dates, times, moments and intervals made of numbers.
 
+use bytes::BytesMut;
 use datafusion::error::Result;
 
 use super::clock::{instant_of, interval, interval_out_of_range, out_of_range};
@@ -8,6 +9,7 @@ use super::zones::zone_named;
 use crate::bind::refuse;
 use crate::error::PlanErrorKind;
 use crate::values::datetime::{DAY_MICROS, days_from_civil, days_in_month};
+use crate::values::put_float8;
 
 use Kind::{Double as F, Integer as N, Text as S};
 
@@ -78,7 +80,10 @@ pub(super) fn of_seconds(row: &Row<'_>) -> Result<Datum> {
     }
     let micros = (seconds * 1e6).round_ties_even();
     if micros.abs() >= i64::MAX as f64 {
-        return Err(refuse(PlanErrorKind::DatetimeFieldOverflow, format!("timestamp out of range: \"{seconds}\"")));
+        let mut shown = BytesMut::new();
+        put_float8(&mut shown, seconds, 0);
+        let message = format!("timestamp out of range: \"{}\"", String::from_utf8_lossy(&shown));
+        return Err(refuse(PlanErrorKind::DatetimeFieldOverflow, message));
     }
     Ok(Datum::Micros(micros as i64))
 }

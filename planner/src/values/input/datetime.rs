@@ -99,7 +99,8 @@ impl Moment {
         let (rest, before_christ) = without_era(text.trim_ascii());
         let (date, clock) = match rest.split_once(['T', 't', ' ']) {
             Some((date, clock)) => (date, clock.trim_ascii()),
-            None => (rest.as_ref(), ""),
+            // A zone may stand right behind the day, where no other digit can.
+            None => rest.split_at(zone_start(&rest)),
         };
         let (year, month, day) = year_month_day(date, order).ok_or_else(invalid)?;
         let year = if before_christ { 1 - year } else { year };
@@ -133,6 +134,19 @@ impl Moment {
         let micros = self.days.checked_mul(DAY_MICROS).and_then(|micros| micros.checked_add(self.of_day));
         micros.ok_or_else(|| errors::datetime_out_of_range(format!("{type_name} out of range: \"{text}\"")))
     }
+}
+
+/// Where a zone begins that stands right behind a day: `2020-01-31+02`, `2020-01-31Z`.
+fn zone_start(text: &str) -> usize {
+    let zone = |(at, character): &(usize, char)| {
+        *character == '+' || (*at > 0 && character.is_ascii_alphabetic()) || (*character == '-' && is_third(text, *at))
+    };
+    text.char_indices().find(zone).map_or(text.len(), |(at, _)| at)
+}
+
+/// Whether two hyphens stand before the one at a place: a day has no third one.
+fn is_third(text: &str, at: usize) -> bool {
+    text[..at].bytes().filter(|byte| *byte == b'-').count() == 2
 }
 
 /// Takes the era out, a word behind the date that may stand before a zone: drivers send `0044-03-15 BC +00`. Whether it

@@ -22,6 +22,11 @@ pub(super) const FUNCTIONS: super::Values = &[
     ("jsonb_array_length", |call| Ok(parsed(call.datum(0))?.as_array().map(Vec::len).into())),
 ];
 
+/// The type of what is in an array: an array in it is a further dimension, of the same type.
+fn within<'a>(item: &Datum, array: &'a Type, element: &'a Type) -> &'a Type {
+    if matches!(item, Datum::Array(_)) { array } else { element }
+}
+
 /// A value as JSON.
 pub(in crate::pg_catalog::sql) fn of_datum(datum: &Datum, ty: &Type, context: &Context) -> Value {
     match datum {
@@ -35,7 +40,7 @@ pub(in crate::pg_catalog::sql) fn of_datum(datum: &Datum, ty: &Type, context: &C
         Datum::Float(value) => serde_json::Number::from_f64(*value).map_or(Value::Null, Value::Number),
         Datum::Array(items) => {
             let element = ty.element().unwrap_or(types::TEXT);
-            Value::Array(items.iter().map(|item| of_datum(item, &element, context)).collect())
+            Value::Array(items.iter().map(|item| of_datum(item, within(item, ty, &element), context)).collect())
         }
         Datum::Record(values) => {
             let fields = record_fields(ty);
@@ -64,7 +69,7 @@ fn write_in_order(text: &mut String, datum: &Datum, ty: &Type, context: &Context
             text.push('[');
             for (index, item) in items.iter().enumerate() {
                 text.push_str(if index > 0 { "," } else { "" });
-                write_in_order(text, item, &element, context);
+                write_in_order(text, item, within(item, ty, &element), context);
             }
             text.push(']');
         }
