@@ -85,7 +85,7 @@ fn numeric(values: &ArrayRef, row: usize, target: &DataType) -> Result<ScalarVal
         return Err(DataFusionError::Internal(format!("{target} is no numeric")));
     };
     if values.is_null(row) {
-        return Ok(ScalarValue::try_from(target)?);
+        return ScalarValue::try_from(target);
     }
     let mut text = BytesMut::new();
     match values.data_type() {
