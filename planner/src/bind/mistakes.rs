@@ -170,6 +170,10 @@ fn select(select: &Select) -> Result<()> {
                 let place = span_position(options.wildcard_token.0.span);
                 return Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(place));
             }
+            SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\'') => {
+                let message = format!("syntax error at or near \"'{}'\"", alias.value);
+                return Err(PlanError::new(PlanErrorKind::SyntaxError, message).at(span_position(alias.span)));
+            }
             SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => named_windows(expr, select)?,
             _ => {}
         }

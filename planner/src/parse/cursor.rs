@@ -37,9 +37,33 @@ fn tokenize(text: &StatementText) -> Result<Vec<TokenWithSpan>> {
             .at(position_of(positions.span(error.location, error.location)))
     })?;
     let significant = tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
-    Ok(significant
+    let mut joined: Vec<TokenWithSpan> = Vec::new();
+    for token in significant {
+        if !joined.last_mut().is_some_and(|before| goes_on(before, &token)) {
+            joined.push(token);
+        }
+    }
+    Ok(joined
+        .into_iter()
         .map(|token| TokenWithSpan { span: positions.span(token.span.start, token.span.end), token: token.token })
         .collect())
+}
+
+/// Whether a string goes on in this token, as it does on a line further down; then it takes it in.
+fn goes_on(before: &mut TokenWithSpan, token: &TokenWithSpan) -> bool {
+    let (
+        Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) | Token::UnicodeStringLiteral(text),
+        Token::SingleQuotedString(more),
+    ) = (&mut before.token, &token.token)
+    else {
+        return false;
+    };
+    if token.span.start.line <= before.span.end.line {
+        return false;
+    }
+    text.push_str(more);
+    before.span.end = token.span.end;
+    true
 }
 
 /// Translates lines and columns of a statement into positions in what the client sent.

@@ -125,8 +125,11 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Option<()> {
         let end = self.rest[1..].find('\'')? + 1;
         let text = &self.rest[1..end];
-        // A doubled quote goes on with the string, a backslash may be one of an escape.
-        if self.rest[end + 1..].starts_with('\'') || text.contains('\\') || self.literals.len() == LITERALS_MAX {
+        // A doubled quote goes on with the string, as one on a line further down does; a backslash may be one of an escape.
+        if self.rest[end + 1..].trim_start().starts_with('\'')
+            || text.contains('\\')
+            || self.literals.len() == LITERALS_MAX
+        {
             return None;
         }
         self.take(end + 1, text.to_string(), LiteralKind::Text, "\u{1}s");
