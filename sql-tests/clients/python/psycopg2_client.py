@@ -188,15 +188,17 @@ def _():
     wait(connection)
     cursor = connection.cursor()
     cursor.execute("SELECT pg_sleep(60)")
-    # psycopg2 sends the query while it polls; the cancel may come before it and then has no target: sent until it hits.
+    # psycopg2 sends the query while it polls; the cancel may come before it and then has no target: sent until the query
+    # has ended, which its first message, the description of its columns, does not say.
     while connection.poll() == psycopg2.extensions.POLL_WRITE:
         pass
 
     def cancelled():
         while True:
             connection.cancel()
-            if select.select([connection.fileno()], [], [], 0.05)[0]:
-                return wait(connection)
+            readable = select.select([connection.fileno()], [], [], 0.05)[0]
+            if readable and connection.poll() == psycopg2.extensions.POLL_OK:
+                return
 
     raises(psycopg2.errors.QueryCanceled, cancelled)
     cursor.execute("SELECT 1")
