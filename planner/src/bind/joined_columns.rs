@@ -26,6 +26,7 @@ use super::context::Context;
 use super::diagnose::span_position;
 use super::normalize::{call, column_name, folded};
 use super::operators::{Operand, are_alike};
+use super::own_names::each_expression;
 use super::{dml, normalize, visible_name, whole_row};
 use crate::error::{PlanError, PlanErrorKind, Result};
 use crate::reading::Reading;
@@ -67,14 +68,15 @@ fn joins_by_name(from: &TableWithJoins) -> bool {
 
 /// The sides of a join whose rows all stay.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
+pub(super) enum Kept {
     Neither,
     Left,
     Right,
     Both,
 }
 
-fn kept_rows(operator: &JoinOperator) -> Option<(Kept, &JoinConstraint)> {
+/// Which sides stay, and by what the join is; `None` for joins that are not SQL's.
+pub(super) fn kept_rows(operator: &JoinOperator) -> Option<(Kept, &JoinConstraint)> {
     Some(match operator {
         JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (Kept::Neither, constraint),
         JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => (Kept::Left, constraint),
@@ -377,7 +379,15 @@ impl Columns {
 
     /// Puts what names mean in their place.
     fn put_in(&self, node: &mut impl VisitMut) {
-        let _: ControlFlow<()> = node.visit(&mut Names { columns: self, depth: 0 });
+        each_expression(node, |expr| {
+            let Expr::Identifier(name) = &*expr else { return };
+            let Some(meant) = self.joined(name) else { return };
+            let place = name.span;
+            *expr = meant.clone();
+            if let Expr::CompoundIdentifier(parts) = expr {
+                parts.iter_mut().for_each(|part| part.span = place);
+            }
+        });
     }
 
     /// The same for an item of a select list, which keeps its name.
@@ -391,39 +401,6 @@ impl Columns {
             }
             _ => SelectItem::UnnamedExpr(expr),
         }
-    }
-}
-
-struct Names<'a> {
-    columns: &'a Columns,
-    /// Subqueries around: their names are not those of this FROM.
-    depth: usize,
-}
-
-impl VisitorMut for Names<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let (Expr::Identifier(name), 0) = (&*expr, self.depth)
-            && let Some(meant) = self.columns.joined(name)
-        {
-            let place = name.span;
-            *expr = meant.clone();
-            if let Expr::CompoundIdentifier(parts) = expr {
-                parts.iter_mut().for_each(|part| part.span = place);
-            }
-        }
-        ControlFlow::Continue(())
     }
 }
 

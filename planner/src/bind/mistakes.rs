@@ -7,14 +7,15 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator,
-    LimitClause, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Value, Visit, Visitor,
-    WindowFrameBound, WindowType,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, LimitClause,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Value, Visit, Visitor, WindowFrameBound,
+    WindowType,
 };
 use sqlparser::tokenizer::Span;
 
 use super::clause_places::{aggregate_in, arguments, in_calls, is_aggregate, window_in};
 use super::diagnose::{NO_FUNCTION, span_position};
+use super::joined_columns::kept_rows;
 use super::normalize::{column_name, folded};
 use crate::error::{PlanError, PlanErrorKind, Result, TextPosition};
 use crate::functions::registry;
@@ -179,16 +180,7 @@ fn select(select: &Select) -> Result<()> {
         }
     }
     for join in select.from.iter().flat_map(|from| &from.joins) {
-        let constraint = match &join.join_operator {
-            JoinOperator::Join(constraint)
-            | JoinOperator::Inner(constraint)
-            | JoinOperator::Left(constraint)
-            | JoinOperator::LeftOuter(constraint)
-            | JoinOperator::Right(constraint)
-            | JoinOperator::RightOuter(constraint)
-            | JoinOperator::FullOuter(constraint) => constraint,
-            _ => continue,
-        };
+        let Some((_, constraint)) = kept_rows(&join.join_operator) else { continue };
         match constraint {
             JoinConstraint::On(condition) => without_calls(condition, "JOIN conditions")?,
             JoinConstraint::None => {

@@ -25,6 +25,7 @@ mod needs;
 mod normalize;
 mod numbers;
 mod operators;
+mod own_names;
 mod relation;
 mod respelled;
 mod returning;

@@ -13,6 +13,7 @@ use sqlparser::ast::{
 
 use super::Binder;
 use super::normalize::{column_name, folded};
+use super::own_names::each_expression;
 use crate::catalog::{Relation, Resolved};
 
 /// The function that makes a row; [`super::described`] knows it again.
@@ -68,9 +69,9 @@ impl Lists<'_> {
                 (None, Expr::Identifier(name)) => Some(name.clone()),
                 _ => alias,
             };
-            let mut rows = Rows { relations: &relations, found: false, depth: 0 };
-            let _: ControlFlow<()> = expr.visit(&mut rows);
-            if let (true, Some(alias)) = (rows.found, name) {
+            let mut found = false;
+            each_expression(expr, |expr| found |= put_row(expr, &relations));
+            if let (true, Some(alias)) = (found, name) {
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
             }
         }
@@ -160,36 +161,17 @@ fn columns_of(relation: &Relation) -> Vec<String> {
     relation.schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
-struct Rows<'a> {
-    relations: &'a [Named],
-    found: bool,
-    /// Subqueries around: their names are not those of this FROM.
-    depth: usize,
-}
-
-impl VisitorMut for Rows<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let (Expr::Identifier(ident), 0) = (&mut *expr, self.depth) else { return ControlFlow::Continue(()) };
-        let name = folded(ident);
-        let is_column = self.relations.iter().any(|relation| relation.columns.contains(&name));
-        let relation = self.relations.iter().find(|relation| folded(&relation.name) == name);
-        if let (false, Some(relation)) = (is_column, relation) {
+/// Puts the row of a relation in the place of its name; whether it is one.
+fn put_row(expr: &mut Expr, relations: &[Named]) -> bool {
+    let Expr::Identifier(ident) = &*expr else { return false };
+    let name = folded(ident);
+    let is_column = relations.iter().any(|relation| relation.columns.contains(&name));
+    match relations.iter().find(|relation| folded(&relation.name) == name) {
+        Some(relation) if !is_column => {
             *expr = row_of(relation, ident);
-            self.found = true;
+            true
         }
-        ControlFlow::Continue(())
+        _ => false,
     }
 }
 
